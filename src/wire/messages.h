@@ -1,0 +1,629 @@
+// Every request and its reply, and the one table they are generated from: the enum of methods, their limits, and the
+// dispatch of the server (server/dispatch.cc) all expand MAYFLY_METHODS.
+// A message lists its fields once (Fields); views (std::string_view) point into the header that was received.
+// Bulk bytes travel as the payload beside the message; the comment of each message says what its payload is.
+#pragma once
+
+#include "wire/types.h"
+
+namespace mayfly {
+
+struct Empty {
+  template <class Io>
+  void Fields(Io&) {}
+};
+
+// ---- names: sent to the shard of (parent, name) -------------------------------------------------------------------
+
+struct LookupRequest {
+  InodeId parent;
+  std::string_view name;
+  bool exact_size = false;  // ask the other shards of a large file
+  template <class Io>
+  void Fields(Io& io) {
+    io(parent, name, exact_size);
+  }
+};
+// Payload: the target, if it is a symlink.
+struct LookupReply {
+  Attr attr;
+  template <class Io>
+  void Fields(Io& io) {
+    io(attr);
+  }
+};
+
+struct OpenRequest {
+  InodeId parent;
+  std::string_view name;
+  uint32_t flags = 0;        // OpenFlags
+  uint16_t permissions = 0;  // of a new file, umask applied
+  uint8_t chunk_bits = 0;    // of a new file; 0: the session's
+  template <class Io>
+  void Fields(Io& io) {
+    io(parent, name, flags, permissions, chunk_bits);
+  }
+};
+// Payload: the target, if it is a symlink (then nothing was opened).
+struct OpenReply {
+  Attr attr;
+  bool created = false;
+  bool elsewhere = false;  // not opened: the inode lives on another shard; send OpenInode to its home
+  bool sole = false;       // nobody else has it open: write-behind is allowed until revoked
+  template <class Io>
+  void Fields(Io& io) {
+    io(attr, created, elsewhere, sole);
+  }
+};
+
+struct MkdirRequest {
+  InodeId parent;
+  std::string_view name;
+  uint16_t permissions = 0;
+  template <class Io>
+  void Fields(Io& io) {
+    io(parent, name, permissions);
+  }
+};
+struct AttrReply {
+  Attr attr;
+  template <class Io>
+  void Fields(Io& io) {
+    io(attr);
+  }
+};
+
+// Payload: the target.
+struct NameRequest {
+  InodeId parent;
+  std::string_view name;
+  template <class Io>
+  void Fields(Io& io) {
+    io(parent, name);
+  }
+};
+
+// To the shard of the new name.
+struct LinkRequest {
+  InodeId inode;
+  FileType type = FileType::kNone;
+  InodeId parent;
+  std::string_view name;
+  template <class Io>
+  void Fields(Io& io) {
+    io(inode, type, parent, name);
+  }
+};
+
+// Rename: to the shard of the old name, which answers kElsewhere if a directory moves; RenameDir: to the root's home.
+struct RenameRequest {
+  InodeId parent;
+  std::string_view name;
+  InodeId new_parent;
+  std::string_view new_name;
+  uint32_t flags = 0;              // 1: no replace, 2: exchange (as renameat2)
+  bool must_be_directory = false;  // a path ended in '/'
+  template <class Io>
+  void Fields(Io& io) {
+    io(parent, name, new_parent, new_name, flags, must_be_directory);
+  }
+};
+
+// ---- inodes: sent to the inode's home ------------------------------------------------------------------------------
+
+struct OpenInodeRequest {
+  InodeId inode;
+  uint32_t flags = 0;
+  template <class Io>
+  void Fields(Io& io) {
+    io(inode, flags);
+  }
+};
+
+struct CloseRequest {
+  std::vector<InodeId> inodes;  // one entry a close; at most kClosesMax
+  static constexpr uint32_t kClosesMax = 128;
+  template <class Io>
+  void Fields(Io& io) {
+    io(inodes);
+  }
+};
+
+struct InodeRequest {
+  InodeId inode;
+  template <class Io>
+  void Fields(Io& io) {
+    io(inode);
+  }
+};
+
+struct GetAttrRequest {
+  InodeId inode;
+  bool exact_size = false;
+  template <class Io>
+  void Fields(Io& io) {
+    io(inode, exact_size);
+  }
+};
+
+struct SetAttrRequest {
+  InodeId inode;
+  uint32_t mask = 0;  // AttrMask
+  uint16_t permissions = 0;
+  uint32_t uid = 0, gid = 0;
+  uint64_t size = 0;
+  Nanos atime = 0, mtime = 0;
+  template <class Io>
+  void Fields(Io& io) {
+    io(inode, mask, permissions, uid, gid, size, atime, mtime);
+  }
+};
+
+// GetXattr: reply payload is the value. SetXattr: request payload is the value; flags: 1 create, 2 replace.
+struct XattrRequest {
+  InodeId inode;
+  std::string_view name;
+  uint32_t flags = 0;
+  template <class Io>
+  void Fields(Io& io) {
+    io(inode, name, flags);
+  }
+};
+
+// Reply payload: the shards (u32 each) that hold entries of a directory, or chunks of a file beside its home.
+struct ShardsReply {
+  Attr attr;
+  uint32_t count = 0;
+  template <class Io>
+  void Fields(Io& io) {
+    io(attr, count);
+  }
+};
+
+// To a shard of the directory's set. Reply payload: entries (ListingEntry), one after the other.
+struct ReadDirRequest {
+  InodeId dir;
+  uint64_t after = 0;      // insertion sequence on this shard; 0: from the start
+  uint32_t bytes_max = 0;  // of the payload, at most kPageBytesMax
+  template <class Io>
+  void Fields(Io& io) {
+    io(dir, after, bytes_max);
+  }
+};
+struct ReadDirReply {
+  uint32_t count = 0;
+  bool end = false;
+  template <class Io>
+  void Fields(Io& io) {
+    io(count, end);
+  }
+};
+struct ListingEntry {
+  uint64_t sequence = 0;  // insertion sequence on this shard: pass it as `after` to go on behind it
+  std::string_view name;
+  Attr attr;  // type and inode only when `partial`
+  template <class Io>
+  void Fields(Io& io) {
+    io(sequence, name, attr);
+  }
+};
+
+// ---- data: sent to the shard of the chunk ---------------------------------------------------------------------------
+
+// Payload: the bytes. `sums`: XXH3 of each 64 KiB block of the payload, or none.
+struct WriteRequest {
+  InodeId inode;
+  ChunkIndex chunk;
+  uint32_t offset = 0;  // within the chunk
+  uint8_t chunk_bits = 0;
+  absl::InlinedVector<uint64_t, 8> sums;
+  template <class Io>
+  void Fields(Io& io) {
+    io(inode, chunk, offset, chunk_bits, sums);
+  }
+};
+
+struct ReadRequest {
+  InodeId inode;
+  ChunkIndex chunk;
+  uint32_t offset = 0;
+  uint32_t bytes = 0;  // at most kTransferBytesMax
+  uint8_t chunk_bits = 0;
+  bool want_sums = false;
+  template <class Io>
+  void Fields(Io& io) {
+    io(inode, chunk, offset, bytes, chunk_bits, want_sums);
+  }
+};
+// Payload: the bytes of the parts that are no hole, in order. The parts may cover less than was asked: when `cut`, ask
+// again from there; otherwise this shard knows of nothing beyond (a hole or the end: the file's size tells).
+struct ReadReply {
+  absl::InlinedVector<Part, 4> parts;
+  bool cut = false;
+  bool size_known = false;  // the home answered for a file whose chunks are all here: `size` is exact
+  uint64_t size = 0;
+  template <class Io>
+  void Fields(Io& io) {
+    io(parts, cut, size_known, size);
+  }
+};
+
+// To the home, which places the data. Payload and sums as in WriteRequest.
+struct AppendRequest {
+  InodeId inode;
+  absl::InlinedVector<uint64_t, 8> sums;
+  template <class Io>
+  void Fields(Io& io) {
+    io(inode, sums);
+  }
+};
+struct OffsetReply {
+  uint64_t offset = 0;
+  bool found = false;  // ChunkSeek: there is one on this shard
+  template <class Io>
+  void Fields(Io& io) {
+    io(offset, found);
+  }
+};
+
+// ChunkReserve, ChunkPunch: to the shard of the chunk. Extend: to the home (chunk and offset unused).
+struct RangeRequest {
+  InodeId inode;
+  ChunkIndex chunk;
+  uint32_t offset = 0;
+  uint64_t bytes = 0;  // Extend: the least size the file has afterwards
+  uint8_t chunk_bits = 0;
+  template <class Io>
+  void Fields(Io& io) {
+    io(inode, chunk, offset, bytes, chunk_bits);
+  }
+};
+// The next data, or hole, at or after file offset `from` on the asked shard; for a hole within chunk `from` lies in.
+struct SeekRequest {
+  InodeId inode;
+  uint64_t from = 0;
+  bool hole = false;
+  uint8_t chunk_bits = 0;
+  template <class Io>
+  void Fields(Io& io) {
+    io(inode, from, hole, chunk_bits);
+  }
+};
+
+// ---- between shards
+// ---------------------------------------------------------------------------------------------------
+
+struct DirJoinRequest {
+  InodeId dir;
+  ShardId shard;
+  template <class Io>
+  void Fields(Io& io) {
+    io(dir, shard);
+  }
+};
+// Also pushed to every joined shard when they change (DirUpdate).
+struct DirRights {
+  InodeId dir;
+  uint16_t permissions = 0;
+  uint32_t uid = 0, gid = 0;
+  uint64_t version = 0;      // grows with each change at the home: an older push is ignored
+  bool clear_mtime = false;  // utimens set the directory's times: forget the part's own
+  template <class Io>
+  void Fields(Io& io) {
+    io(dir, permissions, uid, gid, version, clear_mtime);
+  }
+};
+struct DirPartReply {
+  uint64_t entries = 0;
+  uint32_t subdirectories = 0;
+  Nanos mtime = 0, ctime = 0;
+  template <class Io>
+  void Fields(Io& io) {
+    io(entries, subdirectories, mtime, ctime);
+  }
+};
+
+struct FileJoinRequest {
+  InodeId inode;
+  ShardId shard;
+  template <class Io>
+  void Fields(Io& io) {
+    io(inode, shard);
+  }
+};
+struct FileJoinReply {
+  uint64_t epoch = 0;  // of truncation
+  template <class Io>
+  void Fields(Io& io) {
+    io(epoch);
+  }
+};
+struct GlimpseRequest {
+  InodeId inode;
+  bool clear_mtime = false;
+  template <class Io>
+  void Fields(Io& io) {
+    io(inode, clear_mtime);
+  }
+};
+struct GlimpseReply {
+  uint64_t end = 0;  // file offset behind the last byte written here
+  uint64_t blocks = 0;
+  Nanos mtime = 0;
+  uint64_t writes = 0;  // count of changes here: part of the file's version
+  template <class Io>
+  void Fields(Io& io) {
+    io(end, blocks, mtime, writes);
+  }
+};
+struct TruncateRequest {
+  InodeId inode;
+  uint64_t size = 0;
+  uint64_t epoch = 0;
+  uint8_t chunk_bits = 0;
+  template <class Io>
+  void Fields(Io& io) {
+    io(inode, size, epoch, chunk_bits);
+  }
+};
+
+// `from` first tells what an entry holds, without a permission check and without waiting for its lock.
+struct PeekReply {
+  InodeId inode;  // 0: absent
+  FileType type = FileType::kNone;
+  bool exposed = false;  // a client may have it in its path cache
+  bool busy = false;     // a transaction holds it
+  template <class Io>
+  void Fields(Io& io) {
+    io(inode, type, exposed, busy);
+  }
+};
+// Payload of the request: the operations (vector<TxnOp>), as they may be long. Reply payload: for kDirRemove the shards
+// of the directory's set (u32 each).
+struct PrepareRequest {
+  TxnId txn;
+  Cred cred;
+  template <class Io>
+  void Fields(Io& io) {
+    io(txn, cred);
+  }
+};
+struct PrepareReply {
+  uint32_t set_count = 0;
+  template <class Io>
+  void Fields(Io& io) {
+    io(set_count);
+  }
+};
+struct DecideRequest {
+  TxnId txn;
+  bool commit = false;
+  Nanos time = 0;
+  template <class Io>
+  void Fields(Io& io) {
+    io(txn, commit, time);
+  }
+};
+struct ParentReply {
+  InodeId parent;  // 0: the directory is gone
+  template <class Io>
+  void Fields(Io& io) {
+    io(parent);
+  }
+};
+
+struct GenerationRequest {
+  Generation generation;
+  template <class Io>
+  void Fields(Io& io) {
+    io(generation);
+  }
+};
+struct LeaseReply {
+  Generation generation;
+  uint32_t lease_ms = 0;
+  template <class Io>
+  void Fields(Io& io) {
+    io(generation, lease_ms);
+  }
+};
+
+// ---- session
+// ------------------------------------------------------------------------------------------------------------
+
+struct StatFsReply {
+  uint64_t bytes = 0, bytes_free = 0, inodes = 0, inodes_free = 0;
+  uint32_t chunk_bytes = 0;
+  template <class Io>
+  void Fields(Io& io) {
+    io(bytes, bytes_free, inodes, inodes_free, chunk_bytes);
+  }
+};
+
+// Reply payload: JSON of one shard.
+struct StatusRequest {
+  bool counters = true;
+  template <class Io>
+  void Fields(Io& io) {
+    io(counters);
+  }
+};
+
+// To the root's home. Request payload: FlushSpec. A flush runs by itself; FlushStatus follows it.
+struct FlushSpec {
+  std::string source, target, pattern;
+  uint32_t budget_ms = 0;
+  template <class Io>
+  void Fields(Io& io) {
+    io(source, target, pattern, budget_ms);
+  }
+};
+struct FlushRequest {
+  bool stop = false;  // refuse new work first, and end the session when all is verified
+  bool flush = true;  // false: stop without
+  template <class Io>
+  void Fields(Io& io) {
+    io(stop, flush);
+  }
+};
+struct FlushReply {
+  uint64_t job = 0;
+  template <class Io>
+  void Fields(Io& io) {
+    io(job);
+  }
+};
+struct FlushStatusRequest {
+  uint64_t job = 0;
+  bool cancel = false;
+  template <class Io>
+  void Fields(Io& io) {
+    io(job, cancel);
+  }
+};
+// Payload, once `done`: the report (JSON).
+struct FlushStatusReply {
+  uint64_t files_done = 0, files_total = 0, bytes_done = 0, bytes_total = 0;
+  bool done = false;
+  Code result = Code::kOk;
+  template <class Io>
+  void Fields(Io& io) {
+    io(files_done, files_total, bytes_done, bytes_total, done, result);
+  }
+};
+
+// Between shards during a flush. FlushDir: to a shard of the directory's set: copies the files whose entries it holds.
+// Request payload: FlushPath. Reply payload: FlushOutcome.
+struct FlushDirRequest {
+  uint64_t job = 0;
+  InodeId dir;
+  template <class Io>
+  void Fields(Io& io) {
+    io(job, dir);
+  }
+};
+// FlushFile: to the home. FlushChunks: to a shard with chunks of it. Request payload: FlushPath.
+struct FlushFileRequest {
+  uint64_t job = 0;
+  InodeId inode;
+  uint8_t chunk_bits = 0;
+  template <class Io>
+  void Fields(Io& io) {
+    io(job, inode, chunk_bits);
+  }
+};
+struct FlushPath {
+  std::string path;    // on the PFS
+  std::string other;   // FlushDir: the pattern; FlushFile: unused
+  std::string prefix;  // FlushDir: path below the flush's source, for the pattern
+  template <class Io>
+  void Fields(Io& io) {
+    io(path, other, prefix);
+  }
+};
+struct FlushOutcome {
+  uint64_t files = 0, bytes = 0, skipped = 0, failed = 0, refused = 0;
+  std::vector<std::string> sentences;  // of failures and of attributes refused: bounded
+  template <class Io>
+  void Fields(Io& io) {
+    io(files, bytes, skipped, failed, refused, sentences);
+  }
+};
+
+// To a client's service lane (server -> client): give up write-behind of these inodes, sending what is held.
+struct RevokeRequest {
+  std::vector<InodeId> inodes;
+  template <class Io>
+  void Fields(Io& io) {
+    io(inodes);
+  }
+};
+
+// ---- the table
+// ------------------------------------------------------------------------------------------------------------ X(Name,
+// number, Request, Reply, once, who): `once`: executes once (kept in the duplicate table). who: kAny, kPeer (another
+// server only). Numbers travel: append only.
+#define MAYFLY_METHODS(X)                                               \
+  X(Ping, 1, Empty, Empty, false, kAny)                                 \
+  X(Lookup, 2, LookupRequest, LookupReply, false, kAny)                 \
+  X(Open, 3, OpenRequest, OpenReply, true, kAny)                        \
+  X(Mkdir, 4, MkdirRequest, AttrReply, true, kAny)                      \
+  X(Symlink, 5, NameRequest, AttrReply, true, kAny)                     \
+  X(Unlink, 6, NameRequest, Empty, true, kAny)                          \
+  X(Rmdir, 7, NameRequest, Empty, true, kAny)                           \
+  X(Link, 8, LinkRequest, AttrReply, true, kAny)                        \
+  X(Rename, 9, RenameRequest, Empty, true, kAny)                        \
+  X(RenameDir, 10, RenameRequest, Empty, true, kAny)                    \
+  X(OpenInode, 11, OpenInodeRequest, OpenReply, true, kAny)             \
+  X(Close, 12, CloseRequest, Empty, true, kAny)                         \
+  X(GetAttr, 13, GetAttrRequest, AttrReply, false, kAny)                \
+  X(SetAttr, 14, SetAttrRequest, AttrReply, true, kAny)                 \
+  X(ReadLink, 15, InodeRequest, Empty, false, kAny)                     \
+  X(GetXattr, 16, XattrRequest, Empty, false, kAny)                     \
+  X(SetXattr, 17, XattrRequest, Empty, true, kAny)                      \
+  X(ListXattr, 18, InodeRequest, Empty, false, kAny)                    \
+  X(RemoveXattr, 19, XattrRequest, Empty, true, kAny)                   \
+  X(Shards, 20, InodeRequest, ShardsReply, false, kAny)                 \
+  X(ReadDir, 21, ReadDirRequest, ReadDirReply, false, kAny)             \
+  X(Write, 22, WriteRequest, Empty, true, kAny)                         \
+  X(Read, 23, ReadRequest, ReadReply, false, kAny)                      \
+  X(Append, 24, AppendRequest, OffsetReply, true, kAny)                 \
+  X(ChunkReserve, 25, RangeRequest, Empty, true, kAny)                  \
+  X(ChunkPunch, 26, RangeRequest, Empty, true, kAny)                    \
+  X(Extend, 27, RangeRequest, Empty, true, kAny)                        \
+  X(ChunkSeek, 28, SeekRequest, OffsetReply, false, kAny)               \
+  X(DirJoin, 29, DirJoinRequest, DirRights, true, kPeer)                \
+  X(DirUpdate, 30, DirRights, Empty, true, kPeer)                       \
+  X(DirPart, 31, InodeRequest, DirPartReply, false, kPeer)              \
+  X(DirParent, 32, InodeRequest, ParentReply, false, kPeer)             \
+  X(FileJoin, 33, FileJoinRequest, FileJoinReply, true, kPeer)          \
+  X(Glimpse, 34, GlimpseRequest, GlimpseReply, false, kPeer)            \
+  X(ChunkTruncate, 35, TruncateRequest, Empty, true, kPeer)             \
+  X(DropFile, 36, InodeRequest, Empty, true, kPeer)                     \
+  X(Peek, 37, NameRequest, PeekReply, false, kPeer)                     \
+  X(Prepare, 38, PrepareRequest, PrepareReply, true, kPeer)             \
+  X(Decide, 39, DecideRequest, Empty, true, kPeer)                      \
+  X(Bump, 40, Empty, LeaseReply, false, kPeer)                          \
+  X(SetGeneration, 41, GenerationRequest, Empty, false, kPeer)          \
+  X(Lease, 42, Empty, LeaseReply, false, kPeer)                         \
+  X(StatFs, 43, Empty, StatFsReply, false, kAny)                        \
+  X(GetStatus, 44, StatusRequest, Empty, false, kAny)                   \
+  X(Flush, 45, FlushRequest, FlushReply, true, kAny)                    \
+  X(FlushStatus, 46, FlushStatusRequest, FlushStatusReply, false, kAny) \
+  X(FlushDir, 47, FlushDirRequest, Empty, true, kPeer)                  \
+  X(FlushFile, 48, FlushFileRequest, Empty, true, kPeer)                \
+  X(FlushChunks, 49, FlushFileRequest, Empty, true, kPeer)              \
+  X(Refuse, 50, Empty, Empty, true, kPeer)                              \
+  X(Leave, 51, Empty, Empty, true, kPeer)                               \
+  X(Revoke, 52, RevokeRequest, Empty, false, kPeer)
+
+enum class Method : uint16_t {
+#define MAYFLY_ENUM(name, number, request, reply, once, who) k##name = number,
+  MAYFLY_METHODS(MAYFLY_ENUM)
+#undef MAYFLY_ENUM
+};
+
+enum class Who : uint8_t { kAny, kPeer };
+
+struct MethodInfo {
+  std::string_view name;
+  bool once = false;
+  Who who = Who::kAny;
+};
+// Null for a number that is no method.
+const MethodInfo* InfoOf(Method method);
+inline bool IsKnown(Method method) { return InfoOf(method) != nullptr; }
+
+// Request and reply type of a method at compile time: MethodTypes<Method::kOpen>::Request.
+template <Method M>
+struct MethodTypes;
+#define MAYFLY_TYPES(name, number, request, reply, once_, who) \
+  template <>                                                  \
+  struct MethodTypes<Method::k##name> {                        \
+    using Request = request;                                   \
+    using Reply = reply;                                       \
+  };
+MAYFLY_METHODS(MAYFLY_TYPES)
+#undef MAYFLY_TYPES
+
+}  // namespace mayfly
