@@ -89,10 +89,9 @@ struct Hello {
   ClientId client;   // random, of this lane; the duplicate table is kept by it
   ClientId process;  // shared by the lanes of one process: opens are registered under it
   Nonce nonce{};
-  bool peer = false;     // a server shard: `proof` shows it
-  bool service = false;  // the process's lane that answers Revoke
-  ShardId shard;         // of a peer
-  uint64_t proof = 0;    // Tag of {uuid, client, nonce} under PeerProofKey
+  bool peer = false;   // a server shard: `proof` shows it
+  ShardId shard;       // of a peer
+  uint64_t proof = 0;  // Tag of {uuid, client, nonce} under PeerProofKey
   uint32_t pid = 0;
   Cred cred;
   std::string_view host;  // at most 64 bytes, for reports
@@ -103,7 +102,7 @@ struct Hello {
     io.Raw(uuid.data(), uuid.size());
     io(client, process);
     io.Raw(nonce.data(), nonce.size());
-    io(peer, service, shard, proof, pid, cred, host, address);
+    io(peer, shard, proof, pid, cred, host, address);
   }
 };
 

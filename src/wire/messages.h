@@ -530,14 +530,17 @@ struct FlushOutcome {
   }
 };
 
-// To a client's service lane (server -> client): give up write-behind of these inodes, sending what is held.
-struct RevokeRequest {
-  std::vector<InodeId> inodes;
+// A long poll by a process's service lane: answered when another open or stat wants write-behind of some of the
+// process's files given up, or empty after kRevokePollMs. Reply payload: the inodes (u64 each). The process sends what
+// it holds of them and then names them in Yielded.
+struct CountReply {
+  uint32_t count = 0;
   template <class Io>
   void Fields(Io& io) {
-    io(inodes);
+    io(count);
   }
 };
+constexpr uint32_t kRevokePollMs = 20'000;
 
 // ---- the table
 // ------------------------------------------------------------------------------------------------------------ X(Name,
@@ -595,7 +598,8 @@ struct RevokeRequest {
   X(FlushChunks, 49, FlushFileRequest, Empty, true, kPeer)              \
   X(Refuse, 50, Empty, Empty, true, kPeer)                              \
   X(Leave, 51, Empty, Empty, true, kPeer)                               \
-  X(Revoke, 52, RevokeRequest, Empty, false, kPeer)
+  X(Revoked, 52, Empty, CountReply, false, kAny)                        \
+  X(Yielded, 53, CloseRequest, Empty, true, kAny)
 
 enum class Method : uint16_t {
 #define MAYFLY_ENUM(name, number, request, reply, once, who) k##name = number,

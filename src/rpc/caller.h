@@ -1,0 +1,144 @@
+// Caller: the asking side of one lane (a client thread, or a server shard towards its peers). It connects to shards
+// when they are first needed, proves the session's secret, sends requests and matches replies; a call ends by its
+// reply, by its deadline, or with kUnavailable when its shard cannot be reached. One thread owns it; calls resume
+// through the executor's queue. Invariants  L1  a call on the wire is named {slot, generation}: a late reply finds
+// another generation and is dropped.
+//             L2  no call returns while the transport still uses its buffers: at the deadline the endpoint is closed
+//                 first if it must be, so that the local completion comes.
+//             L3  a request that executes once keeps its sequence through every retry, and goes to the same shard.
+//             L4  at most kInFlightMax requests a shard are outstanding; the others wait their turn.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "os/random.h"
+#include "os/transport.h"
+#include "task/executor.h"
+#include "task/sync.h"
+#include "wire/header.h"
+#include "wire/messages.h"
+
+namespace mayfly {
+
+// Who this lane is; the same in every handshake.
+struct Identity {
+  Secret secret{};
+  SessionUuid uuid{};
+  ClientId client;   // of this lane
+  ClientId process;  // of all lanes of the process
+  Cred cred;
+  bool peer = false;
+  ShardId shard;        // of a peer
+  TagKey peer_proof{};  // servers only
+  uint32_t pid = 0;
+  std::string host;
+};
+
+// Where the shards are. The caller asks again for every connection, so addresses may change under a new view.
+class AddressBook {
+ public:
+  virtual ~AddressBook() = default;
+  virtual uint32_t shard_count() const = 0;
+  virtual Bytes AddressOf(ShardId shard) const = 0;
+  virtual std::string NameOf(ShardId shard) const = 0;  // "node3, member 3" for sentences
+};
+
+struct CallOptions {
+  CallOptions() {}
+  Nanos deadline = 0;             // monotonic; 0: now + the caller's default
+  Generation walked_at;           // see RequestHeader
+  Bytes payload;                  // stays with the caller until the call returned
+  MutableBytes reply_payload;     // where the reply's payload goes; a longer one is kCorrupt
+  size_t* reply_bytes = nullptr;  // how much of it was used
+};
+
+struct CallerStats {
+  uint64_t calls = 0, retries = 0, late_replies = 0, refused_messages = 0, timeouts = 0, connects = 0;
+};
+
+class Caller : public Receiver {
+ public:
+  static constexpr uint32_t kInFlightMax = 1024;
+
+  struct Timing {
+    Nanos call_default = 30 * kSecond;
+    Nanos unreachable_after = 3 * kSecond;  // a shard that cannot be connected to for so long fails its calls
+    Nanos resend_after = 5 * kSecond;       // without a reply
+  };
+
+  Caller(Executor& executor, Transport& transport, Random& random, const AddressBook& book, Identity identity,
+         Timing timing);
+  ~Caller();
+
+  // co_await caller.Call<Method::kLookup>(shard, request, &reply, options): the status of the reply, or kTimedOut,
+  // kUnavailable, kCorrupt. `request` and what it views are encoded before Call returns; *reply is filled on kOk only.
+  template <Method M>
+  class Awaiter;
+  template <Method M>
+  Awaiter<M> Call(ShardId to, const typename MethodTypes<M>::Request& request, typename MethodTypes<M>::Reply* reply,
+                  const CallOptions& options);
+
+  // The highest namespace generation that any reply named.
+  Generation generation() const { return generation_; }
+  void RaiseGeneration(Generation g) {
+    if (g > generation_) generation_ = g;
+  }
+  // True if the last attempt to reach the shard failed and none succeeded since.
+  bool Unreachable(ShardId shard) const;
+  size_t in_flight() const { return in_flight_; }
+  const CallerStats& stats() const { return stats_; }
+  // Ends every call with kShutdown and closes all endpoints.
+  void Shutdown();
+
+  // Receiver: a lane that only calls gives this object to its transport; a server's Responder passes replies on.
+  void OnMessage(Bytes header, Payload payload) override;
+  void OnEndpointDown(EndpointId endpoint) override;
+  // True if the endpoint was one of this caller's.
+  bool HandleEndpointDown(EndpointId endpoint);
+
+ private:
+  struct Slot;
+  struct Peer;
+  using DecodeFn = bool (*)(Bytes body, void* reply);
+
+  Slot* Begin(ShardId to, Method method, const CallOptions& options, void* reply, DecodeFn decode);
+  void Start(Slot* slot, size_t header_bytes);
+  void Submit(Slot* slot);
+  void Transmit(Slot* slot);
+  void Finish(Slot* slot, Code code);
+  void MaybeFinish(Slot* slot);
+  void Release(Slot* slot);
+  void Connect(Peer* peer);
+  void Drop(Peer* peer, Code why);
+  void FailWaiting(Peer* peer, Code code);
+  void OnWelcome(Bytes header, const Prefix& prefix);
+  void OnReply(Bytes header, const Prefix& prefix, Payload payload);
+  void Sweep();
+  void ArmSweep();
+  static void SendDone(Completion* c, Status s);
+  static void FetchDone(Completion* c, Status s);
+
+  Executor& executor_;
+  Transport& transport_;
+  Random& random_;
+  const AddressBook& book_;
+  Identity identity_;
+  TagKey hello_key_;
+  Timing timing_;
+  std::vector<std::unique_ptr<Slot>> slots_;
+  std::vector<uint32_t> free_;
+  std::vector<std::unique_ptr<Peer>> peers_;
+  Generation generation_;
+  size_t in_flight_ = 0;
+  bool shut_down_ = false;
+  Executor::TimerId sweep_;
+  CallerStats stats_;
+};
+
+}  // namespace mayfly
+
+#include "rpc/caller_inl.h"
