@@ -109,10 +109,12 @@ struct TxnOp {
   FileType expect_type = FileType::kNone;
   FileType set_type = FileType::kNone;
   int8_t delta = 0;
-  bool check = false;  // check the permissions of the transaction's cred
+  bool check = false;         // check the permissions of the transaction's cred on the parent
+  bool sticky_check = false;  // and the sticky rule, with `expect_uid` as the owner of the inode that goes
+  uint32_t expect_uid = 0;
   template <class Io>
   void Fields(Io& io) {
-    io(kind, inode, name, expect, set, expect_type, set_type, delta, check);
+    io(kind, inode, name, expect, set, expect_type, set_type, delta, check, sticky_check, expect_uid);
   }
 };
 

@@ -1,0 +1,143 @@
+// One shard's part of the namespace: the dentries it holds, the inodes it is the home of, and the rules of POSIX that
+// can be decided from them. Plain and synchronous: no clock (times are passed in), no network, no suspension; what
+// needs another shard (joining a directory, asking for sizes, two-phase commit) is the server's part.
+//
+// A directory has two faces. At its *home* it is an inode with the set of shards that hold entries of it. At each of
+// those shards it is a *part*: rights pushed by the home, counts, times, and the entries in the order they came.
+// Invariants  M1  an entry exists only in a part that is joined (a shard joins at the home before its first entry).
+//             M2  an inode born here has this shard in its number; sequences are never reused.
+//             M3  an entry that a prepared transaction holds is neither changed nor removed by anything else: such
+//             calls
+//                 give kBusy. A part that a transaction may remove takes no new entries (kBusy).
+//             M4  nlink, entry and subdirectory counts equal what a scan of the tables gives (Check(), used by tests).
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "meta/inode.h"
+#include "wire/messages.h"
+
+namespace mayfly {
+
+// Access bits, as in access(2).
+constexpr uint32_t kMayRead = 4, kMayWrite = 2, kMayExec = 1;
+// The owner, group, other rule; uid 0 may everything but execute a file without any x bit.
+bool MayAccess(FileType type, uint16_t permissions, uint32_t uid, uint32_t gid, const Cred& cred, uint32_t want);
+
+class Namespace {
+ public:
+  struct Options {
+    ShardId self;
+    uint8_t chunk_bits = kChunkBitsDefault;
+  };
+  explicit Namespace(Options options);
+  ~Namespace();
+
+  // ---- inodes of this home ----
+  Inode* FindInode(InodeId id);
+  // The root, at its home: uid and gid of the server, permissions 0755 | sticky as given, its own part joined.
+  Inode* CreateRoot(uint32_t uid, uint32_t gid, uint16_t permissions, Nanos now);
+  Attr AttrOf(const Inode& inode) const;  // of a directory: without what its parts add
+  // chmod, chown, utimens by the rules of Linux for `cred` (owner or root; group membership; suid and sgid bits cleared
+  // by chown, sgid by chmod of a non-member; EPERM or EACCES as utimensat says). kSetSize is the server's: here only
+  // its permission (unless kByHandle), mtime and ctime. *rights_changed: a directory's parts must be told.
+  Status SetAttr(Inode& inode, const SetAttrRequest& request, const Cred& cred, Nanos now, bool* rights_changed);
+  // The rights of a directory, for its parts.
+  DirRights RightsOf(const Inode& dir) const;
+  // A dead inode's last step: out of the table. Its data was the caller's to drop.
+  void Forget(Inode& inode);
+
+  // ---- parts of directories ----
+  bool Joined(InodeId dir) const;
+  void Join(const DirRights& rights);          // idempotent; an older version is ignored
+  void UpdateRights(const DirRights& rights);  // likewise; clear_mtime forgets the part's mtime
+  void LeavePart(InodeId dir);                 // the directory is gone; the part is empty
+  const DirRights* Rights(InodeId dir) const;  // null if not joined
+  DirPartReply PartOf(InodeId dir) const;      // zeros if not joined
+  // As much of the listing as fits: ListingEntry after ListingEntry. Entries whose inode lives elsewhere, and files
+  // whose size other shards know, are `partial`.
+  ReadDirReply List(InodeId dir, uint64_t after, Encoder& out);
+
+  // ---- entries ----
+  struct Entry {
+    InodeId inode;
+    FileType type = FileType::kNone;
+    bool exposed = false;    // went out in a reply that a client may cache (directories)
+    bool busy = false;       // held by a prepared transaction
+    Inode* local = nullptr;  // if this is the inode's home
+  };
+  // kNoEntry. No permission is checked. O(1), no allocation.
+  Result<Entry> Find(InodeId parent, std::string_view name);
+  bool Busy(InodeId parent, std::string_view name) const;  // also for names that do not exist yet
+  void Expose(InodeId parent, std::string_view name);
+
+  struct Creation {
+    InodeId parent;
+    std::string_view name;
+    FileType type = FileType::kFile;
+    uint16_t permissions = 0;
+    uint8_t chunk_bits = 0;   // 0: the option's
+    std::string_view target;  // symlink
+  };
+  // A new inode with its entry, by the parent's rights (w and x; sgid parents give their group, and to directories the
+  // bit). The parent's part must be joined. kExists, kAccess, kBusy, kNameTooLong, kInvalid ("", ".", "..", '/' or
+  // NUL).
+  Result<Inode*> Create(const Creation& what, const Cred& cred, Nanos now);
+  // unlink(2) of an entry whose inode is local. kIsDirectory, kAccess, kPermission (sticky), kBusy, kNoEntry. The inode
+  // may be dead() afterwards: the caller drops data and calls Forget.
+  Result<Inode*> Unlink(InodeId parent, std::string_view name, const Cred& cred, Nanos now);
+  // May `cred` remove or replace this entry (w and x on the parent, sticky rule with the inode's owner)?
+  Status MayRemove(InodeId parent, uint32_t inode_uid, const Cred& cred) const;
+  // w and x on a joined parent.
+  Status MayCreateIn(InodeId parent, const Cred& cred) const;
+
+  // ---- xattrs (by inode of this home) ----
+  // Rules of tmpfs: user.* needs read or write permission and a regular file or directory (EPERM otherwise; sticky
+  // directories of others EPERM), trusted.* only uid 0 (EPERM to set, ENODATA to get), security.* owner to set,
+  // system.* EOPNOTSUPP; other prefixes EOPNOTSUPP. Views live until the next change of the inode.
+  Result<std::string_view> GetXattr(const Inode& inode, std::string_view name, const Cred& cred) const;
+  Status SetXattr(Inode& inode, std::string_view name, std::string_view value, uint32_t flags, const Cred& cred,
+                  Nanos now);
+  Status RemoveXattr(Inode& inode, std::string_view name, const Cred& cred, Nanos now);
+  std::string ListXattr(const Inode& inode, const Cred& cred) const;  // names, each with its NUL
+
+  // ---- open files ----
+  // `process` has it open once more. Closing (one, or all of a process that died) lists the inodes that died by it.
+  void RegisterOpen(Inode& inode, ClientId process);
+  void ReleaseOpen(InodeId inode, ClientId process, std::vector<InodeId>* died);
+  void ReleaseAll(ClientId process, std::vector<InodeId>* died);
+  bool OpenBy(InodeId inode, ClientId process) const;
+  // Opens by processes other than `process`.
+  uint32_t OpensByOthers(const Inode& inode, ClientId process) const;
+
+  // ---- transactions (two-phase, presumed abort) ----
+  // Checks every operation and takes all locks, or none: kBusy if another transaction holds something (never waits),
+  // kConflict if `expect` no longer holds or the inode is gone, or the error that POSIX gives (kAccess, kPermission,
+  // kNotEmpty for kDirEmpty, kTooManyLinks). Preparing the same transaction twice is kOk. A kDentry that adds an entry
+  // needs the part joined (the caller saw to it). For kDirRemove, `set` receives the directory's shards.
+  //   kDentry:    `check`: w and x on the parent; `sticky_check`: the sticky rule with `expect_uid`.
+  //   kLink:      a positive delta on an inode with nlink 0 is kNoEntry, on a directory kPermission; pins the inode.
+  //   kDirParent: `check`: w on the directory itself (moving it to another parent).
+  Status Prepare(TxnId txn, std::span<const TxnOp> ops, const Cred& cred, std::vector<ShardId>* set);
+  // Applies or undoes; an unknown transaction is kOk (already decided). `died`: inodes to drop. Idempotent.
+  Status Decide(TxnId txn, bool commit, Nanos now, std::vector<InodeId>* died);
+  size_t prepared() const;
+
+  // ---- figures ----
+  uint64_t inodes() const;
+  uint64_t memory_bytes() const;  // of tables and entries, truthfully: about 200 bytes an empty file
+  // Walks every table and compares (M4); the first difference as text, empty if none. For tests and `mayfly status`.
+  std::string Check() const;
+  // Every local inode, in the order of sequence.
+  void ForEachInode(const std::function<void(Inode&)>& visit);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace mayfly
