@@ -1,0 +1,221 @@
+// The chunk store holds the bytes of files on one shard: by file and chunk, as extents in the arena. One thread, all
+// synchronous; the memory tier only. It knows nothing of names, sizes, messages or journals: the caller journals what
+// it commits, keeps the file's size, and refuses operations of an old epoch before it calls.
+//
+// A write is Stage (a fresh place), the transfer into it, Commit (the range is swapped in) or Unstage. A read is
+// pieces, each with a pin: the bytes stay in place while the pin lives, whatever happens to the file.
+//
+// Invariants  S1  live bytes are never written over: only bytes of a staged place are.
+//             S2  a slice of the map lies within one chunk and one extent, at its offset in the extent; slices of a
+//             file
+//                 do not overlap.
+//             S3  an extent keeps place, range and checksums as written while a slice, a pin or an in-place write
+//             refers
+//                 to it, and is freed with the last of them.
+//             S4  Commit of a staged place cannot fail for want of memory: Stage charged its bookkeeping ahead.
+//             S5  checksum b of an extent covers its bytes [64K*b, 64K*(b+1)) as written, never those of the file's
+//             grid. S6  a file with nothing here (no slice, no epoch, no high-water mark) takes no memory. S7  all pins
+//             and staged places are gone before the store is.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <utility>
+
+#include "absl/container/inlined_vector.h"
+#include "base/bytes.h"
+#include "base/checksum.h"
+#include "base/ids.h"
+#include "base/status.h"
+#include "store/arena.h"
+#include "store/extents.h"
+#include "store/files.h"
+#include "store/memory_budget.h"
+#include "store/place.h"
+#include "store/table_memory.h"
+
+namespace mayfly {
+
+class ChunkStore;
+
+// A range of one chunk of a file. chunk_bits (16 to 26) is the file's and the same in every call for it; a range beyond
+// the chunk, or of no bytes, is kInvalid.
+struct ChunkRange {
+  InodeId file;
+  ChunkIndex chunk;
+  uint8_t chunk_bits = 22;
+  uint32_t offset = 0;  // within the chunk
+  uint32_t bytes = 0;
+
+  uint64_t file_offset() const { return (uint64_t{chunk.value} << chunk_bits) + offset; }
+};
+
+// Holds an extent's bytes in place. Move only; dropped on the store's thread, before the store (S7).
+class ExtentPin {
+ public:
+  ExtentPin() = default;
+  ExtentPin(ExtentPin&& o) noexcept
+      : store_(std::exchange(o.store_, nullptr)), extent_(std::exchange(o.extent_, nullptr)) {}
+  ExtentPin& operator=(ExtentPin&& o) noexcept {
+    if (this != &o) {
+      Reset();
+      store_ = std::exchange(o.store_, nullptr);
+      extent_ = std::exchange(o.extent_, nullptr);
+    }
+    return *this;
+  }
+  ~ExtentPin() { Reset(); }
+  void Reset();
+  explicit operator bool() const { return extent_ != nullptr; }
+
+ private:
+  friend class ChunkStore;
+  ExtentPin(ChunkStore* store, store_internal::Extent* extent) : store_(store), extent_(extent) {}
+  ChunkStore* store_ = nullptr;
+  store_internal::Extent* extent_ = nullptr;
+};
+
+// A stretch of a file as it was at the call that gave it: data, or a hole (reserved ranges are holes).
+struct ReadPiece {
+  uint64_t file_offset = 0;
+  uint32_t bytes = 0;
+  Place place;    // where the bytes lie, for those who map the arena; none for a hole
+  Bytes data;     // the same bytes here, valid while `pin` is held; empty for a hole
+  ExtentPin pin;  // none for a hole
+  bool is_hole() const { return !pin; }
+};
+using ReadPieces = absl::InlinedVector<ReadPiece, 4>;
+
+// The XXH3 of the next `bytes` bytes of a piece.
+struct SumPart {
+  uint32_t bytes = 0;
+  uint64_t sum = 0;
+};
+using SumParts = absl::InlinedVector<SumPart, 4>;
+
+struct FileFigures {
+  uint64_t high_water = 0;       // file offset behind the last byte written here, and not truncated since
+  uint64_t allocated_bytes = 0;  // of the 4 KiB pages with data or reservations, as st_blocks counts (* 512)
+  Nanos mtime = 0;               // the latest given to Commit since ClearMtime
+  uint64_t epoch = 0;            // of truncation, as set
+  uint64_t changes = 0;          // count of Commits, Punches and Truncates: part of the file's version
+  uint64_t slices = 0;           // of data and of reservations
+};
+
+struct ChunkStoreStats {
+  uint64_t files = 0;
+  uint64_t extents = 0;  // committed or reserved, alive (also if only by a pin)
+  uint64_t staged = 0;
+  uint64_t pins = 0;
+  uint64_t corrupt_blocks = 0;  // found since the start: each is a read that got kCorrupt, or a compaction that did not
+  uint64_t compacted_bytes = 0;  // copied since the start
+};
+
+class ChunkStore {
+ public:
+  static constexpr uint32_t kReadPiecesMax = 64;
+  static constexpr uint32_t kCompactBytesMax = 1u << 20;  // longest extent that compaction makes
+  static constexpr uint32_t kReserveBytesMax = 1u << 20;  // longest extent of a reservation
+
+  // Both outlive the store.
+  ChunkStore(Arena* arena, MemoryBudget* budget);
+  ChunkStore(const ChunkStore&) = delete;
+  ChunkStore& operator=(const ChunkStore&) = delete;
+  ~ChunkStore();  // S7
+
+  // ---- writing ----
+  // A fresh place of exactly `bytes` for incoming data; kNoSpace at once when full (a shorter one may still be had).
+  // Yours until Commit or Unstage: call neither while a transfer can still write into it (S1).
+  Result<Place> Stage(uint32_t bytes);
+  // For a write to `range` after Stage failed. If the range begins in a reservation, its own reserved bytes are the
+  // place, and neither arena nor budget can refuse: this is what ReserveRange promised. The place may be shorter than
+  // the range (never empty): commit that much at range.offset, then ask again. The stretch is no longer reserved, also
+  // when it is unstaged.
+  Result<Place> StageFor(const ChunkRange& range);
+  void Unstage(Place place);  // a place that is not staged is a bug of ours: see IsStaged
+  // True for exactly the places that Stage and StageFor gave and neither Commit nor Unstage took: what a peer names
+  // must be asked for here.
+  bool IsStaged(Place place) const;
+  // Makes the first range.bytes bytes of `place` the content of `range`. `sums`: one for each 64 KiB block started
+  // (S5), or none when checksums are off. On kInvalid (range, number of sums, more bytes than the place has, not
+  // staged) nothing changed, and a staged place stays staged. Nothing else fails (S4). May then compact around the
+  // range.
+  Status Commit(const ChunkRange& range, Place place, std::span<const uint64_t> sums, Nanos mtime);
+
+  // ---- reading ----
+  struct Covered {
+    uint32_t bytes = 0;
+    bool cut = false;  // kReadPiecesMax was reached: ask again from there
+  };
+  // Appends what `range` holds, in order, up to the file's high-water mark here. Less than asked and not cut: this
+  // shard has nothing behind. kInvalid is a bad range.
+  Result<Covered> Read(const ChunkRange& range, ReadPieces* pieces);
+  // Checks the blocks that the piece touches. kCorrupt (counted) when one does not match; holes, and extents without
+  // checksums, are fine.
+  Status Verify(const ReadPiece& piece);
+  // Appends the sums by which a receiver can check the piece end to end: the stored sum of a block that the piece
+  // covers whole; a block covered in part is verified, then its part summed anew. None for holes and extents without
+  // checksums.
+  Status PieceSums(const ReadPiece& piece, SumParts* parts);
+  // For the flush: appends the live data (no holes) of the file from file offset `from` on, in order, at most
+  // `pieces_max` pieces, all pinned. Returns the file offset to go on from; kDone when there is nothing behind.
+  static constexpr uint64_t kDone = ~uint64_t{0};
+  uint64_t LiveData(InodeId file, uint64_t from, uint32_t pieces_max, ReadPieces* pieces);
+
+  // ---- shape ----
+  // Drops data and reservations at and behind `size` (they read as a hole if the file grows again), at most
+  // `slices_max` slices, from the end on. True when done; else call again with the same size before anything else is
+  // done to the file.
+  [[nodiscard]] bool Truncate(InodeId file, uint64_t size, uint64_t slices_max = ~uint64_t{0});
+  // Drops data and reservations of the range; the high-water mark stays.
+  Status Punch(const ChunkRange& range);
+  // Reserves the parts of the range that hold neither data nor reservation, all or nothing: kNoSpace at once.
+  // Reserved parts read as holes and count as allocated. A write to what is still reserved will not fail: StageFor.
+  Status ReserveRange(const ChunkRange& range);
+  // Everything of the file, its epoch too. DropSlice: at most `slices_max` slices; true when the file is gone. In
+  // between the caller lets nobody use the file.
+  void Drop(InodeId file);
+  [[nodiscard]] bool DropSlice(InodeId file, uint64_t slices_max);
+
+  // SEEK_DATA, SEEK_HOLE for what is on this shard, with data rounded outward to 4 KiB pages, as tmpfs does (the caller
+  // cuts at the file's size). Reservations are holes.
+  struct Found {
+    bool found = false;
+    uint64_t offset = 0;
+  };
+  Found NextData(InodeId file, uint64_t from) const;
+  // At most the end of the chunk that `from` lies in: at that very offset it may be data, on the next chunk's shard.
+  uint64_t NextHole(InodeId file, uint64_t from, uint8_t chunk_bits) const;
+
+  // ---- figures ----
+  FileFigures Figures(InodeId file) const;  // zeros for a file that has nothing here
+  // An epoch other than 0 keeps a record for the file until Drop. kNoSpace when there is no room for one.
+  Status SetEpoch(InodeId file, uint64_t epoch);
+  void ClearMtime(InodeId file);
+  ChunkStoreStats stats() const;
+  // Bytes of this store's tables (the arena has its own), as charged to the budget.
+  uint64_t MemoryUsage() const;
+  Arena& arena() { return *arena_; }
+
+ private:
+  friend class ExtentPin;
+  using Extent = store_internal::Extent;
+  using File = store_internal::File;
+  using SliceMap = store_internal::SliceMap;
+
+  ReadPiece PieceOf(const SliceMap::value_type& slice, uint64_t begin, uint64_t end);
+  void Unpin(Extent* extent);
+  // Compaction (compaction.cc): around a range just written; of extents that lost most of their bytes; of one stretch.
+  void MergeTiny(File* file, const ChunkRange& range);
+  void RewriteSparse(File* file, const store_internal::CutExtents& cut);
+  bool Rewrite(File* file, uint64_t begin, uint64_t end);
+
+  Arena* const arena_;
+  store_internal::TableMemory memory_;
+  store_internal::Extents extents_;
+  store_internal::Files files_;
+  uint64_t pins_ = 0;
+  uint64_t compacted_bytes_ = 0;
+};
+
+}  // namespace mayfly

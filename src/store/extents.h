@@ -1,0 +1,82 @@
+// Extents: places with content and checksums as written, counted by those who refer to them. See chunk_store.h for the
+// invariants S1, S3 and S5, which this file keeps.
+//
+// Memory of one: 64 bytes of heap. Checksums of an extent of one block (64 KiB) lie in the record; of a longer one in
+// an array of 8 bytes a block, 512 for 4 MiB.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "base/bytes.h"
+#include "base/checksum.h"
+#include "store/arena.h"
+#include "store/id_table.h"
+#include "store/place.h"
+#include "store/table_memory.h"
+
+namespace mayfly::store_internal {
+
+struct Extent {
+  uint64_t place_offset = 0;
+  uint32_t place_bytes = 0;
+  uint32_t bytes = 0;        // as written, <= place_bytes
+  uint64_t file_offset = 0;  // of its first byte; slices of it lie at the same distance (S2)
+  uint32_t references = 0;   // slices, pins, and extents inside this one's place
+  uint32_t live_bytes = 0;   // in slices
+  // Set: this extent's place is a part of the parent's, a reservation that was written in place.
+  Extent* parent = nullptr;
+  union {
+    Extent* next = nullptr;  // staged: link of the table
+    uint64_t sum;            // one block
+    uint64_t* sums;          // more blocks
+  };
+  bool staged : 1 = false;
+  bool reserved : 1 = false;  // no content
+  bool has_sums : 1 = false;
+  bool known_corrupt : 1 = false;  // compaction leaves it alone
+
+  uint64_t key() const { return place_offset; }
+  Place place() const { return {place_offset, place_bytes}; }
+  uint64_t file_end() const { return file_offset + bytes; }
+  size_t blocks() const { return BlocksOf(bytes); }
+  const uint64_t* sum_array() const { return blocks() <= 1 ? &sum : sums; }
+};
+static_assert(HeapBytes(sizeof(Extent)) == 64);
+
+class Extents {
+ public:
+  Extents(Arena* arena, TableMemory* memory) : arena_(arena), memory_(memory), staged_(memory) {}
+
+  // Records of places; each starts with no references. Stage charges ahead what Commit will need (S4).
+  Result<Extent*> Stage(uint32_t bytes);
+  Extent* StageInside(Extent* reservation, uint64_t file_offset, uint32_t bytes);
+  Extent* FindStaged(Place place) const;
+  void Unstage(Extent* extent);
+  // From staged to written: gives the place's unused end back and keeps the sums.
+  void Write(Extent* extent, uint64_t file_offset, uint32_t bytes, std::span<const uint64_t> sums);
+  Result<Extent*> Reserve(uint64_t file_offset, uint32_t bytes);
+
+  void Ref(Extent* extent) { ++extent->references; }
+  void Unref(Extent* extent);  // frees it with the last reference (S3)
+  MutableBytes Data(const Extent* extent) const { return arena_->Data({extent->place_offset, extent->bytes}); }
+  // True if the content of blocks [first, last] is what was written.
+  bool Check(const Extent* extent, size_t first, size_t last);
+
+  uint64_t count() const { return count_; }
+  uint64_t staged() const { return staged_.size(); }
+  uint64_t corrupt_blocks() const { return corrupt_blocks_; }
+
+ private:
+  Result<Place> AllocatePlace(uint32_t bytes);
+  bool RoomFor(uint64_t table_bytes);
+  void Release(Extent* extent);
+
+  Arena* const arena_;
+  TableMemory* const memory_;
+  IdTable<Extent> staged_;  // by place_offset: places that are staged do not overlap
+  uint64_t count_ = 0;
+  uint64_t corrupt_blocks_ = 0;
+};
+
+}  // namespace mayfly::store_internal

@@ -1,0 +1,76 @@
+// The files that have something on this shard, and the map of each: slices ordered by file offset. See chunk_store.h
+// for the invariants S2 and S6, which this file keeps.
+//
+// Memory: a file 112 bytes of heap and about 8 in the table; a slice 24 bytes in a B-tree node (48 of heap for the only
+// one of a file, 26 to 52 with more, as nodes are full or half full).
+#pragma once
+
+#include <cstdint>
+
+#include "absl/container/btree_map.h"
+#include "absl/container/inlined_vector.h"
+#include "base/ids.h"
+#include "store/extents.h"
+#include "store/id_table.h"
+#include "store/table_memory.h"
+
+namespace mayfly::store_internal {
+
+constexpr uint64_t kPageBytes = 4096;
+constexpr uint64_t PageDown(uint64_t offset) { return offset & ~(kPageBytes - 1); }
+constexpr uint64_t PageUp(uint64_t offset) { return PageDown(offset + kPageBytes - 1); }
+
+struct Slice {
+  Extent* extent = nullptr;
+  uint32_t bytes = 0;
+};
+// By file offset.
+using SliceMap =
+    absl::btree_map<uint64_t, Slice, std::less<uint64_t>, TableAllocator<std::pair<const uint64_t, Slice>>>;
+
+struct File {
+  File(InodeId inode, TableMemory* memory) : id(inode), slices(TableAllocator<char>(memory)) {}
+  uint64_t key() const { return id.value; }
+
+  InodeId id;
+  File* next = nullptr;
+  SliceMap slices;
+  uint64_t high_water = 0;
+  uint64_t pages = 0;  // with a slice in them
+  Nanos mtime = 0;
+  uint64_t epoch = 0;
+  uint64_t changes = 0;
+};
+
+// Extents that lost slices to a cut and still live: compaction looks at them.
+using CutExtents = absl::InlinedVector<Extent*, 4>;
+
+class Files {
+ public:
+  Files(Extents* extents, TableMemory* memory) : extents_(extents), memory_(memory), files_(memory) {}
+  ~Files();
+
+  File* Find(InodeId id) const { return files_.Find(id.value); }
+  File* FindOrMake(InodeId id);
+  void Remove(File* file);           // no slices left
+  void RemoveIfNothing(File* file);  // S6
+
+  // The first slice that ends behind `offset`.
+  static SliceMap::iterator At(File* file, uint64_t offset);
+  static SliceMap::const_iterator At(const File* file, uint64_t offset);
+  // Takes [begin, end) out of the map: slices inside go, slices across are shortened or split. Keeps file->pages.
+  void Cut(File* file, uint64_t begin, uint64_t end, CutExtents* cut);
+  // Puts a slice of `extent` where there is none. Keeps file->pages; takes a reference.
+  void Insert(File* file, uint64_t begin, uint32_t bytes, Extent* extent);
+
+  uint64_t count() const { return files_.size(); }
+
+ private:
+  static uint64_t PagesIn(const File* file, uint64_t begin, uint64_t end);
+
+  Extents* const extents_;
+  TableMemory* const memory_;
+  IdTable<File> files_;
+};
+
+}  // namespace mayfly::store_internal
