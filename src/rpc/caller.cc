@@ -26,8 +26,9 @@ struct Caller::Peer {
   std::deque<Slot*> waiting;  // for the welcome, or for a place (L4)
   // The hello is sent from here.
   struct HelloLink : Completion {
-  } hello_done;
-  bool hello_sending = false;
+    bool sending = false;
+  };
+  HelloLink hello_link;
   uint8_t hello[Transport::kHeaderBytesMax];
 };
 
@@ -170,6 +171,7 @@ void Caller::SendDone(Completion* c, Status) {
   // A failed send shows as its endpoint going down, which retries what was sent on it.
   Slot* slot = static_cast<Slot::Link*>(c)->slot;
   slot->sending = false;
+  if (slot->state == Slot::State::kQueued) slot->caller->Pump(slot->caller->peers_[slot->to.value].get());
   slot->caller->MaybeFinish(slot);
 }
 
@@ -205,11 +207,20 @@ void Caller::Release(Slot* slot) {
   ++slot->generation;  // L1
   free_.push_back(slot->index);
   --in_flight_;
-  if (peer != nullptr && peer->state == Peer::State::kReady) {
-    while (!peer->waiting.empty() && peer->in_flight < kInFlightMax) {
-      Slot* next = peer->waiting.front();
-      peer->waiting.pop_front();
-      Transmit(next);
+  if (peer != nullptr && !peer->waiting.empty()) Pump(peer);
+}
+
+// Sends what waits, as far as L4 lets it. A call whose earlier send on a dead endpoint still has its buffers keeps
+// waiting.
+void Caller::Pump(Peer* peer) {
+  if (peer->state != Peer::State::kReady) return;
+  for (size_t left = peer->waiting.size(); left > 0 && peer->in_flight < kInFlightMax; --left) {
+    Slot* slot = peer->waiting.front();
+    peer->waiting.pop_front();
+    if (slot->sending) {
+      peer->waiting.push_back(slot);
+    } else {
+      Transmit(slot);
     }
   }
 }
@@ -217,7 +228,7 @@ void Caller::Release(Slot* slot) {
 // ---- connections ------------------------------------------------------------------------------------------------
 
 void Caller::Connect(Peer* peer) {
-  if (peer->hello_sending) {  // the last hello is still with the transport: the sweep tries again
+  if (peer->hello_link.sending) {  // the last hello is still with the transport: the sweep tries again
     peer->state = Peer::State::kBackoff;
     peer->retry_at = executor_.now() + kSweepEvery;
     return;
@@ -254,17 +265,10 @@ void Caller::Connect(Peer* peer) {
   hello.Fields(e);
   MAYFLY_CHECK(e.ok());  // an address has room: the adapter checks its length
   SealHeader({peer->hello, e.size()}, hello_key_);
-  struct Done {
-    static void Fn(Completion* c, Status) {
-      auto* link = static_cast<Peer::HelloLink*>(c);
-      auto* p = reinterpret_cast<Peer*>(reinterpret_cast<char*>(link) - offsetof(Peer, hello_done));
-      p->hello_sending = false;
-    }
-  };
-  peer->hello_done.fn = &Done::Fn;
-  peer->hello_sending = true;
-  if (transport_.Send(peer->endpoint, {peer->hello, e.size()}, {}, &peer->hello_done) == Transport::Sent::kDone) {
-    peer->hello_sending = false;
+  peer->hello_link.fn = [](Completion* c, Status) { static_cast<Peer::HelloLink*>(c)->sending = false; };
+  peer->hello_link.sending = true;
+  if (transport_.Send(peer->endpoint, {peer->hello, e.size()}, {}, &peer->hello_link) == Transport::Sent::kDone) {
+    peer->hello_link.sending = false;
   }
 }
 
@@ -352,11 +356,7 @@ void Caller::OnWelcome(Bytes header, const Prefix& prefix) {
   peer->failing_since = 0;
   peer->unreachable = false;
   RaiseGeneration(welcome.generation);
-  while (!peer->waiting.empty() && peer->in_flight < kInFlightMax) {
-    Slot* slot = peer->waiting.front();
-    peer->waiting.pop_front();
-    Transmit(slot);
-  }
+  Pump(peer);
 }
 
 void Caller::OnReply(Bytes header, const Prefix& prefix, Payload payload) {
@@ -425,8 +425,7 @@ void Caller::Sweep() {
         Drop(peers_[slot->to.value].get(), Code::kTimedOut);  // L2, with a second's grace for a transfer under way
         slot->deadline = now + kSecond;
       }
-    } else if (slot->state == Slot::State::kSent && !slot->sending && slot->payload.empty() &&
-               now >= slot->sent_at + timing_.resend_after) {
+    } else if (slot->state == Slot::State::kSent && !slot->sending && now >= slot->sent_at + timing_.resend_after) {
       // The reply may have been lost with a connection of the other direction. The duplicate table makes it harmless.
       --peers_[slot->to.value]->in_flight;
       ++stats_.retries;

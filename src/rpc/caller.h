@@ -60,7 +60,7 @@ struct CallerStats {
   uint64_t calls = 0, retries = 0, late_replies = 0, refused_messages = 0, timeouts = 0, connects = 0;
 };
 
-class Caller : public Receiver {
+class Caller final : public Receiver {
  public:
   static constexpr uint32_t kInFlightMax = 1024;
 
@@ -114,6 +114,7 @@ class Caller : public Receiver {
   void Release(Slot* slot);
   void Connect(Peer* peer);
   void Drop(Peer* peer, Code why);
+  void Pump(Peer* peer);
   void FailWaiting(Peer* peer, Code code);
   void OnWelcome(Bytes header, const Prefix& prefix);
   void OnReply(Bytes header, const Prefix& prefix, Payload payload);

@@ -1,0 +1,200 @@
+// Responder: the answering side of a shard. It greets clients and peers, verifies every message before anything else
+// looks at it, remembers what it answered to requests that execute once, and hands requests to the server one by one.
+// One thread owns it.
+// Invariants  P1  no byte of a message that is not authenticated reaches a handler; such messages are counted and
+// dropped.
+//             P2  a request that executes once is executed once a {client, sequence}: a repetition gets the first
+//             answer,
+//                 or, while it is still being worked on, replaces where that answer goes.
+//             P3  a request whose time ran out before it was started is dropped.
+//             P4  a Request lives until Finish; its reply's header and payload belong to the transport until Reply's
+//             await.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "os/random.h"
+#include "os/transport.h"
+#include "rpc/caller.h"
+#include "task/executor.h"
+#include "task/sync.h"
+#include "wire/header.h"
+
+namespace mayfly {
+
+class Responder;
+
+// Who sent a request.
+struct Party {
+  ClientId client;  // the lane
+  ClientId process;
+  Cred cred;
+  bool peer = false;
+  ShardId shard;  // of a peer
+  uint32_t pid = 0;
+  std::string host;
+};
+
+class Request {
+ public:
+  Method method() const { return method_; }
+  Bytes body() const { return {body_, body_bytes_}; }
+  Payload& payload() { return payload_; }
+  const Party& party() const { return *party_; }
+  Nanos deadline() const { return deadline_; }
+  Generation walked_at() const { return walked_at_; }
+
+  // Pulls the payload into `to` (payload().size() bytes): copies it if it is here, else by rendezvous. kUnavailable if
+  // the sender went away: nothing must be made of the bytes then, see Abandon. co_await.
+  struct FetchAwaiter;
+  FetchAwaiter Fetch(MutableBytes to);
+
+  // co_await request->Reply(code, body, payload): remembers (P2) and sends. Returns when the transport is done with
+  // `payload`. A caller that is gone is no error.
+  struct ReplyAwaiter;
+  template <class R>
+  ReplyAwaiter Reply(Code code, const R& reply, Bytes payload);
+  // No answer, and no memory of the request: it was not executed, a repetition may be.
+  void Abandon();
+  // The last call: the request goes back to its pool.
+  void Finish();
+  bool answered() const { return answered_; }
+
+ private:
+  friend class Responder;
+  struct Link : Completion {
+    Request* request = nullptr;
+  };
+  void SendReply(Code code, size_t body_bytes, Bytes payload);
+  void Complete(Status status);
+
+  Responder* responder_ = nullptr;
+  std::shared_ptr<const Party> party_;
+  uint64_t connection_ = 0;
+  uint32_t slot_ = 0, generation_ = 0;
+  Method method_ = Method::kPing;
+  uint64_t sequence_ = 0;
+  Nanos deadline_ = 0;
+  Generation walked_at_;
+  Payload payload_;
+  bool answered_ = false;
+  bool pending_ = false;  // a fetch or a send is under way
+  Status result_;
+  std::coroutine_handle<> waiter_;
+  Link link_;
+  size_t body_bytes_ = 0;
+  uint8_t body_[Transport::kHeaderBytesMax];
+  uint8_t out_[Transport::kHeaderBytesMax];
+};
+
+struct Request::FetchAwaiter {
+  Request* request;
+  bool await_ready() const { return !request->pending_; }
+  void await_suspend(std::coroutine_handle<> h) { request->waiter_ = h; }
+  Status await_resume() const { return request->result_; }
+};
+
+struct Request::ReplyAwaiter {
+  Request* request;
+  bool await_ready() const { return !request->pending_; }
+  void await_suspend(std::coroutine_handle<> h) { request->waiter_ = h; }
+  void await_resume() const {}
+};
+
+struct ResponderStats {
+  uint64_t requests = 0, hellos = 0, repeated = 0, expired = 0;
+  uint64_t malformed = 0, unauthenticated = 0, oversized = 0, denied = 0, unknown_connection = 0;
+};
+
+class Responder final : public Receiver {
+ public:
+  struct Options {
+    Secret secret{};
+    SessionUuid uuid{};
+    TagKey peer_proof{};
+    ShardId self;
+    uint32_t uid = 0;                    // of the server: the only one it serves, unless it is 0
+    Nanos gone_after = 5 * kSecond;      // without any connection a process counts as dead
+    Nanos forget_after = 600 * kSecond;  // a lane's answers are kept so long after its last connection
+  };
+
+  // `caller`: this shard's own asking side; gets replies, welcomes and endpoint failures that are its. May be null.
+  Responder(Executor& executor, Transport& transport, Random& random, Options options, Caller* caller);
+  ~Responder();
+
+  // The next request to work on, or null.
+  Request* Next();
+  bool idle() const { return arrived_.empty(); }
+
+  // Named in every reply.
+  void SetGeneration(Generation g) { generation_ = g; }
+  void SetView(View v) { view_ = v; }
+  // Called when a process has no connection any more (by death, or by a proper end).
+  void SetOnProcessGone(std::function<void(ClientId process)> fn) { on_process_gone_ = std::move(fn); }
+  // Refuses new connections and answers nothing any more.
+  void Close();
+
+  size_t connections() const { return live_; }
+  const ResponderStats& stats() const { return stats_; }
+  // The live processes, for reports.
+  std::vector<std::shared_ptr<const Party>> Parties() const;
+
+  void OnMessage(Bytes header, Payload payload) override;
+  void OnEndpointDown(EndpointId endpoint) override;
+
+ private:
+  friend class Request;
+  struct Connection;
+  struct History;
+
+  void OnHello(Bytes header, const Prefix& prefix);
+  void OnRequest(Bytes header, const Prefix& prefix, Payload payload);
+  Connection* FindConnection(uint64_t id);
+  void CloseConnection(Connection* connection);
+  void Repeat(History& history, uint64_t sequence, const Prefix& prefix);
+  void Sweep();
+  Request* Take();
+
+  Executor& executor_;
+  Transport& transport_;
+  Random& random_;
+  Options options_;
+  TagKey hello_key_;
+  Caller* caller_;
+  Generation generation_;
+  View view_;
+  std::vector<std::unique_ptr<Connection>> connections_;
+  std::vector<uint32_t> free_connections_;
+  absl::flat_hash_map<EndpointId, uint32_t> by_endpoint_;
+  absl::flat_hash_map<ClientId, std::unique_ptr<History>> histories_;
+  struct Process {
+    uint32_t connections = 0;
+    Nanos gone_at = 0;  // when to call on_process_gone_; 0: alive
+  };
+  absl::flat_hash_map<ClientId, Process> processes_;
+  std::deque<Request*> arrived_;
+  std::vector<std::unique_ptr<Request>> requests_;
+  std::vector<Request*> free_requests_;
+  std::function<void(ClientId)> on_process_gone_;
+  size_t live_ = 0;
+  bool closed_ = false;
+  Executor::TimerId sweep_;
+  ResponderStats stats_;
+};
+
+template <class R>
+Request::ReplyAwaiter Request::Reply(Code code, const R& reply, Bytes payload) {
+  constexpr size_t kBefore = Prefix::kBytes + ReplyHeader::kBytes;
+  Encoder e(MutableBytes(out_).subspan(kBefore));
+  if (code == Code::kOk) e.Put(reply);
+  MAYFLY_CHECK(e.ok());
+  SendReply(code, e.size(), payload);
+  return ReplyAwaiter{this};
+}
+
+}  // namespace mayfly
