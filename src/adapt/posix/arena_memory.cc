@@ -1,0 +1,100 @@
+#include "adapt/posix/arena_memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/check.h"
+#include "base/log.h"
+
+namespace mayfly {
+
+namespace {
+
+constexpr size_t kSegmentUnit = size_t{2} << 20;
+
+// The descriptor of a new file of `bytes`, all of them backed by pages.
+Result<int> CreateFile(const std::string& path, size_t bytes) {
+  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) {
+    const int error = errno;
+    const char* hint =
+        error == EEXIST ? ": a session is using it, or one that died left it (mayfly clean removes it)" : "";
+    MAYFLY_ERROR("cannot create {}: {}{}", path, std::strerror(error), hint);
+    return CodeOfErrno(error);
+  }
+  int error = 0;
+  do error = posix_fallocate(fd, 0, static_cast<off_t>(bytes));  // A1
+  while (error == EINTR);
+  if (error == 0) return fd;
+  close(fd);
+  unlink(path.c_str());
+  MAYFLY_WARN("no room for {} MiB of arena in {}: {}", bytes >> 20, path, std::strerror(error));
+  return error == ENOSPC || error == EDQUOT || error == ENOMEM ? Code::kNoSpace : CodeOfErrno(error);
+}
+
+}  // namespace
+
+PosixArenaMemory::~PosixArenaMemory() {
+  for (const Segment& segment : segments_) Release(segment);
+}
+
+std::string PosixArenaMemory::PathOf(size_t n) const {
+  return options_.directory + "/" + options_.prefix + "." + std::to_string(n);
+}
+
+Result<MutableBytes> PosixArenaMemory::Map(size_t bytes) {
+  MAYFLY_CHECK(bytes != 0 && bytes % kSegmentUnit == 0);
+  if (bytes > options_.bytes_max - used_) return Code::kNoSpace;
+  const std::string path = PathOf(created_);
+  Result<int> fd = CreateFile(path, bytes);
+  if (!fd.ok()) return fd.code();
+  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.value(), 0);
+  const int error = errno;
+  close(fd.value());
+  if (data == MAP_FAILED) {
+    unlink(path.c_str());
+    MAYFLY_WARN("cannot map {}: {}", path, std::strerror(error));
+    return error == ENOMEM ? Code::kNoSpace : CodeOfErrno(error);
+  }
+  madvise(data, bytes, MADV_HUGEPAGE);  // where the mount allows it; otherwise nothing is lost
+  MutableBytes memory(static_cast<uint8_t*>(data), bytes);
+  segments_.push_back({created_++, memory});
+  used_ += bytes;
+  return memory;
+}
+
+void PosixArenaMemory::Unmap(MutableBytes memory) {
+  auto found = std::find_if(segments_.begin(), segments_.end(),
+                            [&](const Segment& segment) { return segment.memory.data() == memory.data(); });
+  MAYFLY_CHECK(found != segments_.end() && found->memory.size() == memory.size());
+  Release(*found);
+  used_ -= memory.size();
+  segments_.erase(found);
+}
+
+void PosixArenaMemory::Release(const Segment& segment) {
+  munmap(segment.memory.data(), segment.memory.size());
+  unlink(PathOf(segment.number).c_str());  // A3
+}
+
+void PosixArenaMemory::Prefault(MutableBytes range) {
+  if (range.empty()) return;
+  const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const uintptr_t first = reinterpret_cast<uintptr_t>(range.data()) & ~(page - 1);
+  const uintptr_t end = reinterpret_cast<uintptr_t>(range.data()) + range.size();
+#ifdef MADV_POPULATE_WRITE
+  if (madvise(reinterpret_cast<void*>(first), end - first, MADV_POPULATE_WRITE) == 0) return;
+#endif
+  // A kernel before 5.14: a read maps the page that fallocate made, and changes nothing that others write meanwhile.
+  for (uintptr_t at = first; at < end; at += page) {
+    (void)*reinterpret_cast<volatile const uint8_t*>(std::max(at, reinterpret_cast<uintptr_t>(range.data())));
+  }
+}
+
+}  // namespace mayfly

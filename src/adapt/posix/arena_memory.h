@@ -1,0 +1,50 @@
+// Arena segments as files in a memory file system (usually /dev/shm), mapped shared. A client of the same user maps
+// them by name: `<directory>/<prefix>.<n>`, n = 0, 1, 2 ... in the order of creation.
+// One thread owns it, except Prefault, which any thread may call.
+// Invariants  A1  a segment is backed by pages before it is given out (fallocate): no SIGBUS later.
+//             A2  files are 0600 and new (O_EXCL): nobody's leftover and nobody's trap is mapped.
+//             A3  every file is unlinked by Unmap or the destructor; after a kill `mayfly clean` does it by the prefix.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "os/arena_memory.h"
+
+namespace mayfly {
+
+class PosixArenaMemory final : public ArenaMemory {
+ public:
+  struct Options {
+    std::string directory = "/dev/shm";
+    std::string prefix;  // names the session and the shard
+    size_t bytes_max = ~size_t{0};
+  };
+  explicit PosixArenaMemory(Options options) : options_(std::move(options)) {}
+  PosixArenaMemory(const PosixArenaMemory&) = delete;
+  PosixArenaMemory& operator=(const PosixArenaMemory&) = delete;
+  ~PosixArenaMemory() override;
+
+  // kNoSpace also when `bytes_max` would be passed; kExists when a file of that name is there (a live session, or the
+  // remains of one: logged with what to do).
+  Result<MutableBytes> Map(size_t bytes) override;
+  void Unmap(MutableBytes segment) override;
+  void Prefault(MutableBytes range) override;
+
+  // The file of segment `n`; it exists while the segment is mapped here.
+  std::string PathOf(size_t n) const;
+
+ private:
+  struct Segment {
+    size_t number;
+    MutableBytes memory;
+  };
+  void Release(const Segment& segment);
+
+  const Options options_;
+  std::vector<Segment> segments_;
+  size_t created_ = 0;
+  size_t used_ = 0;
+};
+
+}  // namespace mayfly

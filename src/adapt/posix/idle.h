@@ -1,0 +1,45 @@
+// Sleep on event descriptors: what was added (the transport, a ring of block I/O) and an eventfd of its own for Wake.
+// One thread owns it and sleeps; Wake is for everybody, signal handlers too.
+// Invariants  I1  Sleep arms every source before it blocks, and does not block if one says that it has work.
+//             I2  a Wake before or during Sleep ends it; two before one Sleep end one.
+#pragma once
+
+#include <vector>
+
+#include "os/idle.h"
+
+namespace mayfly {
+
+// Something with a descriptor that becomes readable when there is work.
+class EventSource {
+ public:
+  virtual int event_fd() = 0;
+  // Promises that the descriptor becomes readable at the next event. False: there is work already, do not sleep.
+  virtual bool Arm() = 0;
+
+ protected:
+  ~EventSource() = default;
+};
+
+class PosixIdle final : public Idle {
+ public:
+  PosixIdle();
+  PosixIdle(const PosixIdle&) = delete;
+  PosixIdle& operator=(const PosixIdle&) = delete;
+  ~PosixIdle() override;
+
+  // `source` outlives this object, or its Remove.
+  void Add(EventSource* source);
+  void Remove(EventSource* source);
+
+  void Sleep(Nanos until) override;
+  void Yield() override;
+  void Wake() override;
+
+ private:
+  int epoll_ = -1;
+  int wake_ = -1;
+  std::vector<EventSource*> sources_;
+};
+
+}  // namespace mayfly

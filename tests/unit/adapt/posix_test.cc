@@ -1,0 +1,273 @@
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <filesystem>
+#include <future>
+#include <set>
+#include <thread>
+
+#include "adapt/posix/arena_memory.h"
+#include "adapt/posix/clock.h"
+#include "adapt/posix/idle.h"
+#include "adapt/posix/offload.h"
+#include "adapt/posix/random.h"
+
+namespace mayfly {
+namespace {
+
+constexpr size_t kMiB = size_t{1} << 20;
+
+// --- clock, random ---------------------------------------------------------------------------------------------------
+
+TEST(PosixClock, NowNeverGoesBackAndWallIsAfter2020) {
+  PosixClock clock;
+  Nanos last = clock.Now();
+  for (int i = 0; i < 10'000; ++i) {
+    const Nanos now = clock.Now();
+    ASSERT_GE(now, last);
+    last = now;
+  }
+  EXPECT_GT(clock.Wall(), 1'577'836'800 * kSecond);
+}
+
+TEST(PosixRandom, BytesDoNotRepeatAtAnySize) {
+  PosixRandom random;
+  std::set<uint64_t> seen;
+  for (int i = 0; i < 5000; ++i) EXPECT_TRUE(seen.insert(random.U64()).second);
+  for (size_t size : {size_t{0}, size_t{1}, size_t{63}, size_t{64}, size_t{65}, size_t{1024}, kMiB}) {
+    std::vector<uint8_t> bytes(size + 1, 0);
+    random.Fill(MutableBytes(bytes).first(size));
+    EXPECT_EQ(bytes.back(), 0);
+    EXPECT_TRUE(size < 63 || bytes != std::vector<uint8_t>(size + 1, 0));
+  }
+}
+
+TEST(PosixRandom, AForkedChildDoesNotRepeatItsParent) {
+  PosixRandom random;
+  (void)random.U64();  // the buffer is filled now
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const uint64_t theirs = random.U64();
+    _exit(write(ends[1], &theirs, sizeof theirs) == sizeof theirs ? 0 : 1);
+  }
+  const uint64_t mine = random.U64();
+  uint64_t theirs = 0;
+  ASSERT_EQ(read(ends[0], &theirs, sizeof theirs), static_cast<ssize_t>(sizeof theirs));
+  EXPECT_NE(mine, theirs);
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  close(ends[0]);
+  close(ends[1]);
+}
+
+// --- idle ------------------------------------------------------------------------------------------------------------
+
+struct FakeSource final : EventSource {
+  FakeSource() : fd(eventfd(0, EFD_CLOEXEC)) {}
+  ~FakeSource() { close(fd); }
+  int event_fd() override { return fd; }
+  bool Arm() override {
+    ++arms;
+    return !busy;
+  }
+  int fd;
+  int arms = 0;
+  bool busy = false;
+};
+
+struct PosixIdleTest : testing::Test {
+  PosixClock clock;
+  PosixIdle idle;
+  Nanos Elapsed(Nanos sleep) {
+    const Nanos start = clock.Now();
+    idle.Sleep(start + sleep);
+    return clock.Now() - start;
+  }
+};
+
+TEST_F(PosixIdleTest, ABusySourceIsNotSleptOn) {
+  FakeSource ready, busy;
+  busy.busy = true;
+  idle.Add(&ready);
+  idle.Add(&busy);
+  EXPECT_LT(Elapsed(60 * kSecond), 30 * kSecond);
+  EXPECT_EQ(busy.arms, 1);
+  idle.Remove(&busy);
+  EXPECT_GE(Elapsed(2 * kMillisecond), 2 * kMillisecond);
+  EXPECT_EQ(ready.arms, 2);
+  EXPECT_EQ(busy.arms, 1);
+}
+
+TEST_F(PosixIdleTest, AnEventOfASourceEndsTheSleep) {
+  FakeSource source;
+  idle.Add(&source);
+  const uint64_t one = 1;
+  std::thread other([&] { EXPECT_EQ(write(source.fd, &one, sizeof one), static_cast<ssize_t>(sizeof one)); });
+  EXPECT_LT(Elapsed(60 * kSecond), 30 * kSecond);
+  other.join();
+}
+
+TEST_F(PosixIdleTest, AWakeEndsTheCurrentOrTheNextSleepOnce) {
+  idle.Wake();
+  idle.Wake();
+  EXPECT_LT(Elapsed(60 * kSecond), 30 * kSecond);
+  EXPECT_GE(Elapsed(5 * kMillisecond), 5 * kMillisecond);
+  std::thread other([&] { idle.Wake(); });
+  EXPECT_LT(Elapsed(60 * kSecond), 30 * kSecond);
+  other.join();
+}
+
+TEST_F(PosixIdleTest, ShortSleepsAreShortAndPastDeadlinesReturn) {
+  const Nanos start = clock.Now();
+  idle.Sleep(0);
+  idle.Sleep(start);
+  for (int i = 0; i < 10; ++i) idle.Sleep(clock.Now() + 50 * kMicrosecond);
+  EXPECT_LT(clock.Now() - start, 30 * kSecond);
+  idle.Yield();
+}
+
+// --- offload ---------------------------------------------------------------------------------------------------------
+
+struct PosixOffloadTest : testing::Test {
+  PosixClock clock;
+  PosixIdle idle;
+  // Sleeps until `holds`, woken by the offload.
+  bool WaitFor(PosixOffload& offload, const std::function<bool()>& holds) {
+    const Nanos deadline = clock.Now() + 20 * kSecond;
+    while (!holds() && clock.Now() < deadline) {
+      if (!offload.Poll()) idle.Sleep(deadline);
+    }
+    return holds();
+  }
+};
+
+TEST_F(PosixOffloadTest, DoneRunsInPollOnTheOwnersThread) {
+  PosixOffload offload({.threads_max = 3, .wake = &idle});
+  std::atomic<int> worked = 0;
+  int done = 0;
+  const auto me = std::this_thread::get_id();
+  for (int i = 0; i < 200; ++i) {
+    offload.Run(
+        [&] {
+          EXPECT_NE(std::this_thread::get_id(), me);
+          ++worked;
+        },
+        [&] {
+          EXPECT_EQ(std::this_thread::get_id(), me);
+          ++done;
+        });
+  }
+  EXPECT_EQ(done, 0);
+  EXPECT_TRUE(WaitFor(offload, [&] { return done == 200; }));
+  EXPECT_EQ(worked, 200);
+}
+
+TEST_F(PosixOffloadTest, SignalsAreBlockedInTheThreads) {
+  PosixOffload offload({.wake = &idle});
+  sigset_t mask;
+  sigemptyset(&mask);
+  bool done = false;
+  offload.Run([&] { pthread_sigmask(SIG_BLOCK, nullptr, &mask); }, [&] { done = true; });
+  ASSERT_TRUE(WaitFor(offload, [&] { return done; }));
+  EXPECT_EQ(sigismember(&mask, SIGTERM), 1);
+  sigset_t mine;
+  pthread_sigmask(SIG_BLOCK, nullptr, &mine);
+  EXPECT_EQ(sigismember(&mine, SIGTERM), 0);
+}
+
+TEST_F(PosixOffloadTest, AHungCallDoesNotHangTheEnd) {
+  auto release = std::make_shared<std::promise<void>>();
+  auto hung = std::make_shared<std::shared_future<void>>(release->get_future());
+  auto entered = std::make_shared<std::promise<void>>();
+  auto left = std::make_shared<std::promise<void>>();
+  std::future<void> is_left = left->get_future();
+  bool done = false;
+  {
+    PosixOffload offload({.threads_max = 1, .wake = &idle, .close_wait = kMillisecond});
+    offload.Run(
+        [=] {
+          entered->set_value();
+          hung->wait();
+          left->set_value();
+        },
+        [&] { done = true; });
+    offload.Run([] { ADD_FAILURE() << "not started, so dropped"; }, [] {});
+    entered->get_future().wait();
+  }
+  release->set_value();
+  EXPECT_EQ(is_left.wait_for(std::chrono::seconds(20)), std::future_status::ready);
+  EXPECT_FALSE(done);
+}
+
+// --- arena -----------------------------------------------------------------------------------------------------------
+
+struct PosixArenaTest : testing::Test {
+  PosixArenaTest() {
+    std::string name = (std::filesystem::temp_directory_path() / "mayfly_arena_XXXXXX").string();
+    directory = mkdtemp(name.data());
+  }
+  ~PosixArenaTest() override { std::filesystem::remove_all(directory); }
+  bool Exists(const std::string& name) const { return std::filesystem::exists(directory + "/" + name); }
+  std::string directory;
+};
+
+TEST_F(PosixArenaTest, SegmentsAreNumberedPrivateSharedAndUnlinked) {
+  {
+    PosixArenaMemory arena({.directory = directory, .prefix = "s"});
+    MutableBytes first = *arena.Map(2 * kMiB), second = *arena.Map(4 * kMiB);
+    EXPECT_EQ(first.size(), 2 * kMiB);
+    struct stat info {};
+    ASSERT_EQ(stat(arena.PathOf(1).c_str(), &info), 0);
+    EXPECT_EQ(info.st_mode & 0777, 0600u);
+    EXPECT_EQ(static_cast<size_t>(info.st_size), 4 * kMiB);
+    EXPECT_GE(static_cast<size_t>(info.st_blocks) * 512, 4 * kMiB) << "backed by pages";
+    arena.Prefault(second.subspan(100, kMiB));
+    EXPECT_EQ(second[4 * kMiB - 1], 0);
+    second[5] = 42;
+    const int fd = open((directory + "/s.1").c_str(), O_RDONLY);
+    ASSERT_GE(fd, 0);
+    auto* theirs = static_cast<uint8_t*>(mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd, 0));
+    close(fd);
+    EXPECT_EQ(theirs[5], 42);
+    munmap(theirs, 4096);
+    arena.Unmap(first);
+    EXPECT_FALSE(Exists("s.0"));
+    EXPECT_TRUE(arena.Map(2 * kMiB).ok());
+    EXPECT_TRUE(Exists("s.2"));
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(directory));
+}
+
+TEST_F(PosixArenaTest, ALeftoverOrALinkIsNotMapped) {
+  ASSERT_EQ(symlink("/etc/passwd", (directory + "/s.0").c_str()), 0);
+  PosixArenaMemory arena({.directory = directory, .prefix = "s"});
+  EXPECT_EQ(arena.Map(2 * kMiB).code(), Code::kExists);
+  EXPECT_TRUE(std::filesystem::is_symlink(directory + "/s.0")) << "not ours to remove";
+}
+
+TEST_F(PosixArenaTest, TheLimitAndAFullFileSystemAreNoSpace) {
+  PosixArenaMemory arena({.directory = directory, .prefix = "s", .bytes_max = 4 * kMiB});
+  EXPECT_EQ(arena.Map(6 * kMiB).code(), Code::kNoSpace);
+  EXPECT_TRUE(arena.Map(4 * kMiB).ok());
+  EXPECT_EQ(arena.Map(2 * kMiB).code(), Code::kNoSpace);
+  PosixArenaMemory huge({.directory = directory, .prefix = "huge"});
+  Result<MutableBytes> mapped = huge.Map(size_t{1} << 55);
+  EXPECT_TRUE(mapped.code() == Code::kNoSpace || mapped.code() == Code::kFileTooBig);
+  EXPECT_FALSE(Exists("huge.0"));
+}
+
+}  // namespace
+}  // namespace mayfly
