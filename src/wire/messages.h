@@ -367,15 +367,25 @@ struct TruncateRequest {
   }
 };
 
-// `from` first tells what an entry holds, without a permission check and without waiting for its lock.
+// What an entry holds now, for a coordinator that forms a transaction. Never waits for its lock.
+struct PeekRequest {
+  InodeId parent;
+  std::string_view name;
+  Cred cred;
+  template <class Io>
+  void Fields(Io& io) {
+    io(parent, name, cred);
+  }
+};
 struct PeekReply {
   InodeId inode;  // 0: absent
   FileType type = FileType::kNone;
-  bool exposed = false;  // a client may have it in its path cache
-  bool busy = false;     // a transaction holds it
+  bool exposed = false;     // a client may have it in its path cache
+  bool busy = false;        // a transaction holds it
+  Code rights = Code::kOk;  // of `cred` to put something here: w and x on the parent, as far as this shard knows it
   template <class Io>
   void Fields(Io& io) {
-    io(inode, type, exposed, busy);
+    io(inode, type, exposed, busy, rights);
   }
 };
 // Payload of the request: the operations (vector<TxnOp>), as they may be long. Reply payload: for kDirRemove the shards
@@ -583,7 +593,7 @@ constexpr uint32_t kRevokePollMs = 20'000;
   X(Glimpse, 34, GlimpseRequest, GlimpseReply, false, kPeer)            \
   X(ChunkTruncate, 35, TruncateRequest, Empty, true, kPeer)             \
   X(DropFile, 36, InodeRequest, Empty, true, kPeer)                     \
-  X(Peek, 37, NameRequest, PeekReply, false, kPeer)                     \
+  X(Peek, 37, PeekRequest, PeekReply, false, kPeer)                     \
   X(Prepare, 38, PrepareRequest, PrepareReply, true, kPeer)             \
   X(Decide, 39, DecideRequest, Empty, true, kPeer)                      \
   X(Bump, 40, Empty, LeaseReply, false, kPeer)                          \
