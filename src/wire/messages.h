@@ -502,41 +502,102 @@ struct FlushStatusReply {
   }
 };
 
-// Between shards during a flush. FlushDir: to a shard of the directory's set: copies the files whose entries it holds.
-// Request payload: FlushPath. Reply payload: FlushOutcome.
+// Between shards during a flush (flush/flusher.h). Each of these starts work or finds it running; the reply comes when
+// it ended, or soon with `running` set: then the same request is sent again. Request payload: FlushPath. Reply payload:
+// FlushListing for kList, FlushOutcome for the others.
+enum class FlushStep : uint8_t {
+  kList = 1,  // a page of what a directory's part holds, from `after` on
+  kCopy = 2,  // copies the files whose entries it holds
+  kEnd = 3,   // the job is over (dir unused): what still runs is cancelled
+};
+constexpr bool IsKnown(FlushStep s) { return s >= FlushStep::kList && s <= FlushStep::kEnd; }
+
+// To a shard of the directory's set.
 struct FlushDirRequest {
   uint64_t job = 0;
   InodeId dir;
+  FlushStep step = FlushStep::kCopy;
+  bool cancel = false;
+  uint64_t after = 0;           // kList: insertion sequence on this shard
+  uint32_t budget_left_ms = 0;  // kCopy; 0: no limit
   template <class Io>
   void Fields(Io& io) {
-    io(job, dir);
+    io(job, dir, step, cancel, after, budget_left_ms);
   }
 };
-// FlushFile: to the home. FlushChunks: to a shard with chunks of it. Request payload: FlushPath.
+// FlushFile: to the home: copies a file or symlink, or sets the attributes of a directory that exists. FlushChunks: to
+// a shard with chunks of a file: writes them into the temporary file that exists.
 struct FlushFileRequest {
   uint64_t job = 0;
   InodeId inode;
-  uint8_t chunk_bits = 0;
+  bool cancel = false;
   template <class Io>
   void Fields(Io& io) {
-    io(job, inode, chunk_bits);
+    io(job, inode, cancel);
+  }
+};
+struct FlushWorkReply {
+  bool running = false;
+  bool end = false;   // kList: this was the last page
+  uint64_t next = 0;  // kList: `after` of the next page
+  template <class Io>
+  void Fields(Io& io) {
+    io(running, end, next);
   }
 };
 struct FlushPath {
-  std::string path;    // on the PFS
-  std::string other;   // FlushDir: the pattern; FlushFile: unused
-  std::string prefix;  // FlushDir: path below the flush's source, for the pattern
+  std::string target;   // directory on the PFS
+  std::string path;     // below the target: of the directory, the file, or the temporary file
+  std::string pattern;  // FlushDir: on the path below the source, which is `path` too; empty: everything
+  std::string only;     // FlushDir: the one entry that is meant; empty: all
   template <class Io>
   void Fields(Io& io) {
-    io(path, other, prefix);
+    io(target, path, pattern, only);
+  }
+};
+// One subdirectory of a listing. `shards`: those that hold entries of it, if the asked shard is its home and they are
+// few.
+struct FlushSubdirectory {
+  std::string name;
+  InodeId inode;
+  bool shards_known = false;
+  Nanos mtime = 0;
+  std::vector<ShardId> shards;
+  template <class Io>
+  void Fields(Io& io) {
+    io(name, inode, shards_known, mtime, shards);
+  }
+};
+struct FlushListing {
+  uint64_t files = 0, bytes = 0;  // of this page, that match
+  Nanos newest = 0;               // mtime of a file
+  std::vector<FlushSubdirectory> directories;
+  template <class Io>
+  void Fields(Io& io) {
+    io(files, bytes, newest, directories);
+  }
+};
+enum class FlushNoteKind : uint8_t { kFailed = 1, kRefused = 2, kMissing = 3 };
+constexpr bool IsKnown(FlushNoteKind k) { return k >= FlushNoteKind::kFailed && k <= FlushNoteKind::kMissing; }
+struct FlushNote {
+  FlushNoteKind kind = FlushNoteKind::kFailed;
+  std::string text;  // a sentence; of a missing file: its path
+  template <class Io>
+  void Fields(Io& io) {
+    io(kind, text);
   }
 };
 struct FlushOutcome {
-  uint64_t files = 0, bytes = 0, skipped = 0, failed = 0, refused = 0;
-  std::vector<std::string> sentences;  // of failures and of attributes refused: bounded
+  // files, symlinks and further names of files: copied, already there, not copied, not reached in time
+  uint64_t files = 0, skipped = 0, failed = 0, missing = 0;
+  uint64_t bytes = 0;            // written and verified
+  uint64_t refused = 0;          // attributes
+  uint64_t progress_bytes = 0;   // for a progress line: also what was skipped, or written and not verified yet
+  Code result = Code::kOk;       // the gravest
+  std::vector<FlushNote> notes;  // bounded; the counts are not
   template <class Io>
   void Fields(Io& io) {
-    io(files, bytes, skipped, failed, refused, sentences);
+    io(files, skipped, failed, missing, bytes, refused, progress_bytes, result, notes);
   }
 };
 
@@ -603,9 +664,9 @@ constexpr uint32_t kRevokePollMs = 20'000;
   X(GetStatus, 44, StatusRequest, Empty, false, kAny)                   \
   X(Flush, 45, FlushRequest, FlushReply, true, kAny)                    \
   X(FlushStatus, 46, FlushStatusRequest, FlushStatusReply, false, kAny) \
-  X(FlushDir, 47, FlushDirRequest, Empty, true, kPeer)                  \
-  X(FlushFile, 48, FlushFileRequest, Empty, true, kPeer)                \
-  X(FlushChunks, 49, FlushFileRequest, Empty, true, kPeer)              \
+  X(FlushDir, 47, FlushDirRequest, FlushWorkReply, false, kPeer)        \
+  X(FlushFile, 48, FlushFileRequest, FlushWorkReply, false, kPeer)      \
+  X(FlushChunks, 49, FlushFileRequest, FlushWorkReply, false, kPeer)    \
   X(Refuse, 50, Empty, Empty, true, kPeer)                              \
   X(Leave, 51, Empty, Empty, true, kPeer)                               \
   X(Revoked, 52, Empty, CountReply, false, kAny)                        \
