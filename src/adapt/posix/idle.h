@@ -6,20 +6,10 @@
 
 #include <vector>
 
+#include "adapt/event_source.h"
 #include "os/idle.h"
 
 namespace mayfly {
-
-// Something with a descriptor that becomes readable when there is work.
-class EventSource {
- public:
-  virtual int event_fd() = 0;
-  // Promises that the descriptor becomes readable at the next event. False: there is work already, do not sleep.
-  virtual bool Arm() = 0;
-
- protected:
-  ~EventSource() = default;
-};
 
 class PosixIdle final : public Idle {
  public:

@@ -1,6 +1,7 @@
 // The contract of os/transport.h, run against every adapter. What only one of them can do is in its own test.
 #include "os/transport.h"
 
+#include "adapt/ucx/ucx_transport.h"
 #include "fake/sim_network.h"
 #include "unit/adapt/transport_testing.h"
 
@@ -18,6 +19,17 @@ struct SimNet : Net {
   SimNet() : network({.eager_bytes_max = kThreshold}) {}
   std::unique_ptr<Transport> Make() override { return network.Create(); }
   SimNetwork network;
+};
+
+struct UcxNet : Net {
+  explicit UcxNet(const char* tls) : tls(tls) {}
+  std::unique_ptr<Transport> Make() override {
+    std::string why;
+    std::unique_ptr<Transport> made = UcxTransport::Create({.eager_bytes_max = kThreshold, .tls = tls}, &why);
+    EXPECT_TRUE(made != nullptr) << why;
+    return made;
+  }
+  const char* tls;
 };
 
 struct Kind {
@@ -59,15 +71,16 @@ class TransportTest : public testing::TestWithParam<Kind> {
     EXPECT_TRUE(fetched.status.ok());
     return data;
   }
-  // Both ends know each other well: a message went each way.
+  // Both ends know each other well: a rendezvous went each way, which needs a connection that is fully set up.
   void Warm() {
-    Sending there("warm", {}), back("warm", {});
+    Sending there("warm", Pattern(kThreshold + 1, 1)), back("warm", Pattern(kThreshold + 1, 1));
     there.Start(*a, a_to_b);
     back.Start(*b, b_to_a);
-    ASSERT_TRUE(PumpUntil(
-        [&] { return there.finished() && back.finished() && !at_a.messages.empty() && !at_b.messages.empty(); }));
-    at_a.messages.clear();
-    at_b.messages.clear();
+    ASSERT_TRUE(PumpUntil([&] {
+      at_a.messages.clear();
+      at_b.messages.clear();
+      return there.finished() && back.finished();
+    }));
   }
 
   std::unique_ptr<Net> net;
@@ -355,7 +368,12 @@ TEST_P(TransportTest, RegisteredMemoryIsFetchedInto) {
   EXPECT_TRUE(std::equal(to.begin(), to.end(), sending.payload.begin()));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, TransportTest, testing::Values(Kind{"sim", [] { return std::make_unique<SimNet>(); }}),
+INSTANTIATE_TEST_SUITE_P(All, TransportTest,
+                         testing::Values(Kind{"sim", [] { return std::make_unique<SimNet>(); }},
+                                         Kind{"ucx_memory", [] { return std::make_unique<UcxNet>("posix,cma,self"); }},
+                                         Kind{"ucx_memory_without_cma",
+                                              [] { return std::make_unique<UcxNet>("posix,self"); }},
+                                         Kind{"ucx_tcp", [] { return std::make_unique<UcxNet>("tcp,self"); }}),
                          [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace

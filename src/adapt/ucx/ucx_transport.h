@@ -1,0 +1,159 @@
+// The network by UCX 1.13 active messages: one context and one single-threaded worker a transport.
+// The rules of UCX that bite, and how they are kept (numbers cited in the code):
+//   U1  `data` of an arriving message outlives the callback only if the callback returns UCS_INPROGRESS, legal only
+//       with the DATA or RNDV flag; without it the bytes are copied to a pooled buffer before the receiver sees them
+//       (a Payload holds its bytes' place by value, so they cannot move once it was handed out). The header is never
+//       kept.
+//   U2  ucp_am_recv_data_nbx owns the descriptor even when it fails; one that is not fetched is released, which tells
+//       the sender.
+//   U3  a NULL request is complete and its callback will not run; any other request runs it once, possibly inside an
+//       unrelated UCX call. Callbacks therefore only queue; completions run from Progress, outside of UCX.
+//   U4  header and payload stay with UCX until completion (1.13 has no flag to copy the header).
+//   U5  endpoints of two workers are paired inside UCX. When one end closes, rendezvous and long eager messages of the
+//       other are dropped without an error over shared memory. So Close first says goodbye in a message of its own,
+//       for a bounded time, and the peer's endpoint goes down.
+//   U6  a forced close, or an endpoint that failed, completes what is pending with an error; nothing is ever freed
+//       before UCX said so.
+// One thread owns it. In a forked child only Abandon and the destructor may be called.
+// Payloads must be gone before the transport; its destructor waits a bounded time for what is in flight and runs those
+// completions.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "adapt/event_source.h"
+#include "adapt/ucx/ucx_worker.h"
+#include "os/transport.h"
+
+namespace mayfly {
+
+class UcxTransport final : public Transport, public EventSource, private Payload::Source {
+ public:
+  static std::unique_ptr<UcxTransport> Create(const UcxOptions& options, std::string* why);
+  UcxTransport(const UcxTransport&) = delete;
+  UcxTransport& operator=(const UcxTransport&) = delete;
+  ~UcxTransport() override;
+
+  void SetReceiver(Receiver* receiver) override { receiver_ = receiver; }
+  Bytes address() const override { return worker_->address(); }
+  Result<EndpointId> Connect(Bytes address) override;
+  void Close(EndpointId endpoint) override;
+  Sent Send(EndpointId to, Bytes header, Bytes payload, Completion* done) override;
+  bool Progress() override;
+  void Register(MutableBytes region) override;
+  // The transports of the first endpoint that is up: "posix+cma"; "none yet" before.
+  std::string Describe() const override;
+
+  // Readable when Progress has something to do, once Arm said true.
+  int event_fd() override { return worker_->event_fd(); }
+  bool Arm() override;
+
+  // In a child after fork: forgets UCX without a call to it. What was pending never completes.
+  void Abandon();
+
+ private:
+  struct Endpoint {
+    enum class State : uint8_t { kFree, kUp, kDown, kClosing };
+    UcxTransport* owner = nullptr;
+    ucp_ep_h ep = nullptr;
+    uint32_t index = 0;
+    uint32_t generation = 0;
+    State state = State::kFree;
+    bool goodbye_pending = false;
+    Nanos close_by = 0;
+    EndpointId id() const { return EndpointId((uint64_t{generation} << 32) | index); }
+  };
+  // What UCX works on: a send, a goodbye (no completion) or the fetch of an Incoming.
+  struct Op {
+    UcxTransport* owner = nullptr;
+    Op* next = nullptr;  // in the free or the ready list
+    Completion* done = nullptr;
+    EndpointId endpoint;
+    Status status;
+    enum class Kind : uint8_t { kFree, kSend, kGoodbye, kFetch } kind = Kind::kFree;
+    bool with_ucx = false;
+  };
+  static constexpr size_t kSmallBytes = 128;
+  struct Incoming {
+    enum class Kind : uint8_t { kCopied, kDescriptor, kRendezvous };
+    enum class State : uint8_t { kInCallback, kHeld, kFetchQueued, kFetching, kFetched, kDropped };
+    Op op;
+    Incoming* next = nullptr;  // in the free list
+    void* data = nullptr;
+    size_t bytes = 0;
+    MutableBytes to;
+    Kind kind = Kind::kCopied;
+    State state = State::kHeld;
+    bool orphan = false;  // dropped while fetching
+    uint8_t small[kSmallBytes];
+  };
+
+  UcxTransport(const UcxOptions& options, std::unique_ptr<UcxWorker> worker);
+
+  // Payload::Source
+  void Fetch(void* token, MutableBytes to, Completion* done) override;
+  void Drop(void* token) override;
+
+  // Called by UCX.
+  static ucs_status_t OnMessage(void* self, const void* header, size_t header_bytes, void* data, size_t bytes,
+                                const ucp_am_recv_param_t* param);
+  static ucs_status_t OnGoodbye(void* self, const void*, size_t, void*, size_t, const ucp_am_recv_param_t* param);
+  static void OnSent(void* request, ucs_status_t status, void* op);
+  static void OnFetched(void* request, ucs_status_t status, size_t bytes, void* incoming);
+  static void OnEndpointError(void* endpoint, ucp_ep_h, ucs_status_t status);
+
+  void RegisterHandler(unsigned id, ucp_am_recv_callback_t handler);
+  ucs_status_t Receive(Bytes header, void* data, size_t bytes, uint64_t attributes);
+  Endpoint* Find(EndpointId id);
+  Endpoint& NewEndpoint();
+  void ForceClose(Endpoint& endpoint);
+  void SayGoodbye(Endpoint& endpoint);
+
+  Op* NewOp(Op::Kind kind, Completion* done, EndpointId endpoint);
+  void FreeOp(Op* op);
+  void Ready(Op* op, Status status);
+  void Finish(Op* op);
+  Incoming* NewIncoming();
+  void FreeIncoming(Incoming* incoming);
+  void CopyIn(Incoming* incoming, const void* data);
+  void StartFetch(Incoming* incoming);
+
+  // What UCX callbacks queued; true if there was anything.
+  bool RunDeferred();
+  bool RunClosing();
+  void Drain();
+
+  const size_t eager_bytes_max_;
+  std::unique_ptr<UcxWorker> worker_;
+  Receiver* receiver_ = nullptr;
+  bool progressing_ = false;
+  bool in_ucx_ = false;
+
+  std::deque<Endpoint> endpoints_;  // addresses are UCX's error handler arguments: they never move
+  std::vector<uint32_t> free_endpoints_;
+  std::vector<uint32_t> closing_;
+  std::vector<EndpointId> down_;  // to be told to the receiver
+
+  std::deque<Op> ops_;
+  Op* free_ops_ = nullptr;
+  Op* ready_ = nullptr;
+  Op** ready_tail_ = &ready_;
+  size_t with_ucx_ = 0;
+
+  std::deque<Incoming> incoming_;
+  Incoming* free_incoming_ = nullptr;
+  size_t live_incoming_ = 0;
+  std::vector<Incoming*> fetch_queue_;
+  struct Buffer {
+    Buffer* next;
+  };
+  Buffer* free_buffers_[10] = {};  // 256 bytes << class, up to 128 KiB
+
+  std::vector<ucp_mem_h> registered_;
+  bool register_warned_ = false;
+};
+
+}  // namespace mayfly
