@@ -483,6 +483,15 @@ struct FlushReply {
     io(job);
   }
 };
+// To every shard when the session stops (or goes on after all): clients are refused from then on. Their unsent writes
+// are asked for first; reply payload: a line for each process that did not send them (text).
+struct RefuseRequest {
+  bool refuse = true;
+  template <class Io>
+  void Fields(Io& io) {
+    io(refuse);
+  }
+};
 struct FlushStatusRequest {
   uint64_t job = 0;
   bool cancel = false;
@@ -667,7 +676,7 @@ constexpr uint32_t kRevokePollMs = 20'000;
   X(FlushDir, 47, FlushDirRequest, FlushWorkReply, false, kPeer)        \
   X(FlushFile, 48, FlushFileRequest, FlushWorkReply, false, kPeer)      \
   X(FlushChunks, 49, FlushFileRequest, FlushWorkReply, false, kPeer)    \
-  X(Refuse, 50, Empty, Empty, true, kPeer)                              \
+  X(Refuse, 50, RefuseRequest, Empty, true, kPeer)                      \
   X(Leave, 51, Empty, Empty, true, kPeer)                               \
   X(Revoked, 52, Empty, CountReply, false, kAny)                        \
   X(Yielded, 53, CloseRequest, Empty, true, kAny)

@@ -1,0 +1,464 @@
+// Requests about bytes, sent to the shard of their chunk; and what the home and the shards of a file tell each other.
+#include <algorithm>
+
+#include "base/log.h"
+#include "server/shard.h"
+
+namespace mayfly {
+namespace {
+
+bool GoodRange(uint8_t chunk_bits, uint64_t offset, uint64_t bytes) {
+  return chunk_bits >= kChunkBitsMin && chunk_bits <= kChunkBitsMax && bytes > 0 &&
+         offset + bytes <= (uint64_t{1} << chunk_bits);
+}
+
+bool SumsMatch(Bytes data, std::span<const uint64_t> sums) {
+  for (size_t block = 0; block < sums.size(); ++block) {
+    const size_t at = block * kChecksumBlockBytes;
+    if (Checksum(data.subspan(at, std::min<size_t>(kChecksumBlockBytes, data.size() - at))) != sums[block])
+      return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+// ---- a file's other shards ----------------------------------------------------------------------------------------
+
+// This shard joins a file at its home before its first chunk of it: from then on sizes, truncation and removal ask it.
+// A joined file has an epoch other than 0 in the store.
+Task<Status> Shard::JoinFile(InodeId id, Nanos deadline) {
+  auto& waiters = joining_[id];
+  if (waiters != nullptr) {
+    (void)co_await waiters->Wait(deadline);
+    if (store_.Figures(id).epoch != 0) co_return Code::kOk;
+    co_return executor_.now() < deadline ? Code::kBusy : Code::kTimedOut;
+  }
+  waiters = std::make_unique<WaitQueue>(executor_);
+  FileJoinRequest request;
+  request.inode = id;
+  request.shard = options_.self;
+  FileJoinReply reply;
+  CallOptions options = PeerCall(deadline);
+  Status status = co_await caller_.Call<Method::kFileJoin>(id.home(), request, &reply, options);
+  if (status.ok()) status = store_.SetEpoch(id, reply.epoch + 1);
+  auto node = joining_.extract(id);
+  node.mapped()->WakeAll();
+  co_return status;
+}
+
+Task<Status> Shard::HandleFileJoin(Request*, const FileJoinRequest& q, FileJoinReply* a, ReplyPayload*) {
+  Inode* inode = names_.FindInode(q.inode);
+  if (inode == nullptr || (inode->nlink == 0 && inode->opens == 0)) co_return Code::kStale;
+  if (inode->type != FileType::kFile || q.shard.value >= placement_.shard_count()) co_return Code::kInvalid;
+  InodeExtra& extra = inode->Extra();
+  if (std::find(extra.shards.begin(), extra.shards.end(), q.shard) == extra.shards.end()) {
+    extra.shards.push_back(q.shard);
+  }
+  a->epoch = extra.truncate_epoch;
+  co_return Code::kOk;
+}
+
+Task<Status> Shard::HandleGlimpse(Request*, const GlimpseRequest& q, GlimpseReply* a, ReplyPayload*) {
+  if (q.clear_mtime) store_.ClearMtime(q.inode);
+  const FileFigures figures = store_.Figures(q.inode);
+  a->end = figures.high_water;
+  a->blocks = figures.allocated_bytes / 512;
+  a->mtime = figures.mtime;
+  a->writes = figures.changes;
+  co_return Code::kOk;
+}
+
+Task<Status> Shard::GlimpseAt(ShardId shard, GlimpseRequest q, GlimpseReply* out, Nanos deadline) {
+  CallOptions options = PeerCall(deadline);
+  co_return co_await caller_.Call<Method::kGlimpse>(shard, q, out, options);
+}
+
+Task<Status> Shard::HandleDropFile(Request*, const InodeRequest& q, Empty*, ReplyPayload*) {
+  if (IsHome(q.inode)) co_return Code::kInvalid;
+  store_.Drop(q.inode);
+  co_return Code::kOk;
+}
+
+Task<Status> Shard::DropAt(ShardId shard, InodeId id, Nanos deadline) {
+  InodeRequest request;
+  request.inode = id;
+  Empty reply;
+  CallOptions options = PeerCall(deadline);
+  co_return co_await caller_.Call<Method::kDropFile>(shard, request, &reply, options);
+}
+
+// ---- size ---------------------------------------------------------------------------------------------------------
+
+Task<Status> Shard::LockSize(InodeId id, Nanos deadline) {
+  for (;;) {
+    auto it = size_locks_.find(id);
+    if (it == size_locks_.end()) break;
+    MAYFLY_CO_TRY(co_await it->second->Wait(deadline));
+  }
+  size_locks_[id] = std::make_unique<WaitQueue>(executor_);
+  co_return Code::kOk;
+}
+
+void Shard::UnlockSize(InodeId id) {
+  auto node = size_locks_.extract(id);
+  node.mapped()->WakeAll();
+}
+
+Task<Status> Shard::Truncate(InodeId id, uint64_t size, Nanos deadline) {
+  MAYFLY_CO_TRY(co_await LockSize(id, deadline));
+  Status status = Code::kStale;
+  Inode* inode = names_.FindInode(id);
+  if (inode != nullptr) {
+    status = Code::kOk;
+    MAYFLY_CHECK(store_.Truncate(id, size));
+    inode->size = size;
+    inode->mtime = inode->ctime = wall();
+    ++inode->version;
+    std::vector<Task<Status>> tasks;
+    if (inode->extra != nullptr && !inode->extra->shards.empty()) {
+      TruncateRequest request;
+      request.inode = id;
+      request.size = size;
+      request.epoch = ++inode->extra->truncate_epoch;
+      request.chunk_bits = inode->chunk_bits;
+      for (ShardId shard : inode->extra->shards) tasks.push_back(TruncateAt(shard, request, deadline));
+    }
+    for (auto& task : tasks) {
+      Status one = co_await task;
+      if (!one.ok()) status = one;
+    }
+  }
+  UnlockSize(id);
+  co_return status;
+}
+
+Task<Status> Shard::TruncateAt(ShardId shard, TruncateRequest q, Nanos deadline) {
+  Empty reply;
+  CallOptions options = PeerCall(deadline);
+  co_return co_await caller_.Call<Method::kChunkTruncate>(shard, q, &reply, options);
+}
+
+Task<Status> Shard::HandleChunkTruncate(Request*, const TruncateRequest& q, Empty*, ReplyPayload*) {
+  const FileFigures figures = store_.Figures(q.inode);
+  if (figures.epoch == 0 || q.epoch + 1 <= figures.epoch) co_return Code::kOk;  // not joined, or a later one came first
+  MAYFLY_CHECK(store_.Truncate(q.inode, q.size));
+  co_return store_.SetEpoch(q.inode, q.epoch + 1);
+}
+
+// After bytes up to file offset `end` were stored here, at the home. Writing takes the set-id bits away, but from root.
+void Shard::Wrote(Inode& inode, uint64_t end, const Cred* cred) {
+  inode.size = std::max(inode.size, end);
+  inode.mtime = inode.ctime = wall();
+  ++inode.version;
+  if (cred != nullptr && cred->uid != 0 && (inode.permissions & 06000) != 0) {
+    inode.permissions &= (inode.permissions & 010) != 0 ? static_cast<uint16_t>(~06000) : static_cast<uint16_t>(~04000);
+  }
+}
+
+// ---- writing ------------------------------------------------------------------------------------------------------
+
+Task<Status> Shard::HandleWrite(Request* r, const WriteRequest& q, Empty*, ReplyPayload*) {
+  const size_t bytes = r->payload().size();
+  if (!GoodRange(q.chunk_bits, q.offset, bytes) || q.inode.home().value >= placement_.shard_count() ||
+      placement_.ChunkShard(q.inode.home(), q.chunk) != options_.self ||
+      (!q.sums.empty() && q.sums.size() != BlocksOf(bytes))) {
+    co_return Code::kInvalid;
+  }
+  ChunkRange range;
+  range.file = q.inode;
+  range.chunk = q.chunk;
+  range.chunk_bits = q.chunk_bits;
+  range.offset = q.offset;
+  range.bytes = static_cast<uint32_t>(bytes);
+  if (IsHome(q.inode)) {
+    Inode* inode = names_.FindInode(q.inode);
+    if (inode == nullptr || (inode->nlink == 0 && inode->opens == 0)) co_return Code::kStale;
+    if (inode->type != FileType::kFile || inode->chunk_bits != q.chunk_bits) co_return Code::kInvalid;
+  } else if (store_.Figures(q.inode).epoch == 0) {
+    MAYFLY_CO_TRY(co_await JoinFile(q.inode, r->deadline()));
+  }
+  MAYFLY_CO_TRY(co_await ReceiveInto(r, range, q.sums));
+  // No suspension since the bytes became the file's.
+  if (Inode* inode = IsHome(q.inode) ? names_.FindInode(q.inode) : nullptr) {
+    Wrote(*inode, range.file_offset() + bytes, &r->party().cred);
+  }
+  co_return Code::kOk;
+}
+
+// The payload into a fresh place, verified, and then swapped in (V3).
+Task<Status> Shard::ReceiveInto(Request* r, ChunkRange range, std::span<const uint64_t> sums) {
+  auto place = store_.Stage(range.bytes);
+  if (!place.ok()) co_return co_await ReceivePiecemeal(r, range, sums);
+  MutableBytes to = arena_.Data(*place).first(range.bytes);
+  Status status;
+  if (r->payload().is_eager() && !sums.empty()) {
+    absl::InlinedVector<uint64_t, 64> found(sums.size());
+    CopyAndChecksum(to.data(), r->payload().eager(), found.data());
+    if (!std::equal(found.begin(), found.end(), sums.begin())) status = Code::kCorrupt;
+  } else {
+    status = co_await r->Fetch(to);
+    if (!status.ok()) {
+      store_.Unstage(*place);
+      r->Abandon();  // the sender went away in the middle: not executed, it may ask again
+      co_return status;
+    }
+    if (!SumsMatch(to, sums)) status = Code::kCorrupt;
+  }
+  if (status.code() == Code::kCorrupt) {
+    MAYFLY_ERROR("data of a write arrived damaged: refused, the writer gets EIO");
+    status = Code::kIo;
+  }
+  if (status.ok() && executor_.now() >= r->deadline()) status = Code::kTimedOut;  // V2
+  if (status.ok() && IsHome(range.file) && names_.FindInode(range.file) == nullptr) status = Code::kStale;
+  if (!status.ok()) {
+    store_.Unstage(*place);
+    co_return status;
+  }
+  co_return store_.Commit(range, *place, sums, wall());
+}
+
+// There is no place for all of it: what fallocate reserved takes it in pieces, or it is ENOSPC.
+Task<Status> Shard::ReceivePiecemeal(Request* r, ChunkRange range, std::span<const uint64_t> sums) {
+  auto first = store_.StageFor(range);
+  if (!first.ok()) co_return first.code();
+  store_.Unstage(*first);
+  std::unique_ptr<uint8_t[]> buffer(new uint8_t[range.bytes]);
+  MutableBytes to(buffer.get(), range.bytes);
+  Status status = co_await r->Fetch(to);
+  if (!status.ok()) {
+    r->Abandon();
+    co_return status;
+  }
+  if (!SumsMatch(to, sums)) co_return Code::kIo;
+  if (executor_.now() >= r->deadline()) co_return Code::kTimedOut;
+  if (IsHome(range.file) && names_.FindInode(range.file) == nullptr) co_return Code::kStale;
+  co_return StoreBytes(range, to, !sums.empty());
+}
+
+// Bytes that are here already, into fresh places.
+Status Shard::StoreBytes(ChunkRange range, Bytes bytes, bool summed) {
+  while (!bytes.empty()) {
+    range.bytes = static_cast<uint32_t>(bytes.size());
+    auto place = store_.Stage(range.bytes);
+    if (!place.ok()) place = store_.StageFor(range);
+    if (!place.ok()) return place.code();
+    range.bytes = std::min<uint32_t>(range.bytes, place->bytes);
+    absl::InlinedVector<uint64_t, 64> sums(BlocksOf(range.bytes));
+    CopyAndChecksum(arena_.Data(*place).data(), bytes.first(range.bytes), sums.data());
+    if (!summed) sums.clear();
+    MAYFLY_TRY(store_.Commit(range, *place, sums, wall()));
+    bytes = bytes.subspan(range.bytes);
+    range.offset += range.bytes;
+  }
+  return Code::kOk;
+}
+
+Task<Status> Shard::WriteAt(ShardId shard, WriteRequest q, Bytes payload, Nanos deadline) {
+  Empty reply;
+  CallOptions options = PeerCall(deadline);
+  options.payload = payload;
+  co_return co_await caller_.Call<Method::kWrite>(shard, q, &reply, options);
+}
+
+// O_APPEND: the home gives the place at the end, writes or forwards the parts, and only then moves the end.
+Task<Status> Shard::HandleAppend(Request* r, const AppendRequest& q, OffsetReply* a, ReplyPayload*) {
+  const size_t bytes = r->payload().size();
+  if (bytes == 0 || (!q.sums.empty() && q.sums.size() != BlocksOf(bytes))) co_return Code::kInvalid;
+  std::unique_ptr<uint8_t[]> buffer(new uint8_t[bytes]);
+  Status status = co_await r->Fetch(MutableBytes(buffer.get(), bytes));
+  if (!status.ok()) {
+    r->Abandon();
+    co_return status;
+  }
+  Bytes data(buffer.get(), bytes);
+  if (!SumsMatch(data, q.sums)) co_return Code::kIo;
+  MAYFLY_CO_TRY(co_await LockSize(q.inode, r->deadline()));
+  Attr attr;
+  status = co_await ExactAttr(q.inode, r->deadline(), &attr);
+  if (status.ok() && attr.type != FileType::kFile) status = Code::kInvalid;
+  if (status.ok() && executor_.now() >= r->deadline()) status = Code::kTimedOut;  // V2
+  std::vector<Task<Status>> parts;
+  const uint64_t chunk_bytes = uint64_t{1} << attr.chunk_bits;
+  for (uint64_t at = 0; status.ok() && at < bytes;) {
+    const uint64_t offset = attr.size + at;
+    const uint64_t n = std::min<uint64_t>(bytes - at, chunk_bytes - offset % chunk_bytes);
+    Bytes part = data.subspan(at, n);
+    WriteRequest write;
+    write.inode = q.inode;
+    write.chunk = ChunkIndex(static_cast<uint32_t>(offset >> attr.chunk_bits));
+    write.offset = static_cast<uint32_t>(offset % chunk_bytes);
+    write.chunk_bits = attr.chunk_bits;
+    const ShardId shard = placement_.ChunkShard(q.inode.home(), write.chunk);
+    if (shard == options_.self) {
+      ChunkRange range;
+      range.file = q.inode;
+      range.chunk = write.chunk;
+      range.chunk_bits = write.chunk_bits;
+      range.offset = write.offset;
+      range.bytes = static_cast<uint32_t>(n);
+      status = StoreBytes(range, part, !q.sums.empty());
+    } else {
+      for (size_t b = 0; b < part.size() && !q.sums.empty(); b += kChecksumBlockBytes) {
+        write.sums.push_back(Checksum(part.subspan(b, std::min<size_t>(kChecksumBlockBytes, part.size() - b))));
+      }
+      parts.push_back(WriteAt(shard, write, part, r->deadline()));
+    }
+    at += n;
+  }
+  for (auto& part : parts) {
+    Status one = co_await part;
+    if (!one.ok() && status.ok()) status = one;
+  }
+  Inode* inode = names_.FindInode(q.inode);
+  if (status.ok() && inode == nullptr) status = Code::kStale;
+  if (status.ok()) {
+    Wrote(*inode, attr.size + bytes, &r->party().cred);
+    a->offset = attr.size;
+  }
+  UnlockSize(q.inode);
+  if (!status.ok() && inode != nullptr && attr.type == FileType::kFile) {
+    // Parts that were stored before another failed must not show as the file's new end.
+    (void)co_await Truncate(q.inode, attr.size, executor_.now() + options_.peer_deadline);
+  }
+  co_return status;
+}
+
+// ---- reading ------------------------------------------------------------------------------------------------------
+
+Task<Status> Shard::HandleRead(Request*, const ReadRequest& q, ReadReply* a, ReplyPayload* out) {
+  if (!GoodRange(q.chunk_bits, q.offset, q.bytes) || q.bytes > kTransferBytesMax ||
+      q.inode.home().value >= placement_.shard_count()) {
+    co_return Code::kInvalid;
+  }
+  if (IsHome(q.inode)) {
+    Inode* inode = names_.FindInode(q.inode);
+    if (inode == nullptr) co_return Code::kStale;
+    if (inode->type != FileType::kFile) co_return Code::kInvalid;
+    if (inode->extra == nullptr || inode->extra->shards.empty()) {
+      a->size_known = true;
+      a->size = inode->size;
+    }
+  }
+  ChunkRange range;
+  range.file = q.inode;
+  range.chunk = q.chunk;
+  range.chunk_bits = q.chunk_bits;
+  range.offset = q.offset;
+  range.bytes = q.bytes;
+  auto covered = store_.Read(range, &out->pieces);
+  if (!covered.ok()) co_return covered.code();
+  a->cut = covered->cut;
+  size_t data_bytes = 0, data_pieces = 0, used = 0;
+  for (ReadPiece& piece : out->pieces) {
+    SumParts sums;
+    if (!piece.is_hole() && q.want_sums) {
+      Status status = store_.PieceSums(piece, &sums);
+      if (!status.ok()) {
+        MAYFLY_ERROR("stored data does not match its checksum: the reader gets EIO");
+        co_return Code::kIo;
+      }
+    }
+    if (a->parts.size() + std::max<size_t>(sums.size(), 1) > kPartsMax) {
+      a->cut = true;
+      break;
+    }
+    if (sums.empty()) {
+      Part part;
+      part.bytes = piece.bytes;
+      part.hole = piece.is_hole();
+      a->parts.push_back(part);
+    }
+    for (const SumPart& sum : sums) {
+      Part part;
+      part.bytes = sum.bytes;
+      part.sum_known = true;
+      part.sum = sum.sum;
+      a->parts.push_back(part);
+    }
+    if (!piece.is_hole()) {
+      data_bytes += piece.bytes;
+      ++data_pieces;
+      out->view = piece.data;
+    }
+    ++used;
+  }
+  out->pieces.resize(used);
+  if (data_pieces > 1) {
+    out->gathered.reset(new uint8_t[data_bytes]);
+    size_t at = 0;
+    for (const ReadPiece& piece : out->pieces) {
+      if (piece.is_hole()) continue;
+      std::memcpy(out->gathered.get() + at, piece.data.data(), piece.bytes);
+      at += piece.bytes;
+    }
+    out->view = Bytes(out->gathered.get(), data_bytes);
+  }
+  co_return Code::kOk;
+}
+
+// ---- shape --------------------------------------------------------------------------------------------------------
+
+Task<Status> Shard::HandleChunkReserve(Request* r, const RangeRequest& q, Empty*, ReplyPayload*) {
+  if (!GoodRange(q.chunk_bits, q.offset, q.bytes) || q.inode.home().value >= placement_.shard_count()) {
+    co_return Code::kInvalid;
+  }
+  if (IsHome(q.inode)) {
+    if (names_.FindInode(q.inode) == nullptr) co_return Code::kStale;
+  } else if (store_.Figures(q.inode).epoch == 0) {
+    MAYFLY_CO_TRY(co_await JoinFile(q.inode, r->deadline()));
+  }
+  ChunkRange range;
+  range.file = q.inode;
+  range.chunk = q.chunk;
+  range.chunk_bits = q.chunk_bits;
+  range.offset = q.offset;
+  range.bytes = static_cast<uint32_t>(q.bytes);
+  co_return store_.ReserveRange(range);
+}
+
+Task<Status> Shard::HandleChunkPunch(Request* r, const RangeRequest& q, Empty*, ReplyPayload*) {
+  if (!GoodRange(q.chunk_bits, q.offset, q.bytes)) co_return Code::kInvalid;
+  ChunkRange range;
+  range.file = q.inode;
+  range.chunk = q.chunk;
+  range.chunk_bits = q.chunk_bits;
+  range.offset = q.offset;
+  range.bytes = static_cast<uint32_t>(q.bytes);
+  MAYFLY_CO_TRY(store_.Punch(range));
+  if (Inode* inode = IsHome(q.inode) ? names_.FindInode(q.inode) : nullptr) Wrote(*inode, 0, &r->party().cred);
+  co_return Code::kOk;
+}
+
+Task<Status> Shard::HandleExtend(Request* r, const RangeRequest& q, Empty*, ReplyPayload*) {
+  Inode* inode = names_.FindInode(q.inode);
+  if (inode == nullptr) co_return Code::kStale;
+  if (inode->type != FileType::kFile) co_return Code::kInvalid;
+  Wrote(*inode, q.bytes, &r->party().cred);
+  co_return Code::kOk;
+}
+
+Task<Status> Shard::HandleChunkSeek(Request*, const SeekRequest& q, OffsetReply* a, ReplyPayload*) {
+  if (q.chunk_bits < kChunkBitsMin || q.chunk_bits > kChunkBitsMax) co_return Code::kInvalid;
+  if (q.hole) {
+    a->found = true;
+    a->offset = store_.NextHole(q.inode, q.from, q.chunk_bits);
+  } else {
+    const ChunkStore::Found found = store_.NextData(q.inode, q.from);
+    a->found = found.found;
+    a->offset = found.offset;
+  }
+  co_return Code::kOk;
+}
+
+Task<Status> Shard::HandleStatFs(Request*, const Empty&, StatFsReply* a, ReplyPayload*) {
+  const ArenaStats arena = arena_.stats();
+  a->bytes = budget_.bytes_max();
+  a->bytes_free = budget_.ArenaRoom() + arena.bytes_free_warm + arena.bytes_free_cold;
+  a->inodes = names_.inodes();
+  a->inodes_free = (budget_.bytes_max() - std::min(budget_.bytes_max(), budget_.used())) / 512;
+  a->chunk_bytes = 1u << options_.chunk_bits;
+  co_return Code::kOk;
+}
+
+}  // namespace mayfly

@@ -1,0 +1,77 @@
+// From a verified message to its handler and back: one row of the method table each. Decoding failures, requests under
+// an old generation and requests to a session that is stopping end here.
+#include "base/log.h"
+#include "flush/flusher.h"
+#include "server/shard.h"
+
+namespace mayfly {
+namespace {
+
+// The methods that name an entry below a directory of a path walk (V1).
+constexpr bool NamesAnEntry(Method m) {
+  switch (m) {
+    case Method::kLookup:
+    case Method::kOpen:
+    case Method::kMkdir:
+    case Method::kSymlink:
+    case Method::kUnlink:
+    case Method::kRmdir:
+    case Method::kLink:
+    case Method::kRename:
+    case Method::kRenameDir:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// What a stopping session still answers: what a client needs to send the rest of its data and to watch the end.
+constexpr bool AllowedWhileStopping(Method m) {
+  switch (m) {
+    case Method::kPing:
+    case Method::kClose:
+    case Method::kRevoked:
+    case Method::kYielded:
+    case Method::kFlushStatus:
+    case Method::kFlush:
+    case Method::kGetStatus:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+template <Method M, auto Fn>
+Task<Status> Shard::Run(Request* r) {
+  typename MethodTypes<M>::Request q;
+  typename MethodTypes<M>::Reply a;
+  ReplyPayload out;
+  Decoder d(r->body());
+  q.Fields(d);
+  Status status = d.Finish();
+  if (status.ok() && refusing_ && !r->party().peer && !AllowedWhileStopping(M)) status = Code::kShutdown;
+  if constexpr (NamesAnEntry(M)) {
+    if (status.ok()) status = co_await EnterWalk(r);
+  }
+  if (status.ok()) status = co_await (this->*Fn)(r, q, &a, &out);
+  ChargeTables();
+  if (!r->answered()) co_await r->Reply(status.code(), a, status.ok() ? out.bytes() : Bytes());
+  r->Finish();
+  co_return Code::kOk;
+}
+
+void Shard::Serve(Request* r) {
+  switch (r->method()) {
+#define MAYFLY_DISPATCH(name, number, request, reply, once, who)                         \
+  case Method::k##name:                                                                  \
+    gate_.Spawn(Run<Method::k##name, &Shard::Handle##name>(r), "a request (" #name ")"); \
+    return;
+    MAYFLY_METHODS(MAYFLY_DISPATCH)
+#undef MAYFLY_DISPATCH
+  }
+  r->Finish();  // cannot be: the responder refuses unknown methods
+}
+
+}  // namespace mayfly

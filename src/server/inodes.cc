@@ -1,0 +1,304 @@
+// Requests about an inode, sent to its home: attributes, xattrs, opening and closing, and the end of an inode.
+#include <algorithm>
+
+#include "base/log.h"
+#include "server/shard.h"
+
+namespace mayfly {
+
+// ---- open and close -----------------------------------------------------------------------------------------------
+
+Task<Status> Shard::HandleOpenInode(Request* r, const OpenInodeRequest& q, OpenReply* a, ReplyPayload* out) {
+  Inode* inode = names_.FindInode(q.inode);
+  // An unlinked file may be opened again by a process that has it open (its fork, say), by nobody else.
+  if (inode == nullptr || (inode->nlink == 0 && inode->opens == 0)) co_return Code::kStale;
+  if (inode->type == FileType::kSymlink) {
+    a->attr = names_.AttrOf(*inode);
+    out->text = inode->Extra().target;
+    co_return Code::kOk;
+  }
+  co_return co_await OpenHere(r, inode, q.flags, a);
+}
+
+Task<Status> Shard::HandleClose(Request* r, const CloseRequest& q, Empty*, ReplyPayload*) {
+  if (q.inodes.size() > CloseRequest::kClosesMax) co_return Code::kInvalid;
+  const ClientId process = r->party().process;
+  std::vector<InodeId> died;
+  bool yielded = false;
+  for (InodeId id : q.inodes) {
+    names_.ReleaseOpen(id, process, &died);
+    if (auto it = soles_.find(id); it != soles_.end() && it->second.process == process) {
+      soles_.erase(it);
+      yielded = true;
+    }
+  }
+  if (yielded) yielded_.WakeAll();
+  if (died.empty()) co_return Code::kOk;
+  co_return co_await Bury(std::move(died), r->deadline());
+}
+
+// ---- write-behind of a sole opener --------------------------------------------------------------------------------
+
+Task<Status> Shard::EndSole(InodeId id, ClientId except, Nanos deadline) {
+  for (;;) {
+    auto it = soles_.find(id);
+    if (it == soles_.end() || it->second.process == except) co_return Code::kOk;
+    if (!it->second.revoking) {
+      it->second.revoking = true;
+      to_revoke_[it->second.process].push_back(id);
+      revoke_news_.WakeAll();
+    }
+    MAYFLY_CO_TRY(co_await yielded_.Wait(deadline));
+    if (leaving_) co_return Code::kShutdown;
+  }
+}
+
+Task<Status> Shard::HandleRevoked(Request* r, const Empty&, CountReply* a, ReplyPayload* out) {
+  const ClientId process = r->party().process;
+  const Nanos until = std::min(r->deadline(), executor_.now() + kRevokePollMs * kMillisecond);
+  for (;;) {
+    auto it = to_revoke_.find(process);
+    if (it != to_revoke_.end()) {
+      // Named again by every poll until the process yields or closes: an answer may be lost.
+      std::erase_if(it->second, [&](InodeId id) {
+        auto sole = soles_.find(id);
+        return sole == soles_.end() || sole->second.process != process;
+      });
+      if (!it->second.empty()) {
+        a->count = static_cast<uint32_t>(std::min<size_t>(it->second.size(), kPageBytesMax / 8));
+        out->text.assign(reinterpret_cast<const char*>(it->second.data()), a->count * 8);
+        co_return Code::kOk;
+      }
+      to_revoke_.erase(it);
+    }
+    if (leaving_ || executor_.now() >= until) co_return Code::kOk;
+    (void)co_await revoke_news_.Wait(until);
+  }
+}
+
+Task<Status> Shard::HandleYielded(Request* r, const CloseRequest& q, Empty*, ReplyPayload*) {
+  for (InodeId id : q.inodes) {
+    auto it = soles_.find(id);
+    if (it != soles_.end() && it->second.process == r->party().process) soles_.erase(it);
+  }
+  yielded_.WakeAll();
+  co_return Code::kOk;
+}
+
+// ---- attributes ---------------------------------------------------------------------------------------------------
+
+Task<Status> Shard::HandleGetAttr(Request* r, const GetAttrRequest& q, AttrReply* a, ReplyPayload*) {
+  Inode* inode = names_.FindInode(q.inode);
+  if (inode == nullptr) co_return Code::kStale;
+  if (!q.exact_size) {
+    a->attr = names_.AttrOf(*inode);
+    co_return Code::kOk;
+  }
+  MAYFLY_CO_TRY(co_await EndSole(q.inode, r->party().peer ? ClientId() : r->party().process, r->deadline()));
+  co_return co_await ExactAttr(q.inode, r->deadline(), &a->attr);
+}
+
+Task<Result<Attr>> Shard::AttrAt(InodeId id, Nanos deadline) {
+  if (id.home().value >= placement_.shard_count()) co_return Code::kCorrupt;
+  if (IsHome(id)) {
+    Inode* inode = names_.FindInode(id);
+    if (inode == nullptr) co_return Code::kStale;
+    co_return names_.AttrOf(*inode);
+  }
+  GetAttrRequest request;
+  request.inode = id;
+  AttrReply reply;
+  CallOptions options = PeerCall(deadline);
+  Status status = co_await caller_.Call<Method::kGetAttr>(id.home(), request, &reply, options);
+  if (!status.ok()) co_return status.code();
+  co_return reply.attr;
+}
+
+Task<Status> Shard::ExactAttr(InodeId id, Nanos deadline, Attr* attr) {
+  Inode* inode = names_.FindInode(id);
+  if (inode == nullptr) co_return Code::kStale;
+  const bool directory = inode->type == FileType::kDirectory;
+  std::vector<ShardId> shards;
+  if (inode->extra != nullptr) shards = inode->extra->shards;
+  std::vector<DirPartReply> parts(directory ? shards.size() : 0);
+  std::vector<GlimpseReply> glimpses(directory ? 0 : shards.size());
+  std::vector<Task<Status>> tasks;
+  for (size_t i = 0; i < shards.size(); ++i) {
+    if (directory) {
+      tasks.push_back(DirPartAt(shards[i], id, &parts[i], deadline));
+    } else {
+      GlimpseRequest request;
+      request.inode = id;
+      tasks.push_back(GlimpseAt(shards[i], request, &glimpses[i], deadline));
+    }
+  }
+  Status status;
+  for (auto& task : tasks) {
+    Status one = co_await task;
+    if (!one.ok()) status = one;
+  }
+  MAYFLY_CO_TRY(status);
+  inode = names_.FindInode(id);  // the answers took time
+  if (inode == nullptr) co_return Code::kStale;
+  *attr = names_.AttrOf(*inode);
+  attr->partial = false;
+  if (inode->type == FileType::kFile) attr->blocks = store_.Figures(id).allocated_bytes / 512;
+  for (const DirPartReply& part : parts) {
+    attr->nlink += part.subdirectories;
+    attr->size += part.entries;
+    attr->mtime = std::max(attr->mtime, part.mtime);
+    attr->ctime = std::max(attr->ctime, part.ctime);
+  }
+  for (const GlimpseReply& glimpse : glimpses) {
+    attr->size = std::max(attr->size, glimpse.end);
+    attr->blocks += glimpse.blocks;
+    attr->mtime = std::max(attr->mtime, glimpse.mtime);
+    attr->ctime = std::max(attr->ctime, glimpse.mtime);
+    attr->version += glimpse.writes;
+  }
+  co_return Code::kOk;
+}
+
+Task<Status> Shard::HandleSetAttr(Request* r, const SetAttrRequest& q, AttrReply* a, ReplyPayload*) {
+  Inode* inode = names_.FindInode(q.inode);
+  if (inode == nullptr) co_return Code::kStale;
+  if ((q.mask & kSetSize) != 0) {
+    if (inode->type == FileType::kDirectory) co_return Code::kIsDirectory;
+    if (inode->type != FileType::kFile) co_return Code::kInvalid;
+  }
+  if (inode->type == FileType::kFile) {
+    MAYFLY_CO_TRY(co_await EndSole(q.inode, r->party().process, r->deadline()));
+    inode = names_.FindInode(q.inode);
+    if (inode == nullptr) co_return Code::kStale;
+  }
+  bool rights_changed = false;
+  MAYFLY_CO_TRY(names_.SetAttr(*inode, q, r->party().cred, wall(), &rights_changed));
+  const bool times_set = (q.mask & (kSetMtime | kSetMtimeNow)) != 0;
+  if (inode->type == FileType::kDirectory) {
+    if (rights_changed || (times_set && !inode->Extra().shards.empty())) {
+      MAYFLY_CO_TRY(co_await PushRights(q.inode, times_set, r->deadline()));
+      // Clients check the rights of the directories they walk with what they cached: those walks are over now.
+      if (rights_changed) MAYFLY_CO_TRY(co_await BumpGeneration(r->deadline()));
+    }
+  } else if (inode->type == FileType::kFile) {
+    if ((q.mask & kSetSize) != 0) MAYFLY_CO_TRY(co_await Truncate(q.inode, q.size, r->deadline()));
+    inode = names_.FindInode(q.inode);
+    if (inode == nullptr) co_return Code::kStale;
+    if (times_set && inode->extra != nullptr) {
+      // The other shards' own modification times are older than what was just set.
+      std::vector<ShardId> shards = inode->extra->shards;
+      std::vector<GlimpseReply> replies(shards.size());
+      std::vector<Task<Status>> tasks;
+      for (size_t i = 0; i < shards.size(); ++i) {
+        GlimpseRequest request;
+        request.inode = q.inode;
+        request.clear_mtime = true;
+        tasks.push_back(GlimpseAt(shards[i], request, &replies[i], r->deadline()));
+      }
+      Status status;
+      for (auto& task : tasks) {
+        Status one = co_await task;
+        if (!one.ok()) status = one;
+      }
+      MAYFLY_CO_TRY(status);
+    }
+  }
+  inode = names_.FindInode(q.inode);
+  if (inode == nullptr) co_return Code::kStale;
+  a->attr = names_.AttrOf(*inode);
+  co_return Code::kOk;
+}
+
+Task<Status> Shard::HandleReadLink(Request*, const InodeRequest& q, Empty*, ReplyPayload* out) {
+  Inode* inode = names_.FindInode(q.inode);
+  if (inode == nullptr) co_return Code::kStale;
+  if (inode->type != FileType::kSymlink) co_return Code::kInvalid;
+  out->text = inode->Extra().target;
+  co_return Code::kOk;
+}
+
+// ---- xattrs -------------------------------------------------------------------------------------------------------
+
+Task<Status> Shard::HandleGetXattr(Request* r, const XattrRequest& q, Empty*, ReplyPayload* out) {
+  Inode* inode = names_.FindInode(q.inode);
+  if (inode == nullptr) co_return Code::kStale;
+  auto value = names_.GetXattr(*inode, q.name, r->party().cred);
+  if (!value.ok()) co_return value.code();
+  out->text = *value;
+  co_return Code::kOk;
+}
+
+Task<Status> Shard::HandleSetXattr(Request* r, const XattrRequest& q, Empty*, ReplyPayload*) {
+  auto value = co_await FetchText(r, kXattrValueBytesMax);
+  if (!value.ok()) co_return value.code();
+  Inode* inode = names_.FindInode(q.inode);
+  if (inode == nullptr) co_return Code::kStale;
+  if (value->size() > 4096) {  // RoomForTables is about small things
+    if (budget_.used() + value->size() > budget_.bytes_max() && !arena_.ReleaseFreeSegment()) co_return Code::kNoSpace;
+  }
+  MAYFLY_CO_TRY(RoomForTables());
+  co_return names_.SetXattr(*inode, q.name, *value, q.flags, r->party().cred, wall());
+}
+
+Task<Status> Shard::HandleListXattr(Request* r, const InodeRequest& q, Empty*, ReplyPayload* out) {
+  Inode* inode = names_.FindInode(q.inode);
+  if (inode == nullptr) co_return Code::kStale;
+  out->text = names_.ListXattr(*inode, r->party().cred);
+  if (out->text.size() > kXattrValueBytesMax) co_return Code::kTooBig;
+  co_return Code::kOk;
+}
+
+Task<Status> Shard::HandleRemoveXattr(Request* r, const XattrRequest& q, Empty*, ReplyPayload*) {
+  Inode* inode = names_.FindInode(q.inode);
+  if (inode == nullptr) co_return Code::kStale;
+  co_return names_.RemoveXattr(*inode, q.name, r->party().cred, wall());
+}
+
+// ---- the end ------------------------------------------------------------------------------------------------------
+
+Task<Status> Shard::Bury(std::vector<InodeId> died, Nanos deadline) {
+  Status result;
+  for (InodeId id : died) {
+    Status status = co_await BuryOne(id, deadline);
+    if (!status.ok()) result = status;
+  }
+  co_return result;
+}
+
+// The space of the other shards is given back before the answer, so that who removed a file can use it at once.
+Task<Status> Shard::BuryOne(InodeId id, Nanos deadline) {
+  Inode* inode = names_.FindInode(id);
+  if (inode == nullptr || !inode->dead()) co_return Code::kOk;
+  std::vector<ShardId> shards;
+  const bool file = inode->type == FileType::kFile;
+  if (file && inode->extra != nullptr) shards = std::move(inode->extra->shards);
+  soles_.erase(id);
+  names_.Forget(*inode);  // from here on nobody can join or open it
+  if (file) store_.Drop(id);
+  if (shards.empty()) co_return Code::kOk;
+  std::vector<Task<Status>> drops;
+  for (ShardId shard : shards) drops.push_back(DropAt(shard, id, deadline));
+  for (auto& drop : drops) {
+    Status status = co_await drop;
+    // The name is gone whatever happens; a shard that cannot be reached has lost the data with itself.
+    if (!status.ok() && status.code() != Code::kShutdown) {
+      MAYFLY_WARN("space of a removed file could not be given back everywhere ({})", TextOf(status.code()));
+    }
+  }
+  co_return Code::kOk;
+}
+
+void Shard::ProcessGone(ClientId process) {
+  std::vector<InodeId> died;
+  names_.ReleaseAll(process, &died);
+  for (auto it = soles_.begin(); it != soles_.end();) {
+    auto current = it++;
+    if (current->second.process == process) soles_.erase(current);
+  }
+  to_revoke_.erase(process);
+  yielded_.WakeAll();
+  if (!died.empty()) gate_.Spawn(Bury(std::move(died), executor_.now() + options_.peer_deadline), "dropping orphans");
+  ChargeTables();
+}
+
+}  // namespace mayfly

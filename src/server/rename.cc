@@ -1,0 +1,192 @@
+// rename(2). A file's is coordinated by the shard of its old name; a directory's by the root's home alone, one at a
+// time, so that no two can make a cycle. Both read what there is, form a transaction that holds only if it is still so,
+// and leave another try to the client if it is not.
+#include "server/transaction.h"
+
+namespace mayfly {
+namespace {
+
+constexpr uint32_t kNoReplace = 1, kExchange = 2;
+
+TxnOp DentryOp(InodeId parent, std::string_view name, const PeekReply& now, InodeId set, FileType set_type,
+               uint32_t owner) {
+  TxnOp op;
+  op.kind = TxnKind::kDentry;
+  op.inode = parent;
+  op.name = std::string(name);
+  op.expect = now.inode;
+  op.expect_type = now.type;
+  op.set = set;
+  op.set_type = set_type;
+  op.check = true;
+  op.sticky_check = now.inode.valid();
+  op.expect_uid = owner;
+  return op;
+}
+
+TxnOp LinkOp(InodeId inode, int8_t delta) {
+  TxnOp op;
+  op.kind = TxnKind::kLink;
+  op.inode = inode;
+  op.delta = delta;
+  return op;
+}
+
+}  // namespace
+
+Task<Status> Shard::PeekAt(InodeId parent, std::string_view name, const Cred& cred, Nanos deadline, PeekReply* out) {
+  PeekRequest request;
+  request.parent = parent;
+  request.name = name;
+  request.cred = cred;
+  const ShardId shard = placement_.DentryShard(parent, name);
+  if (shard == options_.self) co_return co_await HandlePeek(nullptr, request, out, nullptr);
+  CallOptions options = PeerCall(deadline);
+  co_return co_await caller_.Call<Method::kPeek>(shard, request, out, options);
+}
+
+Task<Status> Shard::HandleRename(Request* r, const RenameRequest& q, Empty*, ReplyPayload*) {
+  if (q.flags > kExchange) co_return Code::kInvalid;
+  const Cred cred = r->party().cred;
+  const bool exchange = q.flags == kExchange;
+  PeekReply from, to;
+  MAYFLY_CO_TRY(co_await PeekAt(q.parent, q.name, cred, r->deadline(), &from));
+  if (from.busy) co_return Code::kBusy;
+  if (!from.inode.valid()) co_return Code::kNoEntry;
+  MAYFLY_CO_TRY(co_await PeekAt(q.new_parent, q.new_name, cred, r->deadline(), &to));
+  if (to.busy) co_return Code::kBusy;
+  if (from.type == FileType::kDirectory || (exchange && to.type == FileType::kDirectory)) co_return Code::kElsewhere;
+  if (q.flags == kNoReplace && to.inode.valid()) co_return Code::kExists;
+  if (exchange && !to.inode.valid()) co_return Code::kNoEntry;
+  if (from.rights != Code::kOk) co_return from.rights;
+  if (to.rights != Code::kOk) co_return to.rights;
+  if (!exchange && to.type == FileType::kDirectory) co_return Code::kIsDirectory;
+  if (q.must_be_directory) co_return Code::kNotDirectory;
+  if (from.inode == to.inode) co_return Code::kOk;  // two names of one file: nothing happens
+
+  auto from_attr = co_await AttrAt(from.inode, r->deadline());
+  if (!from_attr.ok()) co_return from_attr.code() == Code::kStale ? Code::kConflict : from_attr.code();
+  uint32_t to_owner = 0;
+  if (to.inode.valid()) {
+    auto to_attr = co_await AttrAt(to.inode, r->deadline());
+    if (!to_attr.ok()) co_return to_attr.code() == Code::kStale ? Code::kConflict : to_attr.code();
+    to_owner = to_attr->uid;
+  }
+  Transaction txn(NextTxn(), cred, r->deadline());
+  std::vector<std::pair<ShardId, TxnOp>> ops;
+  ops.emplace_back(options_.self, DentryOp(q.parent, q.name, from, exchange ? to.inode : InodeId(),
+                                           exchange ? to.type : FileType::kNone, from_attr->uid));
+  ops.emplace_back(placement_.DentryShard(q.new_parent, q.new_name),
+                   DentryOp(q.new_parent, q.new_name, to, from.inode, from.type, to_owner));
+  ops.emplace_back(from.inode.home(), LinkOp(from.inode, 0));
+  if (to.inode.valid()) ops.emplace_back(to.inode.home(), LinkOp(to.inode, exchange ? 0 : -1));
+  Status status = co_await PrepareAll(&txn, std::move(ops));
+  if (status.ok() && Stale(*r)) status = Code::kGeneration;
+  Status decided = co_await DecideAll(&txn, status.ok());
+  co_return status.ok() ? decided : status;
+}
+
+Task<Status> Shard::HandleRenameDir(Request* r, const RenameRequest& q, Empty*, ReplyPayload*) {
+  if (!is_root() || q.flags > kExchange) co_return Code::kInvalid;
+  co_await dir_renames_.Acquire();
+  Status status = Code::kTimedOut;
+  if (Stale(*r)) {
+    status = Code::kGeneration;
+  } else if (executor_.now() < r->deadline()) {
+    status = co_await RenameDirLocked(r, q);
+  }
+  dir_renames_.Release();
+  co_return status;
+}
+
+Task<Status> Shard::RenameDirLocked(Request* r, const RenameRequest& q) {
+  const Cred cred = r->party().cred;
+  const bool exchange = q.flags == kExchange;
+  PeekReply from, to;
+  MAYFLY_CO_TRY(co_await PeekAt(q.parent, q.name, cred, r->deadline(), &from));
+  MAYFLY_CO_TRY(co_await PeekAt(q.new_parent, q.new_name, cred, r->deadline(), &to));
+  if (from.busy || to.busy) co_return Code::kBusy;
+  if (!from.inode.valid()) co_return Code::kNoEntry;
+  if (q.flags == kNoReplace && to.inode.valid()) co_return Code::kExists;
+  if (exchange && !to.inode.valid()) co_return Code::kNoEntry;
+  const bool from_dir = from.type == FileType::kDirectory;
+  const bool to_dir = to.type == FileType::kDirectory;
+  if (!from_dir && !(exchange && to_dir)) co_return Code::kConflict;  // it was replaced since the client was sent here
+
+  // Nothing may end up below itself. Only this shard moves directories, and it does one at a time.
+  if (from_dir) {
+    auto below = co_await IsAncestor(from.inode, q.new_parent, r->deadline());
+    if (!below.ok()) co_return below.code();
+    if (*below) co_return Code::kInvalid;
+  }
+  if (to_dir) {
+    auto above = co_await IsAncestor(to.inode, q.parent, r->deadline());
+    if (!above.ok()) co_return above.code();
+    if (*above) co_return exchange ? Code::kInvalid : Code::kNotEmpty;
+  }
+  if (from.rights != Code::kOk) co_return from.rights;
+  if (to.rights != Code::kOk) co_return to.rights;
+  if (!exchange && to.inode.valid() && !to_dir) co_return Code::kNotDirectory;
+  if (from.inode == to.inode) co_return Code::kOk;
+
+  auto from_attr = co_await AttrAt(from.inode, r->deadline());
+  if (!from_attr.ok()) co_return from_attr.code() == Code::kStale ? Code::kConflict : from_attr.code();
+  uint32_t to_owner = 0;
+  if (to.inode.valid()) {
+    auto to_attr = co_await AttrAt(to.inode, r->deadline());
+    if (!to_attr.ok()) co_return to_attr.code() == Code::kStale ? Code::kConflict : to_attr.code();
+    to_owner = to_attr->uid;
+  }
+
+  Transaction txn(NextTxn(), cred, r->deadline());
+  std::vector<std::pair<ShardId, TxnOp>> ops;
+  ops.emplace_back(placement_.DentryShard(q.parent, q.name),
+                   DentryOp(q.parent, q.name, from, exchange ? to.inode : InodeId(),
+                            exchange ? to.type : FileType::kNone, from_attr->uid));
+  ops.emplace_back(placement_.DentryShard(q.new_parent, q.new_name),
+                   DentryOp(q.new_parent, q.new_name, to, from.inode, from.type, to_owner));
+  ops.emplace_back(from.inode.home(), LinkOp(from.inode, 0));
+  if (to.inode.valid() && (exchange || !to_dir)) ops.emplace_back(to.inode.home(), LinkOp(to.inode, exchange ? 0 : -1));
+  const bool other_parent = q.parent != q.new_parent;
+  auto reparent = [&](const PeekReply& entry, InodeId parent) {
+    TxnOp op;
+    op.kind = TxnKind::kDirParent;
+    op.inode = entry.inode;
+    op.set = parent;
+    op.check = true;
+    ops.emplace_back(entry.inode.home(), std::move(op));
+  };
+  if (other_parent && from_dir) reparent(from, q.new_parent);
+  if (other_parent && exchange && to_dir) reparent(to, q.parent);
+  Status status = co_await PrepareAll(&txn, std::move(ops));
+  if (status.ok() && to_dir && !exchange) status = co_await PrepareDirRemoval(&txn, to.inode);
+  if (status.ok() && Stale(*r)) status = Code::kGeneration;
+  if (status.ok()) status = co_await BumpGeneration(r->deadline());
+  Status decided = co_await DecideAll(&txn, status.ok());
+  co_return status.ok() ? decided : status;
+}
+
+// Is `candidate` the directory `of`, or above it?
+Task<Result<bool>> Shard::IsAncestor(InodeId candidate, InodeId of, Nanos deadline) {
+  const InodeId root = placement_.RootInode();
+  InodeId at = of;
+  for (;;) {
+    if (at == candidate) co_return true;
+    if (at == root) co_return false;
+    if (at.home().value >= placement_.shard_count()) co_return Code::kNoEntry;
+    InodeRequest request;
+    request.inode = at;
+    ParentReply reply;
+    Status status;
+    if (IsHome(at)) {
+      status = co_await HandleDirParent(nullptr, request, &reply, nullptr);
+    } else {
+      CallOptions options = PeerCall(deadline);
+      status = co_await caller_.Call<Method::kDirParent>(at.home(), request, &reply, options);
+    }
+    if (!status.ok()) co_return status.code();
+    at = reply.parent;
+  }
+}
+
+}  // namespace mayfly

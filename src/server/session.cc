@@ -1,0 +1,283 @@
+// Requests about the session as a whole: status, flush, the end.
+#include <fmt/format.h>
+
+#include "base/log.h"
+#include "flush/flusher.h"
+#include "server/job.h"
+
+namespace mayfly {
+namespace {
+constexpr size_t kJobsKept = 16;
+constexpr Nanos kUnsentWithin = 5 * kSecond;  // clients have so long to send what write-behind holds
+constexpr Nanos kToldWithin = 3 * kSecond;    // and so long to ask for the outcome before the servers are gone
+constexpr Nanos kFollowEvery = 20 * kMillisecond;
+}  // namespace
+
+Task<Status> Shard::HandlePing(Request*, const Empty&, Empty*, ReplyPayload*) { co_return Code::kOk; }
+
+// ---- status -------------------------------------------------------------------------------------------------------
+
+std::string Shard::StatusJson() {
+  const ArenaStats arena = arena_.stats();
+  const ChunkStoreStats data = store_.stats();
+  const ResponderStats& in = responder_.stats();
+  const CallerStats& out = caller_.stats();
+  return fmt::format(
+      R"({{"shard":{},"host":"{}","pid":{},"root":{},"generation":{},"transport":"{}","checksums":{},"refusing":{},)"
+      R"("memory":{{"limit":{},"used":{},"tables":{},"arena_mapped":{},"arena_used":{},"prefaulted":{}}},)"
+      R"("names":{{"inodes":{},"bytes":{},"prepared":{},"soles":{}}},)"
+      R"("data":{{"files":{},"extents":{},"staged":{},"pins":{},"corrupt_blocks":{},"compacted_bytes":{}}},)"
+      R"("requests":{{"served":{},"connections":{},"hellos":{},"repeated":{},"expired":{},"malformed":{},)"
+      R"("unauthenticated":{},"oversized":{},"denied":{},"unknown_connection":{}}},)"
+      R"("calls":{{"made":{},"retries":{},"timeouts":{},"late_replies":{},"connects":{}}}}})",
+      options_.self.value, options_.host, options_.pid, is_root(), generation_.value, doors_.transport.Describe(),
+      options_.checksums, refusing_, budget_.bytes_max(), budget_.used(), budget_.table_used(), arena.bytes_mapped,
+      arena.bytes_used, arena.bytes_prefaulted, names_.inodes(), names_.memory_bytes(), names_.prepared(),
+      soles_.size(), data.files, data.extents, data.staged, data.pins, data.corrupt_blocks, data.compacted_bytes,
+      in.requests, responder_.connections(), in.hellos, in.repeated, in.expired, in.malformed, in.unauthenticated,
+      in.oversized, in.denied, in.unknown_connection, out.calls, out.retries, out.timeouts, out.late_replies,
+      out.connects);
+}
+
+Task<Status> Shard::HandleGetStatus(Request*, const StatusRequest&, Empty*, ReplyPayload* out) {
+  out->text = StatusJson();
+  co_return Code::kOk;
+}
+
+// ---- refusing new work ----------------------------------------------------------------------------------------------
+
+Task<Status> Shard::HandleRefuse(Request* r, const RefuseRequest& q, Empty*, ReplyPayload* out) {
+  if (q.refuse) out->text = co_await CollectUnsent(std::min(r->deadline(), executor_.now() + kUnsentWithin));
+  if (out->text.size() > kPageBytesMax) out->text.resize(kPageBytesMax);
+  refusing_ = q.refuse;
+  co_return Code::kOk;
+}
+
+// Asks every sole opener to send what it holds; a line for each process that did not in time.
+Task<std::string> Shard::CollectUnsent(Nanos deadline) {
+  std::vector<InodeId> ids;
+  for (const auto& [id, sole] : soles_) ids.push_back(id);
+  std::vector<Task<Status>> ends;
+  for (InodeId id : ids) ends.push_back(EndSole(id, ClientId(), deadline));
+  for (auto& end : ends) (void)co_await end;
+  std::string text;
+  const auto parties = responder_.Parties();
+  for (const auto& [id, sole] : soles_) {
+    for (const auto& party : parties) {
+      if (party->process != sole.process) continue;
+      text += fmt::format("inode {} may have unsent data in process {} on {}\n", id.value, party->pid, party->host);
+      break;
+    }
+  }
+  co_return text;
+}
+
+Task<Status> Shard::RefuseAt(ShardId shard, bool refuse, std::string* unsent, Nanos deadline) {
+  if (shard == options_.self) {
+    if (refuse) *unsent = co_await CollectUnsent(std::min(deadline, executor_.now() + kUnsentWithin));
+    refusing_ = refuse;
+    co_return Code::kOk;
+  }
+  RefuseRequest request;
+  request.refuse = refuse;
+  Empty reply;
+  size_t bytes = 0;
+  unsent->resize(kPageBytesMax);
+  CallOptions options = PeerCall(deadline);
+  options.reply_payload = MutableBytes(reinterpret_cast<uint8_t*>(unsent->data()), unsent->size());
+  options.reply_bytes = &bytes;
+  Status status = co_await caller_.Call<Method::kRefuse>(shard, request, &reply, options);
+  unsent->resize(status.ok() ? bytes : 0);
+  co_return status;
+}
+
+// ---- flush and stop -------------------------------------------------------------------------------------------------
+
+void Shard::BeginStop(bool flush, uint32_t budget_ms) {
+  if (!is_root()) return;
+  FlushSpec spec;
+  spec.target = options_.flush_target;
+  spec.budget_ms = budget_ms;
+  (void)StartJob(true, flush && !spec.target.empty(), std::move(spec), true);
+}
+
+Shard::StopVerdict Shard::stop_verdict() const {
+  StopVerdict verdict;
+  verdict.ended = stop_job_ != nullptr && stop_job_->done;
+  if (verdict.ended) verdict.result = stop_job_->result;
+  return verdict;
+}
+
+std::string Shard::stop_report() const { return stop_job_ != nullptr ? stop_job_->report : std::string(); }
+
+Result<uint64_t> Shard::StartJob(bool stop, bool flush, FlushSpec spec, bool by_signal) {
+  if (!is_root()) return Code::kInvalid;
+  if (stop && stop_job_ != nullptr && !stop_job_->done) {
+    stop_job_->by_signal |= by_signal;
+    return stop_job_->id;  // it is stopping already: follow that
+  }
+  if (stop && stop_job_ != nullptr && stop_job_->result == Code::kOk) return stop_job_->id;
+  if (flush && spec.target.empty()) spec.target = options_.flush_target;
+  if (flush && spec.target.empty()) return Code::kInvalid;
+  if (jobs_.size() >= kJobsKept) {
+    auto old = std::find_if(jobs_.begin(), jobs_.end(), [&](auto& j) { return j->done && j.get() != stop_job_; });
+    if (old == jobs_.end()) return Code::kBusy;
+    jobs_.erase(old);
+  }
+  jobs_.push_back(std::make_unique<Job>());
+  Job* job = jobs_.back().get();
+  job->id = doors_.random.U64() | 1;
+  job->stop = stop;
+  job->by_signal = by_signal;
+  if (stop) stop_job_ = job;
+  gate_.Spawn(RunJob(job, flush, std::move(spec)), "a flush");
+  return job->id;
+}
+
+Task<Status> Shard::RunJob(Job* job, bool flush, FlushSpec spec) {
+  std::string unsent;
+  if (job->stop) {
+    const Nanos deadline = executor_.now() + options_.peer_deadline;
+    std::vector<std::string> texts(placement_.shard_count());
+    std::vector<Task<Status>> tasks;
+    for (uint32_t s = 0; s < placement_.shard_count(); ++s) {
+      tasks.push_back(RefuseAt(ShardId(s), true, &texts[s], deadline));
+    }
+    for (uint32_t s = 0; s < placement_.shard_count(); ++s) {
+      auto& task = tasks[s];
+      Status status = co_await task;
+      unsent += texts[s];
+      // A member that cannot be told is gone; what it held will show as missing in the flush.
+      if (!status.ok()) MAYFLY_WARN("{} does not take part in the end of the session", book_.NameOf(ShardId(s)));
+    }
+  }
+  std::string flush_report = "null";
+  if (flush) {
+    auto started = flusher_->Start(spec);
+    if (!started.ok()) {
+      job->result = started.code();
+    } else {
+      job->flush = *started;
+      for (;;) {
+        auto now = flusher_->StatusOf(job->flush);
+        if (!now.ok()) {
+          job->result = now.code();
+          break;
+        }
+        job->progress = *now;
+        if (now->done) {
+          job->result = now->result;
+          break;
+        }
+        co_await executor_.Sleep(kFollowEvery);
+      }
+      auto report = flusher_->ReportOf(job->flush);
+      if (report.ok() && !report->empty()) flush_report = *report;
+    }
+  }
+  std::string lines = "[";
+  for (size_t at = 0; at < unsent.size();) {
+    const size_t end = unsent.find('\n', at);
+    lines += fmt::format("{}\"{}\"", lines.size() > 1 ? "," : "", unsent.substr(at, end - at));
+    at = end == std::string::npos ? unsent.size() : end + 1;
+  }
+  lines += "]";
+  if (!unsent.empty() && job->result == Code::kOk) job->result = Code::kIo;  // what was not sent is not in the PFS
+  job->report = fmt::format(R"({{"result":"{}","unsent":{},"flush":{}}})", TextOf(job->result), lines, flush_report);
+  job->done = true;
+  if (!job->stop) co_return Code::kOk;
+  if (job->result != Code::kOk && !job->by_signal) {
+    // The session goes on: whoever stopped it can look, mend and stop it again.
+    const Nanos deadline = executor_.now() + options_.peer_deadline;
+    for (uint32_t s = 0; s < placement_.shard_count(); ++s) {
+      std::string nothing;
+      (void)co_await RefuseAt(ShardId(s), false, &nothing, deadline);
+    }
+    co_return Code::kOk;
+  }
+  const Nanos until = executor_.now() + kToldWithin;
+  while (!job->told && !job->by_signal && executor_.now() < until) co_await executor_.Sleep(kFollowEvery);
+  co_return co_await LeaveAll();
+}
+
+Task<Status> Shard::LeaveAll() {
+  std::vector<Task<Status>> tasks;
+  for (uint32_t s = 0; s < placement_.shard_count(); ++s) {
+    if (ShardId(s) != options_.self) tasks.push_back(LeaveAt(ShardId(s)));
+  }
+  for (auto& task : tasks) (void)co_await task;
+  leaving_ = true;
+  if (on_leave_) on_leave_();
+  co_return Code::kOk;
+}
+
+Task<Status> Shard::LeaveAt(ShardId shard) {
+  Empty request, reply;
+  CallOptions options = PeerCall(executor_.now() + 5 * kSecond);
+  co_return co_await caller_.Call<Method::kLeave>(shard, request, &reply, options);
+}
+
+Task<Status> Shard::HandleLeave(Request*, const Empty&, Empty*, ReplyPayload*) {
+  struct Later {
+    // The answer leaves first.
+    static Task<Status> Run(Shard* shard) {
+      co_await shard->executor_.Sleep(kFollowEvery);
+      shard->leaving_ = true;
+      if (shard->on_leave_) shard->on_leave_();
+      co_return Code::kOk;
+    }
+  };
+  gate_.Spawn(Later::Run(this), "leaving");
+  co_return Code::kOk;
+}
+
+Task<Status> Shard::HandleFlush(Request* r, const FlushRequest& q, FlushReply* a, ReplyPayload*) {
+  auto text = co_await FetchText(r, kPageBytesMax);
+  if (!text.ok()) co_return text.code();
+  FlushSpec spec;
+  if (!text->empty()) {
+    Decoder d(AsBytes(*text));
+    d.Get(spec);
+    MAYFLY_CO_TRY(d.Finish());
+  }
+  auto job = StartJob(q.stop, q.flush, std::move(spec), false);
+  if (!job.ok()) co_return job.code();
+  a->job = *job;
+  co_return Code::kOk;
+}
+
+Task<Status> Shard::HandleFlushStatus(Request*, const FlushStatusRequest& q, FlushStatusReply* a, ReplyPayload* out) {
+  for (auto& job : jobs_) {
+    if (job->id != q.job) continue;
+    if (q.cancel && job->flush != 0) (void)flusher_->Cancel(job->flush);
+    *a = job->progress;
+    a->done = job->done;
+    a->result = job->result;
+    if (job->done) {
+      out->text = job->report.substr(0, kTransferBytesMax);
+      job->told = true;
+    }
+    co_return Code::kOk;
+  }
+  co_return Code::kNoEntry;
+}
+
+Task<Status> Shard::HandleFlushDir(Request* r, const FlushDirRequest& q, FlushWorkReply* a, ReplyPayload* out) {
+  auto text = co_await FetchText(r, Flusher::kRequestBytesMax);
+  if (!text.ok()) co_return text.code();
+  co_return co_await flusher_->ServeDir(q, std::move(*text), a, &out->text);
+}
+
+Task<Status> Shard::HandleFlushFile(Request* r, const FlushFileRequest& q, FlushWorkReply* a, ReplyPayload* out) {
+  auto text = co_await FetchText(r, Flusher::kRequestBytesMax);
+  if (!text.ok()) co_return text.code();
+  co_return co_await flusher_->ServeFile(q, std::move(*text), a, &out->text);
+}
+
+Task<Status> Shard::HandleFlushChunks(Request* r, const FlushFileRequest& q, FlushWorkReply* a, ReplyPayload* out) {
+  auto text = co_await FetchText(r, Flusher::kRequestBytesMax);
+  if (!text.ok()) co_return text.code();
+  co_return co_await flusher_->ServeChunks(q, std::move(*text), a, &out->text);
+}
+
+}  // namespace mayfly

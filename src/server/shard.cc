@@ -1,0 +1,145 @@
+#include "server/shard.h"
+
+#include "base/log.h"
+#include "flush/flusher.h"
+#include "server/job.h"
+
+namespace mayfly {
+namespace {
+
+Identity IdentityOf(const ShardOptions& o, Random& random) {
+  Identity identity;
+  identity.secret = o.secret;
+  identity.uuid = o.uuid;
+  identity.client = ClientId(random.U64() | 1);
+  identity.process = o.process;
+  identity.cred.uid = o.uid;
+  identity.cred.gid = o.gid;
+  identity.peer = true;
+  identity.shard = o.self;
+  identity.peer_proof = PeerProofKey(o.server_secret);
+  identity.pid = o.pid;
+  identity.host = o.host;
+  return identity;
+}
+
+Responder::Options ResponderOptionsOf(const ShardOptions& o) {
+  Responder::Options r;
+  r.secret = o.secret;
+  r.uuid = o.uuid;
+  r.peer_proof = PeerProofKey(o.server_secret);
+  r.self = o.self;
+  r.uid = o.uid;
+  return r;
+}
+
+Namespace::Options NamesOptionsOf(const ShardOptions& o) {
+  Namespace::Options n;
+  n.self = o.self;
+  n.chunk_bits = o.chunk_bits;
+  return n;
+}
+
+}  // namespace
+
+Shard::Shard(Doors doors, const Placement& placement, const AddressBook& book, ShardOptions options)
+    : doors_(doors),
+      placement_(placement),
+      book_(book),
+      options_(std::move(options)),
+      executor_(doors.clock),
+      caller_(executor_, doors.transport, doors.random, book, IdentityOf(options_, doors.random), Caller::Timing()),
+      responder_(executor_, doors.transport, doors.random, ResponderOptionsOf(options_), &caller_),
+      budget_(options_.memory_bytes),
+      arena_(&doors_.arena_memory, &budget_),
+      store_(&arena_, &budget_),
+      names_(NamesOptionsOf(options_)),
+      gate_(executor_),
+      renewed_(executor_),
+      leased_until_(placement.shard_count(), 0),
+      round_done_(executor_),
+      dir_renames_(executor_, 1),
+      revoke_news_(executor_),
+      yielded_(executor_) {
+  doors_.transport.SetReceiver(&responder_);
+  responder_.SetGeneration(generation_);
+  responder_.SetOnProcessGone([this](ClientId process) { ProcessGone(process); });
+  if (is_root()) {
+    names_.CreateRoot(options_.uid, options_.gid, options_.root_permissions, wall());
+    ChargeTables();
+  }
+  FlushContext context{executor_,     doors_.clock, doors_.offload, doors_.pfs,         caller_, placement_, book_,
+                       options_.self, names_,       store_,         options_.checksums, nullptr};
+  context.exact_attr = [this](InodeId id, Nanos deadline, Attr* attr) { return ExactAttr(id, deadline, attr); };
+  flusher_ = std::make_unique<Flusher>(std::move(context));
+}
+
+Shard::~Shard() {
+  responder_.Close();
+  caller_.Shutdown();
+}
+
+bool Shard::RunOnce() {
+  bool worked = doors_.transport.Progress();
+  worked |= doors_.offload.Poll();
+  // What arrives while these run waits for the next turn, so that timers and replies are not starved.
+  while (Request* request = responder_.Next()) {
+    ++served_;
+    Serve(request);
+    worked = true;
+  }
+  worked |= executor_.RunOnce();
+  return worked;
+}
+
+Task<Status> Shard::Ping(ShardId to, Nanos deadline) {
+  Empty request, reply;
+  CallOptions options = PeerCall(deadline);
+  co_return co_await caller_.Call<Method::kPing>(to, request, &reply, options);
+}
+
+Task<Status> Shard::Drain() {
+  leaving_ = true;
+  revoke_news_.WakeAll();
+  yielded_.WakeAll();
+  Status status = co_await flusher_->Shutdown(executor_.now() + 10 * kSecond);
+  caller_.Shutdown();
+  co_await gate_.Drain();
+  responder_.Close();
+  co_return status;
+}
+
+// ---- memory -----------------------------------------------------------------------------------------------------
+
+// Before something is added to the tables: is there room for a little more (an entry with the longest name)?
+Status Shard::RoomForTables() {
+  constexpr uint64_t kOneEntry = 1024;
+  for (;;) {
+    if (budget_.used() + kOneEntry <= budget_.bytes_max()) return Code::kOk;
+    if (!arena_.ReleaseFreeSegment()) return Code::kNoSpace;
+  }
+}
+
+// The namespace says what it takes; the budget shared with the data learns of it after each change.
+void Shard::ChargeTables() {
+  const uint64_t now = names_.memory_bytes();
+  if (now > tables_charged_) budget_.ChargeTablesAlways(now - tables_charged_);
+  if (now < tables_charged_) budget_.ReleaseTables(tables_charged_ - now);
+  tables_charged_ = now;
+}
+
+Task<Status> Shard::PrefaultLoop() { co_return Code::kOk; }
+
+// The payload of a request as text, for values and targets. Bounded before anything is allocated.
+Task<Result<std::string>> Shard::FetchText(Request* r, size_t bytes_max) {
+  if (r->payload().size() > bytes_max) co_return Code::kTooBig;
+  std::string text(r->payload().size(), '\0');
+  if (!text.empty()) {
+    MutableBytes to(reinterpret_cast<uint8_t*>(text.data()), text.size());
+    MAYFLY_CO_TRY(co_await r->Fetch(to));
+  }
+  if (executor_.now() >= r->deadline()) co_return Code::kTimedOut;  // V2
+  co_return std::move(text);
+}
+
+}  // namespace mayfly

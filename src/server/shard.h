@@ -1,0 +1,303 @@
+// Shard: one thread's server. It owns the doors' other ends, one shard's namespace and chunk store, and answers
+// requests: dispatch.cc decodes and replies; names.cc, inodes.cc, directories.cc, rename.cc and data.cc decide and
+// store, one family of requests each; transaction.cc commits across shards; generation.cc keeps path resolution exact.
+// Everything runs on one thread; handlers are coroutines that may suspend only at a co_await.
+// Invariants  V1  a by-name request is served only if its walk began under the current namespace generation, looked at
+//                 again after every suspension before anything is changed, and only under a lease of the sequencer.
+//             V2  nothing is changed for a request whose deadline has passed.
+//             V3  bytes reach the store only from a place that nobody else can see, after their checksum was verified.
+//             V4  an inode dies in one place (Bury), which drops its data everywhere before its number is forgotten.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "meta/namespace.h"
+#include "os/arena_memory.h"
+#include "os/clock.h"
+#include "os/offload.h"
+#include "os/pfs_tree.h"
+#include "os/random.h"
+#include "os/transport.h"
+#include "ring/placement.h"
+#include "rpc/caller.h"
+#include "rpc/responder.h"
+#include "store/chunk_store.h"
+#include "task/executor.h"
+#include "task/sync.h"
+
+namespace mayfly {
+
+class Flusher;
+
+struct ShardOptions {
+  ShardId self;
+  Secret secret{};
+  SessionUuid uuid{};
+  Secret server_secret{};  // known to servers only
+  ClientId process;        // random: this server's identity towards its peers
+  uint32_t pid = 0;
+  std::string host;
+  uint32_t uid = 0, gid = 0;  // of the server
+  uint16_t root_permissions = 0755;
+  uint64_t memory_bytes = 1u << 30;
+  uint8_t chunk_bits = kChunkBitsDefault;
+  bool checksums = true;
+  std::string flush_target;  // default of Flush; empty: none
+  Nanos peer_deadline = 20 * kSecond;
+  Nanos lease = 2 * kSecond;
+  uint32_t prefault_ahead_bytes = 0;  // keep so much of the arena's free memory touched; 0: leave it alone
+};
+
+// The other ends of the doors; all outlive the shard.
+struct Doors {
+  Clock& clock;
+  Random& random;
+  Transport& transport;
+  ArenaMemory& arena_memory;
+  Offload& offload;
+  PfsTree& pfs;
+};
+
+// What a handler sends beside its reply's body.
+struct ReplyPayload {
+  std::string text;  // bytes made for the reply, or
+  std::unique_ptr<uint8_t[]> gathered;
+  Bytes view;  // bytes that lie elsewhere, kept in place by `pieces`
+  ReadPieces pieces;
+  Bytes bytes() const { return view.empty() ? AsBytes(text) : view; }
+};
+
+class Shard {
+ public:
+  Shard(Doors doors, const Placement& placement, const AddressBook& book, ShardOptions options);
+  ~Shard();
+  // All that is in flight must have been drained.
+  Shard(const Shard&) = delete;
+
+  // One turn: network, offloaded work, timers, requests. True if there was anything to do.
+  bool RunOnce();
+  Nanos next_timer() const { return executor_.next_timer(); }
+
+  // The dissemination barrier of the start: a message to `to` and its answer.
+  Task<Status> Ping(ShardId to, Nanos deadline);
+  // Called (on this thread) when the session's end was decided: the owner lets the loop end.
+  void SetOnLeave(std::function<void()> fn) { on_leave_ = std::move(fn); }
+  // Starts the session's end as `mayfly stop` does; only on the root's shard. For signals.
+  void BeginStop(bool flush, uint32_t budget_ms);
+  // The report (JSON) of that stop.
+  std::string stop_report() const;
+  // True once a stop that BeginStop or a client started has ended, and how.
+  struct StopVerdict {
+    bool ended = false;
+    Code result = Code::kOk;
+  };
+  StopVerdict stop_verdict() const;
+  // Waits for handlers, closes connections. The loop must keep running until the task is done.
+  Task<Status> Drain();
+
+  // Whether this shard holds the root: it numbers generations and coordinates directory renames.
+  bool is_root() const { return options_.self == placement_.RootShard(); }
+  Executor& executor() { return executor_; }
+  std::string StatusJson();
+  bool leaving() const { return leaving_; }
+
+ private:
+  friend class Flusher;
+
+  // dispatch.cc
+  void Serve(Request* request);
+  template <Method M, auto Fn>
+  Task<Status> Run(Request* request);
+
+  // generation.cc
+  // After a suspension: may the request still be served (V1)?
+  bool Stale(const Request& request) {
+    return request.walked_at() < generation_ || (!is_root() && executor_.now() >= lease_until_);
+  }
+  Task<Status> EnterWalk(Request* request);
+  Task<Status> RenewLease(Nanos deadline);
+  Task<Status> BumpGeneration(Nanos deadline);  // from any shard
+  Task<Status> BumpRound(Nanos deadline);       // at the sequencer
+  Task<Status> AnnounceTo(ShardId shard, Generation g, Nanos deadline);
+  void LearnGeneration(Generation g);
+
+  // names.cc
+  Task<Status> HandleLookup(Request* r, const LookupRequest& q, LookupReply* a, ReplyPayload* out);
+  Task<Status> HandleOpen(Request* r, const OpenRequest& q, OpenReply* a, ReplyPayload* out);
+  Task<Status> HandleMkdir(Request* r, const MkdirRequest& q, AttrReply* a, ReplyPayload* out);
+  Task<Status> HandleSymlink(Request* r, const NameRequest& q, AttrReply* a, ReplyPayload* out);
+  Task<Status> HandleUnlink(Request* r, const NameRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleLink(Request* r, const LinkRequest& q, AttrReply* a, ReplyPayload* out);
+  Task<Status> HandlePeek(Request* r, const PeekRequest& q, PeekReply* a, ReplyPayload* out);
+  Task<Result<Inode*>> CreateEntry(Request* r, Namespace::Creation what);
+  Task<Status> OpenHere(Request* r, Inode* inode, uint32_t flags, OpenReply* a);
+
+  // inodes.cc
+  Task<Status> HandleOpenInode(Request* r, const OpenInodeRequest& q, OpenReply* a, ReplyPayload* out);
+  Task<Status> HandleClose(Request* r, const CloseRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleGetAttr(Request* r, const GetAttrRequest& q, AttrReply* a, ReplyPayload* out);
+  Task<Status> HandleSetAttr(Request* r, const SetAttrRequest& q, AttrReply* a, ReplyPayload* out);
+  Task<Status> HandleReadLink(Request* r, const InodeRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleGetXattr(Request* r, const XattrRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleSetXattr(Request* r, const XattrRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleListXattr(Request* r, const InodeRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleRemoveXattr(Request* r, const XattrRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleRevoked(Request* r, const Empty& q, CountReply* a, ReplyPayload* out);
+  Task<Status> HandleYielded(Request* r, const CloseRequest& q, Empty* a, ReplyPayload* out);
+  // The exact attributes of a local inode: asks its other shards. The inode may be gone afterwards: only *attr counts.
+  Task<Status> ExactAttr(InodeId id, Nanos deadline, Attr* attr);
+  // Before anybody but its sole opener looks at or opens a file: the opener sends what it holds.
+  Task<Status> EndSole(InodeId id, ClientId except, Nanos deadline);
+  Task<Result<Attr>> AttrAt(InodeId id, Nanos deadline);  // of any home; not exact in size
+  Task<Status> Bury(std::vector<InodeId> died, Nanos deadline);
+  Task<Status> BuryOne(InodeId id, Nanos deadline);  // V4
+  void ProcessGone(ClientId process);
+
+  // directories.cc
+  Task<Status> HandleShards(Request* r, const InodeRequest& q, ShardsReply* a, ReplyPayload* out);
+  Task<Status> HandleReadDir(Request* r, const ReadDirRequest& q, ReadDirReply* a, ReplyPayload* out);
+  Task<Status> HandleRmdir(Request* r, const NameRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleDirJoin(Request* r, const DirJoinRequest& q, DirRights* a, ReplyPayload* out);
+  Task<Status> HandleDirUpdate(Request* r, const DirRights& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleDirPart(Request* r, const InodeRequest& q, DirPartReply* a, ReplyPayload* out);
+  Task<Status> HandleDirParent(Request* r, const InodeRequest& q, ParentReply* a, ReplyPayload* out);
+  Task<Status> JoinDir(InodeId dir, Nanos deadline);
+  Task<Status> PushRights(InodeId dir, bool clear_mtime, Nanos deadline);
+  Status JoinAtHome(InodeId dir, ShardId shard, DirRights* rights);
+
+  // rename.cc
+  Task<Status> HandleRename(Request* r, const RenameRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleRenameDir(Request* r, const RenameRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> RenameDirLocked(Request* r, const RenameRequest& q);
+  Task<Status> PeekAt(InodeId parent, std::string_view name, const Cred& cred, Nanos deadline, PeekReply* out);
+  Task<Result<bool>> IsAncestor(InodeId candidate, InodeId of, Nanos deadline);
+
+  // transaction.cc
+  struct Transaction;
+  Task<Status> HandlePrepare(Request* r, const PrepareRequest& q, PrepareReply* a, ReplyPayload* out);
+  Task<Status> HandleDecide(Request* r, const DecideRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> PrepareAt(Transaction* txn, ShardId shard, std::vector<TxnOp> ops, std::vector<ShardId>* set);
+  Task<Status> PrepareHere(TxnId id, std::vector<TxnOp> ops, Cred cred, std::vector<ShardId>* set, Nanos deadline);
+  Task<Status> PrepareAll(Transaction* txn, std::vector<std::pair<ShardId, TxnOp>> ops);
+  Task<Status> PrepareDirRemoval(Transaction* txn, InodeId dir);
+  Task<Status> DecideAll(Transaction* txn, bool commit);
+  Task<Status> DecideAt(ShardId shard, TxnId id, bool commit, Nanos time);
+  TxnId NextTxn();
+
+  // data.cc
+  Task<Status> HandleWrite(Request* r, const WriteRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleRead(Request* r, const ReadRequest& q, ReadReply* a, ReplyPayload* out);
+  Task<Status> HandleAppend(Request* r, const AppendRequest& q, OffsetReply* a, ReplyPayload* out);
+  Task<Status> HandleChunkReserve(Request* r, const RangeRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleChunkPunch(Request* r, const RangeRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleExtend(Request* r, const RangeRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleChunkSeek(Request* r, const SeekRequest& q, OffsetReply* a, ReplyPayload* out);
+  Task<Status> HandleFileJoin(Request* r, const FileJoinRequest& q, FileJoinReply* a, ReplyPayload* out);
+  Task<Status> HandleGlimpse(Request* r, const GlimpseRequest& q, GlimpseReply* a, ReplyPayload* out);
+  Task<Status> HandleChunkTruncate(Request* r, const TruncateRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleDropFile(Request* r, const InodeRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleStatFs(Request* r, const Empty& q, StatFsReply* a, ReplyPayload* out);
+  Task<Status> JoinFile(InodeId id, Nanos deadline);
+  Task<Status> Truncate(InodeId id, uint64_t size, Nanos deadline);
+  Task<Status> TruncateAt(ShardId shard, TruncateRequest q, Nanos deadline);
+  Task<Status> GlimpseAt(ShardId shard, GlimpseRequest q, GlimpseReply* out, Nanos deadline);
+  Task<Status> DirPartAt(ShardId shard, InodeId dir, DirPartReply* out, Nanos deadline);
+  Task<Status> WriteAt(ShardId shard, WriteRequest q, Bytes payload, Nanos deadline);
+  Task<Status> DropAt(ShardId shard, InodeId id, Nanos deadline);
+  Task<Status> ReceiveInto(Request* r, ChunkRange range, std::span<const uint64_t> sums);
+  Task<Status> ReceivePiecemeal(Request* r, ChunkRange range, std::span<const uint64_t> sums);
+  Status StoreBytes(ChunkRange range, Bytes bytes, bool summed);
+  Task<Status> LockSize(InodeId id, Nanos deadline);
+  void UnlockSize(InodeId id);
+  void Wrote(Inode& inode, uint64_t end, const Cred* cred);
+  bool IsHome(InodeId id) const { return id.home() == options_.self; }
+
+  // session.cc
+  Task<Status> HandlePing(Request* r, const Empty& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleBump(Request* r, const Empty& q, LeaseReply* a, ReplyPayload* out);
+  Task<Status> HandleSetGeneration(Request* r, const GenerationRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleLease(Request* r, const Empty& q, LeaseReply* a, ReplyPayload* out);
+  Task<Status> HandleGetStatus(Request* r, const StatusRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleRefuse(Request* r, const RefuseRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleLeave(Request* r, const Empty& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleFlush(Request* r, const FlushRequest& q, FlushReply* a, ReplyPayload* out);
+  Task<Status> HandleFlushStatus(Request* r, const FlushStatusRequest& q, FlushStatusReply* a, ReplyPayload* out);
+  Task<Status> HandleFlushDir(Request* r, const FlushDirRequest& q, FlushWorkReply* a, ReplyPayload* out);
+  Task<Status> HandleFlushFile(Request* r, const FlushFileRequest& q, FlushWorkReply* a, ReplyPayload* out);
+  Task<Status> HandleFlushChunks(Request* r, const FlushFileRequest& q, FlushWorkReply* a, ReplyPayload* out);
+  struct Job;
+  Result<uint64_t> StartJob(bool stop, bool flush, FlushSpec spec, bool by_signal);
+  Task<Status> RunJob(Job* job, bool flush, FlushSpec spec);
+  Task<Status> RefuseAt(ShardId shard, bool refuse, std::string* unsent, Nanos deadline);
+  Task<std::string> CollectUnsent(Nanos deadline);
+  Task<Status> LeaveAll();
+  Task<Status> LeaveAt(ShardId shard);
+  Task<Result<std::string>> FetchText(Request* r, size_t bytes_max);
+  Status RoomForTables();
+  void ChargeTables();
+  Task<Status> PrefaultLoop();
+
+  CallOptions PeerCall(Nanos deadline) const {
+    CallOptions o;
+    o.deadline = deadline;
+    return o;
+  }
+  Nanos wall() { return doors_.clock.Wall(); }
+
+  Doors doors_;
+  const Placement& placement_;
+  const AddressBook& book_;
+  ShardOptions options_;
+  Executor executor_;
+  Caller caller_;
+  Responder responder_;
+  MemoryBudget budget_;
+  Arena arena_;
+  ChunkStore store_;
+  Namespace names_;
+  std::unique_ptr<Flusher> flusher_;
+  Gate gate_;
+
+  // V1
+  Generation generation_{1};
+  Nanos lease_until_ = 0;
+  bool renewing_ = false;
+  WaitQueue renewed_;
+  // The sequencer's: until when each shard may serve without asking; rounds of announcements, so that changes share
+  // one.
+  std::vector<Nanos> leased_until_;
+  uint64_t rounds_started_ = 0, rounds_done_ = 0;
+  bool round_running_ = false;
+  WaitQueue round_done_;
+  Semaphore dir_renames_;
+
+  uint64_t txn_sequence_ = 0;
+  // One join at a time for a directory or a file; others wait for it.
+  absl::flat_hash_map<InodeId, std::unique_ptr<WaitQueue>> joining_;
+  // Truncate and append hold a file's size; others wait.
+  absl::flat_hash_map<InodeId, std::unique_ptr<WaitQueue>> size_locks_;
+  // Who may hold unsent writes of a file (write-behind), and what the processes' polls have to be told.
+  struct Sole {
+    ClientId process;
+    bool revoking = false;
+  };
+  absl::flat_hash_map<InodeId, Sole> soles_;
+  absl::flat_hash_map<ClientId, std::vector<InodeId>> to_revoke_;
+  WaitQueue revoke_news_;  // polls wait here
+  WaitQueue yielded_;      // those who revoke wait here
+
+  uint64_t tables_charged_ = 0;
+  bool refusing_ = false;  // the session is stopping: clients get kShutdown
+  bool leaving_ = false;
+  std::function<void()> on_leave_;
+  std::vector<std::unique_ptr<Job>> jobs_;
+  Job* stop_job_ = nullptr;  // the last stop
+  uint64_t served_ = 0;
+};
+
+}  // namespace mayfly

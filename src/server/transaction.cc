@@ -1,0 +1,150 @@
+// Two-phase commit across shards, presumed abort. Prepare never waits for a lock: it answers kBusy, the coordinator
+// takes everything back and the client tries again. A decision is sent until every participant has it.
+#include "server/transaction.h"
+
+#include <map>
+
+#include "base/log.h"
+
+namespace mayfly {
+namespace {
+constexpr size_t kOpsBytesMax = 64 * 1024;
+constexpr Nanos kDecideWithin = 60 * kSecond;
+}  // namespace
+
+TxnId Shard::NextTxn() {
+  txn_sequence_ += Transaction::kStepsMax;
+  return TxnId((uint64_t{options_.self.value} << 40) | (txn_sequence_ & InodeId::kSequenceMax));
+}
+
+// Operations at one shard, here or there. The transaction remembers whom it asked before it asks.
+Task<Status> Shard::PrepareAt(Transaction* txn, ShardId shard, std::vector<TxnOp> ops, std::vector<ShardId>* set) {
+  const TxnId id = txn->next;
+  txn->next = TxnId(id.value + 1);
+  txn->asked.emplace_back(shard, id);
+  if (shard == options_.self) co_return co_await PrepareHere(id, std::move(ops), txn->cred, set, txn->deadline);
+  std::vector<uint8_t> encoded(kOpsBytesMax);
+  Encoder e{MutableBytes(encoded)};
+  e.Put(ops);
+  if (!e.ok()) co_return Code::kInvalid;
+  std::vector<uint32_t> shards(set != nullptr ? placement_.shard_count() : 0);
+  PrepareRequest request;
+  request.txn = id;
+  request.cred = txn->cred;
+  PrepareReply reply;
+  CallOptions options = PeerCall(txn->deadline);
+  options.payload = Bytes(encoded).first(e.size());
+  options.reply_payload = MutableBytes(reinterpret_cast<uint8_t*>(shards.data()), shards.size() * 4);
+  Status status = co_await caller_.Call<Method::kPrepare>(shard, request, &reply, options);
+  MAYFLY_CO_TRY(status);
+  if (set != nullptr) {
+    if (reply.set_count > shards.size()) co_return Code::kCorrupt;
+    for (uint32_t i = 0; i < reply.set_count; ++i) {
+      if (shards[i] >= placement_.shard_count()) co_return Code::kCorrupt;
+      set->push_back(ShardId(shards[i]));
+    }
+  }
+  co_return Code::kOk;
+}
+
+Task<Status> Shard::PrepareHere(TxnId id, std::vector<TxnOp> ops, Cred cred, std::vector<ShardId>* set,
+                                Nanos deadline) {
+  for (const TxnOp& op : ops) {
+    if (op.kind != TxnKind::kDentry || !op.set.valid()) continue;
+    while (!names_.Joined(op.inode)) {
+      MAYFLY_CO_TRY(co_await JoinDir(op.inode, deadline));
+    }
+    MAYFLY_CO_TRY(RoomForTables());
+  }
+  std::vector<ShardId> shards;
+  Status status = names_.Prepare(id, ops, cred, &shards);
+  if (status.ok() && set != nullptr) *set = std::move(shards);
+  co_return status;
+}
+
+// One step a shard, all at once. The first failure is the result.
+Task<Status> Shard::PrepareAll(Transaction* txn, std::vector<std::pair<ShardId, TxnOp>> ops) {
+  std::map<ShardId, std::vector<TxnOp>> by_shard;
+  for (auto& [shard, op] : ops) by_shard[shard].push_back(std::move(op));
+  std::vector<Task<Status>> steps;
+  for (auto& [shard, list] : by_shard) steps.push_back(PrepareAt(txn, shard, std::move(list), nullptr));
+  Status result;
+  for (auto& step : steps) {
+    Status status = co_await step;
+    // A reason that the user should see beats one that asks for another try.
+    const bool soft = result.code() == Code::kBusy || result.code() == Code::kConflict;
+    if (!status.ok() && (result.ok() || soft)) result = status;
+  }
+  co_return result;
+}
+
+// Takes the home of a directory out of service and asks every shard with entries whether it is empty.
+Task<Status> Shard::PrepareDirRemoval(Transaction* txn, InodeId dir) {
+  std::vector<TxnOp> home(1);
+  home[0].kind = TxnKind::kDirRemove;
+  home[0].inode = dir;
+  std::vector<ShardId> set;
+  MAYFLY_CO_TRY(co_await PrepareAt(txn, dir.home(), std::move(home), &set));
+  std::vector<std::pair<ShardId, TxnOp>> ops;
+  for (ShardId shard : set) {
+    TxnOp empty;
+    empty.kind = TxnKind::kDirEmpty;
+    empty.inode = dir;
+    ops.emplace_back(shard, std::move(empty));
+  }
+  co_return co_await PrepareAll(txn, std::move(ops));
+}
+
+Task<Status> Shard::DecideAll(Transaction* txn, bool commit) {
+  const Nanos time = wall();
+  std::vector<Task<Status>> steps;
+  for (auto [shard, id] : txn->asked) steps.push_back(DecideAt(shard, id, commit, time));
+  Status result;
+  for (auto& step : steps) {
+    Status status = co_await step;
+    if (!status.ok()) result = status;
+  }
+  if (!result.ok() && commit) {
+    MAYFLY_WARN("a committed change could not be told to every member ({}): entries it touched there stay locked",
+                TextOf(result.code()));
+  }
+  co_return result;
+}
+
+Task<Status> Shard::DecideAt(ShardId shard, TxnId id, bool commit, Nanos time) {
+  const Nanos deadline = executor_.now() + kDecideWithin;
+  if (shard == options_.self) {
+    std::vector<InodeId> died;
+    MAYFLY_CO_TRY(names_.Decide(id, commit, time, &died));
+    co_return co_await Bury(std::move(died), deadline);
+  }
+  DecideRequest request;
+  request.txn = id;
+  request.commit = commit;
+  request.time = time;
+  Empty reply;
+  CallOptions options = PeerCall(deadline);
+  co_return co_await caller_.Call<Method::kDecide>(shard, request, &reply, options);
+}
+
+Task<Status> Shard::HandlePrepare(Request* r, const PrepareRequest& q, PrepareReply* a, ReplyPayload* out) {
+  auto text = co_await FetchText(r, kOpsBytesMax);
+  if (!text.ok()) co_return text.code();
+  std::vector<TxnOp> ops;
+  Decoder d(AsBytes(*text));
+  d.Get(ops);
+  MAYFLY_CO_TRY(d.Finish());
+  std::vector<ShardId> set;
+  MAYFLY_CO_TRY(co_await PrepareHere(q.txn, std::move(ops), q.cred, &set, r->deadline()));
+  a->set_count = static_cast<uint32_t>(set.size());
+  for (ShardId shard : set) out->text.append(reinterpret_cast<const char*>(&shard.value), 4);
+  co_return Code::kOk;
+}
+
+Task<Status> Shard::HandleDecide(Request* r, const DecideRequest& q, Empty*, ReplyPayload*) {
+  std::vector<InodeId> died;
+  MAYFLY_CO_TRY(names_.Decide(q.txn, q.commit, q.time, &died));
+  co_return co_await Bury(std::move(died), r->deadline());
+}
+
+}  // namespace mayfly
