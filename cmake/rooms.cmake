@@ -35,12 +35,12 @@ endfunction()
 # The programs and the client library, each once its sources exist.
 function(mayfly_programs)
   if(TARGET mayfly_capi)
-    add_library(mayfly SHARED)
+    # The objects of the C API themselves: an archive's would be dropped, as nothing inside refers to them.
+    add_library(mayfly SHARED $<TARGET_OBJECTS:mayfly_capi>)
     set_target_properties(mayfly PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION 0 LINKER_LANGUAGE CXX)
-    target_link_libraries(mayfly PRIVATE -Wl,--whole-archive mayfly_capi -Wl,--no-whole-archive
-      -Wl,--version-script=${CMAKE_SOURCE_DIR}/src/capi/mayfly.map)
+    target_link_libraries(mayfly PRIVATE mayfly_capi)
+    target_link_options(mayfly PRIVATE -Wl,--version-script=${CMAKE_SOURCE_DIR}/src/capi/mayfly.map)
     target_include_directories(mayfly PUBLIC $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
-    install(TARGETS mayfly EXPORT mayfly LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
   endif()
   if(EXISTS ${CMAKE_SOURCE_DIR}/mpi_launch)
     add_subdirectory(mpi_launch)
