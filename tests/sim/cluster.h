@@ -1,0 +1,224 @@
+// A whole cluster in one process: real shards and real lanes over a simulated network, clock and memory. Nothing runs
+// by itself: Run steps everybody in turn until what is waited for is done, and moves the clock when nobody has work.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "adapt/posix/pfs_tree.h"
+#include "fake/sim_arena.h"
+#include "fake/sim_clock.h"
+#include "fake/sim_network.h"
+#include "fake/sim_offload.h"
+#include "fake/sim_random.h"
+#include "ring/layout.h"
+#include "ring/placement.h"
+#include "server/shard.h"
+
+namespace mayfly {
+
+struct SimClusterOptions {
+  uint32_t members = 4;
+  uint32_t shards_per_member = 1;
+  uint64_t memory_bytes = 64u << 20;  // a shard
+  uint8_t chunk_bits = kChunkBitsMin;
+  uint64_t seed = 1;
+  size_t eager_bytes_max = 8192;
+  bool checksums = true;
+  std::string flush_target;
+};
+
+class SimCluster : private AddressBook {
+ public:
+  // A client's lane: as capi makes one a thread, without the client's code.
+  struct Lane {
+    std::unique_ptr<SimTransport> transport;
+    std::unique_ptr<Executor> executor;
+    std::unique_ptr<Caller> caller;
+    ClientId process;
+    // Set by the owner if the transport should deliver elsewhere.
+    bool Step() { return transport->Progress() | executor->RunOnce(); }
+  };
+
+  explicit SimCluster(SimClusterOptions options = {})
+      : options_(std::move(options)), random_(options_.seed), network_(NetworkOptions()) {
+    std::vector<Member> members;
+    for (uint32_t m = 0; m < options_.members; ++m) {
+      members.push_back(
+          Member{MemberId(static_cast<uint16_t>(m)), "node" + std::to_string(m), 1, options_.shards_per_member});
+    }
+    auto layout = Layout::Build(std::move(members));
+    MAYFLY_CHECK(layout.ok());
+    layout_ = std::make_unique<Layout>(std::move(*layout));
+    auto placement = Placement::Build(*layout_);
+    MAYFLY_CHECK(placement.ok());
+    placement_ = std::make_unique<Placement>(std::move(*placement));
+    random_.Fill(secret_);
+    random_.Fill(server_secret_);
+    random_.Fill(uuid_);
+    for (uint32_t s = 0; s < placement_->shard_count(); ++s) nodes_.push_back(std::make_unique<Node>());
+    for (uint32_t s = 0; s < placement_->shard_count(); ++s) {
+      Node& node = *nodes_[s];
+      node.transport = network_.Create();
+      node.random = std::make_unique<SimRandom>(options_.seed * 1000 + s);
+      node.arena = std::make_unique<SimArenaMemory>(options_.memory_bytes);
+    }
+    for (uint32_t s = 0; s < placement_->shard_count(); ++s) Start(ShardId(s));
+  }
+
+  ~SimCluster() override {
+    // Lanes are the test's; they must be closed before.
+    std::vector<Task<Status>> drains;
+    for (auto& node : nodes_) {
+      if (node->shard != nullptr && !node->dead) drains.push_back(node->shard->Drain());
+    }
+    for (auto& drain : drains) Run(drain);
+    for (auto& node : nodes_) node->shard.reset();
+  }
+
+  std::unique_ptr<Lane> NewLane(ClientId process = ClientId()) {
+    auto lane = std::make_unique<Lane>();
+    lane->transport = network_.Create();
+    lane->executor = std::make_unique<Executor>(clock_);
+    lane->caller = std::make_unique<Caller>(*lane->executor, *lane->transport, random_, *this, ClientIdentity(process),
+                                            Caller::Timing());
+    lane->process = last_process_;
+    lane->transport->SetReceiver(lane->caller.get());
+    lanes_.push_back(lane.get());
+    return lane;
+  }
+  void CloseLane(std::unique_ptr<Lane> lane) {
+    lane->caller->Shutdown();
+    for (int i = 0; i < 1000 && Step(); ++i) {
+    }
+    std::erase(lanes_, lane.get());
+  }
+  // Others that want to be stepped and to say when they want to be (client sessions of the client room, say).
+  struct Steppable {
+    virtual ~Steppable() = default;
+    virtual bool Step() = 0;
+    virtual Nanos NextTimer() = 0;
+  };
+  void Add(Steppable* s) { others_.push_back(s); }
+  void Remove(Steppable* s) { std::erase(others_, s); }
+
+  Identity ClientIdentity(ClientId process = ClientId()) {
+    Identity identity;
+    identity.secret = secret_;
+    identity.uuid = uuid_;
+    identity.client = ClientId(random_.U64() | 1);
+    identity.process = last_process_ = process.value != 0 ? process : ClientId(random_.U64() | 1);
+    identity.pid = 4711;
+    identity.host = "client";
+    return identity;
+  }
+
+  bool Step() {
+    bool worked = false;
+    for (auto& node : nodes_) {
+      if (!node->dead) worked |= node->shard->RunOnce();
+    }
+    for (Lane* lane : lanes_) worked |= lane->Step();
+    for (Steppable* other : others_) worked |= other->Step();
+    return worked;
+  }
+  // One turn; when nobody had work the clock goes to the next thing that is due. False: nothing will ever happen.
+  bool Turn() {
+    if (Step()) return true;
+    Nanos next = network_.next_event();
+    for (auto& node : nodes_) {
+      if (!node->dead) next = std::min(next, node->shard->next_timer());
+    }
+    for (Lane* lane : lanes_) next = std::min(next, lane->executor->next_timer());
+    for (Steppable* other : others_) next = std::min(next, other->NextTimer());
+    if (next == kNever) return false;
+    clock_.AdvanceTo(next);
+    return true;
+  }
+  // Until the task is done. A task that never ends is a bug: checked.
+  template <class T>
+  void Run(Task<T>& task) {
+    while (!task.done()) MAYFLY_CHECK(Turn());
+  }
+  template <class T>
+  T Wait(Task<T> task) {
+    Run(task);
+    return task.Take();
+  }
+  void RunFor(Nanos nanos) {
+    const Nanos until = clock_.Now() + nanos;
+    while (clock_.Now() < until) {
+      if (!Step()) clock_.Advance(kMillisecond);
+    }
+  }
+
+  // kill -9 of one server.
+  void Kill(ShardId shard) {
+    nodes_[shard.value]->dead = true;
+    network_.Kill(*nodes_[shard.value]->transport);
+  }
+
+  const Placement& placement() const { return *placement_; }
+  const Layout& layout() const { return *layout_; }
+  const AddressBook& book() const { return *this; }
+  Shard& shard(uint32_t s) { return *nodes_[s]->shard; }
+  SimTransport& transport(uint32_t s) { return *nodes_[s]->transport; }
+  SimClock& clock() { return clock_; }
+  SimRandom& random() { return random_; }
+  SimNetwork& network() { return network_; }
+
+ private:
+  struct Node {
+    std::unique_ptr<SimTransport> transport;
+    std::unique_ptr<SimRandom> random;
+    std::unique_ptr<SimArenaMemory> arena;
+    SimOffload offload;
+    PosixPfsTree pfs;
+    std::unique_ptr<Shard> shard;
+    bool dead = false;
+  };
+
+  SimNetwork::Options NetworkOptions() {
+    SimNetwork::Options o;
+    o.eager_bytes_max = options_.eager_bytes_max;
+    o.clock = &clock_;
+    return o;
+  }
+  void Start(ShardId s) {
+    Node& node = *nodes_[s.value];
+    ShardOptions o;
+    o.self = s;
+    o.secret = secret_;
+    o.uuid = uuid_;
+    o.server_secret = server_secret_;
+    o.process = ClientId(random_.U64() | 1);
+    o.host = layout_->member(layout_->MemberOf(s)).host;
+    o.memory_bytes = options_.memory_bytes;
+    o.chunk_bits = options_.chunk_bits;
+    o.checksums = options_.checksums;
+    o.flush_target = options_.flush_target;
+    o.root_permissions = 01777;
+    Doors doors{clock_, *node.random, *node.transport, *node.arena, node.offload, node.pfs};
+    node.shard = std::make_unique<Shard>(doors, *placement_, *this, std::move(o));
+  }
+
+  uint32_t shard_count() const override { return placement_->shard_count(); }
+  Bytes AddressOf(ShardId shard) const override { return nodes_[shard.value]->transport->address(); }
+  std::string NameOf(ShardId shard) const override { return layout_->member(layout_->MemberOf(shard)).host; }
+
+  SimClusterOptions options_;
+  SimClock clock_;
+  SimRandom random_;
+  SimNetwork network_;
+  Secret secret_{}, server_secret_{};
+  SessionUuid uuid_{};
+  std::unique_ptr<Layout> layout_;
+  std::unique_ptr<Placement> placement_;
+  std::vector<std::unique_ptr<Node>> nodes_;
+  std::vector<Lane*> lanes_;
+  std::vector<Steppable*> others_;
+  ClientId last_process_;
+};
+
+}  // namespace mayfly

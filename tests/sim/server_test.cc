@@ -1,0 +1,436 @@
+// Shards answering messages, without the client's code: what one request does, across several shards.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "sim/cluster.h"
+
+namespace mayfly {
+namespace {
+
+// Blocking calls of one lane.
+class ServerTest : public testing::Test {
+ protected:
+  void Up(SimClusterOptions options = {}) {
+    cluster = std::make_unique<SimCluster>(options);
+    lane = cluster->NewLane();
+    root = cluster->placement().RootInode();
+    // The first answer tells the namespace's generation.
+    EXPECT_TRUE((Call<Method::kPing>(cluster->placement().RootShard(), Empty(), nullptr)).ok());
+  }
+  void TearDown() override {
+    if (lane != nullptr) cluster->CloseLane(std::move(lane));
+    cluster.reset();
+  }
+  template <Method M>
+  static Task<Status> CallTask(Caller* caller, ShardId to, typename MethodTypes<M>::Request request,
+                               typename MethodTypes<M>::Reply* reply, CallOptions options) {
+    co_return co_await caller->Call<M>(to, request, reply, options);
+  }
+  template <Method M>
+  Status Call(ShardId to, typename MethodTypes<M>::Request request, typename MethodTypes<M>::Reply* reply,
+              CallOptions options = {}) {
+    typename MethodTypes<M>::Reply ignored;
+    for (;;) {
+      if (options.walked_at.value == 0) options.walked_at = lane->caller->generation();
+      Status status =
+          cluster->Wait(CallTask<M>(lane->caller.get(), to, request, reply != nullptr ? reply : &ignored, options));
+      if (status.code() != Code::kGeneration && status.code() != Code::kBusy && status.code() != Code::kConflict) {
+        return status;
+      }
+      options.walked_at = Generation();
+    }
+  }
+  ShardId At(InodeId parent, std::string_view name) { return cluster->placement().DentryShard(parent, name); }
+
+  Result<Attr> Make(InodeId parent, std::string_view name) {
+    OpenRequest q;
+    q.parent = parent;
+    q.name = name;
+    q.flags = kOpenRead | kOpenWrite | kOpenCreate | kOpenExclusive | kOpenUnshared;
+    q.permissions = 0644;
+    OpenReply a;
+    Status s = Call<Method::kOpen>(At(parent, name), q, &a);
+    if (!s.ok()) return s;
+    return a.attr;
+  }
+  Result<InodeId> Mkdir(InodeId parent, std::string_view name) {
+    MkdirRequest q;
+    q.parent = parent;
+    q.name = name;
+    q.permissions = 0755;
+    AttrReply a;
+    Status s = Call<Method::kMkdir>(At(parent, name), q, &a);
+    if (!s.ok()) return s;
+    return a.attr.inode;
+  }
+  Result<Attr> Look(InodeId parent, std::string_view name) {
+    LookupRequest q;
+    q.parent = parent;
+    q.name = name;
+    q.exact_size = true;
+    LookupReply a;
+    std::string target(kTargetBytesMax, '\0');
+    CallOptions o;
+    o.reply_payload = MutableBytes(reinterpret_cast<uint8_t*>(target.data()), target.size());
+    Status s = Call<Method::kLookup>(At(parent, name), q, &a, o);
+    if (!s.ok()) return s;
+    return a.attr;
+  }
+  Status Unlink(InodeId parent, std::string_view name) {
+    NameRequest q;
+    q.parent = parent;
+    q.name = name;
+    return Call<Method::kUnlink>(At(parent, name), q, nullptr);
+  }
+  Status Rmdir(InodeId parent, std::string_view name) {
+    NameRequest q;
+    q.parent = parent;
+    q.name = name;
+    return Call<Method::kRmdir>(At(parent, name), q, nullptr);
+  }
+  Status Rename(InodeId p, std::string_view n, InodeId p2, std::string_view n2, uint32_t flags = 0) {
+    RenameRequest q;
+    q.parent = p;
+    q.name = n;
+    q.new_parent = p2;
+    q.new_name = n2;
+    q.flags = flags;
+    Status s = Call<Method::kRename>(At(p, n), q, nullptr);
+    if (s.code() == Code::kElsewhere) s = Call<Method::kRenameDir>(cluster->placement().RootShard(), q, nullptr);
+    return s;
+  }
+  Status Close(InodeId inode) {
+    CloseRequest q;
+    q.inodes.push_back(inode);
+    return Call<Method::kClose>(inode.home(), q, nullptr);
+  }
+  Status Write(const Attr& file, uint64_t offset, std::string_view data) {
+    const uint64_t chunk_bytes = uint64_t{1} << file.chunk_bits;
+    WriteRequest q;
+    q.inode = file.inode;
+    q.chunk = ChunkIndex(static_cast<uint32_t>(offset >> file.chunk_bits));
+    q.offset = static_cast<uint32_t>(offset % chunk_bytes);
+    q.chunk_bits = file.chunk_bits;
+    for (size_t at = 0; at < data.size(); at += kChecksumBlockBytes) {
+      q.sums.push_back(Checksum(AsBytes(data.substr(at, kChecksumBlockBytes))));
+    }
+    CallOptions o;
+    o.payload = AsBytes(data);
+    return Call<Method::kWrite>(cluster->placement().ChunkShard(file.inode.home(), q.chunk), q, nullptr, o);
+  }
+  Result<std::string> Read(const Attr& file, uint64_t offset, uint32_t bytes, ReadReply* a) {
+    ReadRequest q;
+    q.inode = file.inode;
+    q.chunk = ChunkIndex(static_cast<uint32_t>(offset >> file.chunk_bits));
+    q.offset = static_cast<uint32_t>(offset % (uint64_t{1} << file.chunk_bits));
+    q.bytes = bytes;
+    q.chunk_bits = file.chunk_bits;
+    q.want_sums = true;
+    std::string out(bytes, '\0');
+    size_t got = 0;
+    CallOptions o;
+    o.reply_payload = MutableBytes(reinterpret_cast<uint8_t*>(out.data()), out.size());
+    o.reply_bytes = &got;
+    Status s = Call<Method::kRead>(cluster->placement().ChunkShard(file.inode.home(), q.chunk), q, a, o);
+    if (!s.ok()) return s;
+    out.resize(got);
+    return out;
+  }
+  Result<Attr> Stat(InodeId inode) {
+    GetAttrRequest q;
+    q.inode = inode;
+    q.exact_size = true;
+    AttrReply a;
+    Status s = Call<Method::kGetAttr>(inode.home(), q, &a);
+    if (!s.ok()) return s;
+    return a.attr;
+  }
+  uint64_t FreeBytes() {
+    uint64_t free = 0;
+    for (uint32_t s = 0; s < cluster->placement().shard_count(); ++s) {
+      StatFsReply a;
+      EXPECT_TRUE((Call<Method::kStatFs>(ShardId(s), Empty(), &a)).ok());
+      free += a.bytes_free;
+    }
+    return free;
+  }
+
+  std::unique_ptr<SimCluster> cluster;
+  std::unique_ptr<SimCluster::Lane> lane;
+  InodeId root;
+};
+
+TEST_F(ServerTest, FilesOfOneDirectoryLiveOnAllShardsAndAreFoundAgain) {
+  Up();
+  std::set<uint32_t> homes;
+  for (int i = 0; i < 200; ++i) {
+    auto made = Make(root, "file" + std::to_string(i));
+    ASSERT_TRUE(made.ok()) << i;
+    homes.insert(made->inode.home().value);
+  }
+  EXPECT_EQ(homes.size(), 4u);
+  for (int i = 0; i < 200; ++i) ASSERT_TRUE(Look(root, "file" + std::to_string(i)).ok());
+  EXPECT_EQ(Make(root, "file7").code(), Code::kExists);
+  EXPECT_EQ(Look(root, "none").code(), Code::kNoEntry);
+  auto dir = Stat(root);
+  ASSERT_TRUE(dir.ok());
+  EXPECT_EQ(dir->nlink, 2u);
+  EXPECT_EQ(dir->size, 200u);
+}
+
+TEST_F(ServerTest, ALargeFileIsExactInSizeWhereverItsBytesAre) {
+  Up();
+  auto file = Make(root, "large");
+  ASSERT_TRUE(file.ok());
+  const std::string block(70000, 'x');
+  uint64_t end = 0;
+  for (int i = 0; i < 12; ++i) {
+    const uint64_t offset = uint64_t(i) * 65536 + (i % 2 == 0 ? 0 : 100);
+    const std::string data(i % 2 == 0 ? 65536 : 30000, static_cast<char>('a' + i));
+    ASSERT_TRUE(Write(*file, offset, data).ok()) << i;
+    end = std::max(end, offset + data.size());
+    EXPECT_EQ(Stat(file->inode)->size, end);
+  }
+  ReadReply a;
+  auto part = Read(*file, 3 * 65536, 65536, &a);
+  ASSERT_TRUE(part.ok());
+  EXPECT_EQ(*part, std::string(30000, 'd'));
+  ASSERT_EQ(a.parts.size(), 2u);
+  EXPECT_TRUE(a.parts[0].hole);
+  EXPECT_EQ(a.parts[0].bytes, 100u);
+  EXPECT_EQ(a.parts[1].sum, Checksum(AsBytes(*part)));
+}
+
+TEST_F(ServerTest, DamagedDataOnTheWayIsRefusedAndTheFileUnchanged) {
+  Up();
+  auto file = Make(root, "f");
+  ASSERT_TRUE(Write(*file, 0, "good bytes").ok());
+  WriteRequest q;
+  q.inode = file->inode;
+  q.chunk_bits = file->chunk_bits;
+  q.sums.push_back(Checksum(AsBytes("what was meant")));
+  CallOptions o;
+  o.payload = AsBytes("what arrived..");
+  EXPECT_EQ((Call<Method::kWrite>(file->inode.home(), q, nullptr, o)).code(), Code::kIo);
+  ReadReply a;
+  EXPECT_EQ(*Read(*file, 0, 100, &a), "good bytes");
+  EXPECT_TRUE(a.size_known);
+  EXPECT_EQ(a.size, 10u);
+}
+
+TEST_F(ServerTest, TruncationReachesEveryShardAndSpaceComesBack) {
+  Up();
+  const uint64_t before = FreeBytes();
+  auto file = Make(root, "f");
+  for (int i = 0; i < 16; ++i) ASSERT_TRUE(Write(*file, uint64_t(i) * 65536, std::string(65536, 'q')).ok());
+  EXPECT_LE(FreeBytes(), before - 16 * 65536);
+  SetAttrRequest q;
+  q.inode = file->inode;
+  q.mask = kSetSize;
+  q.size = 65536 + 17;
+  AttrReply a;
+  ASSERT_TRUE((Call<Method::kSetAttr>(file->inode.home(), q, &a)).ok());
+  EXPECT_EQ(Stat(file->inode)->size, 65536u + 17);
+  q.size = 5 * 65536;
+  ASSERT_TRUE((Call<Method::kSetAttr>(file->inode.home(), q, &a)).ok());
+  EXPECT_EQ(Stat(file->inode)->size, 5u * 65536);
+  ReadReply reply;
+  auto tail = Read(*file, 65536, 65536, &reply);
+  ASSERT_TRUE(tail.ok());
+  EXPECT_EQ(*tail, std::string(17, 'q'));
+  ASSERT_TRUE(Unlink(root, "f").ok());
+  EXPECT_EQ(Stat(file->inode)->size, 5u * 65536);  // still open
+  ASSERT_TRUE(Close(file->inode).ok());
+  EXPECT_EQ(Stat(file->inode).code(), Code::kStale);
+  EXPECT_GE(FreeBytes() + (1 << 20), before);
+}
+
+TEST_F(ServerTest, RenameMovesNamesAcrossShardsAndReplaces) {
+  Up();
+  auto d1 = Mkdir(root, "d1"), d2 = Mkdir(root, "d2");
+  ASSERT_TRUE(d1.ok() && d2.ok());
+  std::map<std::string, InodeId> want;
+  for (int i = 0; i < 40; ++i) {
+    auto f = Make(*d1, "f" + std::to_string(i));
+    ASSERT_TRUE(f.ok());
+    ASSERT_TRUE(Close(f->inode).ok());
+    ASSERT_TRUE(Rename(*d1, "f" + std::to_string(i), *d2, "g" + std::to_string(i % 20)).ok()) << i;
+    want["g" + std::to_string(i % 20)] = f->inode;
+  }
+  for (const auto& [name, inode] : want) EXPECT_EQ(Look(*d2, name)->inode, inode) << name;
+  EXPECT_EQ(Stat(*d1)->size, 0u);
+  EXPECT_EQ(Stat(*d2)->size, 20u);
+  EXPECT_EQ(Rename(*d2, "g1", *d2, "g2", 1).code(), Code::kExists);
+  const InodeId g1 = want["g1"], g2 = want["g2"];
+  ASSERT_TRUE(Rename(*d2, "g1", *d2, "g2", 2).ok());
+  EXPECT_EQ(Look(*d2, "g1")->inode, g2);
+  EXPECT_EQ(Look(*d2, "g2")->inode, g1);
+  EXPECT_EQ(Rename(*d1, "none", *d1, "x").code(), Code::kNoEntry);
+}
+
+TEST_F(ServerTest, DirectoryRenamesKeepTheTreeATree) {
+  Up();
+  auto a = Mkdir(root, "a");
+  auto b = Mkdir(*a, "b");
+  auto c = Mkdir(*b, "c");
+  ASSERT_TRUE(a.ok() && b.ok() && c.ok());
+  EXPECT_EQ(Rename(root, "a", *c, "x").code(), Code::kInvalid);
+  EXPECT_EQ(Rename(*a, "b", root, "a").code(), Code::kNotEmpty);
+  EXPECT_TRUE(Rename(*b, "c", root, "c2").ok());
+  EXPECT_TRUE(Rename(root, "a", *c, "x").ok());
+  EXPECT_EQ(Look(*c, "x")->inode, *a);
+  EXPECT_EQ(Stat(*c)->nlink, 3u);
+  EXPECT_EQ(Stat(root)->nlink, 3u);
+  auto e = Mkdir(root, "e");
+  EXPECT_TRUE(Rename(*c, "x", root, "e").ok());  // onto an empty directory
+  EXPECT_EQ(Look(root, "e")->inode, *a);
+  EXPECT_EQ(Stat(*e).code(), Code::kStale);
+  auto f = Make(root, "file");
+  EXPECT_EQ(Rename(root, "e", root, "file").code(), Code::kNotDirectory);
+  EXPECT_EQ(Rename(root, "file", root, "e").code(), Code::kIsDirectory);
+  EXPECT_TRUE(Rename(root, "file", root, "e", 2).ok());
+  EXPECT_EQ(Look(root, "file")->inode, *a);
+}
+
+TEST_F(ServerTest, RmdirWantsEveryPartEmptyAndNothingLandsInARemovedDirectory) {
+  Up();
+  auto d = Mkdir(root, "d");
+  std::vector<std::string> names;
+  for (int i = 0; i < 30; ++i) {
+    ASSERT_TRUE(Make(*d, "f" + std::to_string(i)).ok());
+  }
+  for (int i = 0; i < 30; ++i) {
+    EXPECT_EQ(Rmdir(root, "d").code(), Code::kNotEmpty);
+    ASSERT_TRUE(Unlink(*d, "f" + std::to_string(i)).ok());
+  }
+  EXPECT_EQ(Unlink(root, "d").code(), Code::kIsDirectory);
+  EXPECT_TRUE(Rmdir(root, "d").ok());
+  EXPECT_EQ(Look(root, "d").code(), Code::kNoEntry);
+  for (int i = 0; i < 30; ++i) EXPECT_EQ(Make(*d, "g" + std::to_string(i)).code(), Code::kNoEntry);
+}
+
+TEST_F(ServerTest, HardLinksCountAndKeepTheFile) {
+  Up();
+  auto f = Make(root, "f");
+  ASSERT_TRUE(Write(*f, 0, "content").ok());
+  ASSERT_TRUE(Close(f->inode).ok());
+  for (int i = 0; i < 10; ++i) {
+    LinkRequest q;
+    q.inode = f->inode;
+    q.type = FileType::kFile;
+    q.parent = root;
+    const std::string name = "l" + std::to_string(i);
+    q.name = name;
+    ASSERT_TRUE((Call<Method::kLink>(At(root, name), q, nullptr)).ok());
+    EXPECT_EQ((Call<Method::kLink>(At(root, name), q, nullptr)).code(), Code::kExists);
+    EXPECT_EQ(Look(root, name)->inode, f->inode);
+  }
+  EXPECT_EQ(Stat(f->inode)->nlink, 11u);
+  ASSERT_TRUE(Unlink(root, "f").ok());
+  for (int i = 0; i < 10; ++i) {
+    ReadReply a;
+    EXPECT_EQ(*Read(*f, 0, 100, &a), "content");
+    ASSERT_TRUE(Unlink(root, "l" + std::to_string(i)).ok());
+  }
+  EXPECT_EQ(Stat(f->inode).code(), Code::kStale);
+}
+
+TEST_F(ServerTest, AChangeOfDirectoriesEndsOlderWalksOnEveryShard) {
+  Up();
+  auto d = Mkdir(root, "d");
+  ASSERT_TRUE(Look(root, "d").ok());  // cacheable from here on
+  const Generation before = lane->caller->generation();
+  auto other = cluster->NewLane();
+  std::swap(lane, other);
+  ASSERT_TRUE((Call<Method::kPing>(cluster->placement().RootShard(), Empty(), nullptr)).ok());
+  ASSERT_TRUE(Rename(root, "d", root, "e").ok());
+  std::swap(lane, other);
+  for (int i = 0; i < 20; ++i) {
+    const std::string name = "f" + std::to_string(i);
+    MkdirRequest q;
+    q.parent = *d;
+    q.name = name;
+    CallOptions o;
+    o.walked_at = before;
+    AttrReply a;
+    EXPECT_EQ(cluster->Wait(CallTask<Method::kMkdir>(lane->caller.get(), At(*d, name), q, &a, o)).code(),
+              Code::kGeneration);
+  }
+  EXPECT_GT(lane->caller->generation(), before);
+  cluster->CloseLane(std::move(other));
+}
+
+TEST_F(ServerTest, AppendsOfManyLanesNeitherOverlapNorLeaveHoles) {
+  Up();
+  auto f = Make(root, "log");
+  std::vector<std::unique_ptr<SimCluster::Lane>> lanes;
+  std::vector<Task<Status>> tasks;
+  std::vector<OffsetReply> replies(40);
+  std::vector<std::string> texts;
+  for (int i = 0; i < 40; ++i) texts.push_back(std::string(3000 + i * 997, static_cast<char>('A' + i)));
+  for (int i = 0; i < 4; ++i) lanes.push_back(cluster->NewLane());
+  for (int i = 0; i < 40; ++i) {
+    AppendRequest q;
+    q.inode = f->inode;
+    q.sums.push_back(Checksum(AsBytes(texts[i])));
+    CallOptions o;
+    o.payload = AsBytes(texts[i]);
+    tasks.push_back(CallTask<Method::kAppend>(lanes[i % 4]->caller.get(), f->inode.home(), q, &replies[i], o));
+  }
+  uint64_t total = 0;
+  std::map<uint64_t, int> by_offset;
+  for (int i = 0; i < 40; ++i) {
+    cluster->Run(tasks[i]);
+    ASSERT_TRUE(tasks[i].Take().ok());
+    by_offset[replies[i].offset] = i;
+    total += texts[i].size();
+  }
+  EXPECT_EQ(Stat(f->inode)->size, total);
+  uint64_t at = 0;
+  for (auto [offset, i] : by_offset) {
+    EXPECT_EQ(offset, at);
+    at += texts[i].size();
+  }
+  for (auto& one : lanes) cluster->CloseLane(std::move(one));
+}
+
+TEST_F(ServerTest, AFullShardSaysSoAtOnceAndGoesOn) {
+  SimClusterOptions o;
+  o.members = 1;
+  o.memory_bytes = 8u << 20;
+  Up(o);
+  auto f = Make(root, "f");
+  uint64_t offset = 0;
+  Status status;
+  const std::string block(65536, 'b');
+  for (; offset < (64u << 20) && status.ok(); offset += block.size()) status = Write(*f, offset, block);
+  EXPECT_EQ(status.code(), Code::kNoSpace);
+  EXPECT_EQ(Stat(f->inode)->size, offset - block.size());
+  ASSERT_TRUE(Close(f->inode).ok());
+  ASSERT_TRUE(Unlink(root, "f").ok());
+  auto g = Make(root, "g");
+  ASSERT_TRUE(g.ok());
+  EXPECT_TRUE(Write(*g, 0, block).ok());
+}
+
+TEST_F(ServerTest, AProcessThatDiesReleasesItsOpenFiles) {
+  Up();
+  auto f = Make(root, "f");
+  ASSERT_TRUE(Write(*f, 0, "x").ok());
+  auto other = cluster->NewLane();
+  std::swap(lane, other);
+  ASSERT_TRUE((Call<Method::kPing>(cluster->placement().RootShard(), Empty(), nullptr)).ok());
+  ASSERT_TRUE(Unlink(root, "f").ok());
+  EXPECT_TRUE(Stat(f->inode).ok());
+  cluster->network().Kill(*other->transport);
+  cluster->RunFor(10 * kSecond);
+  EXPECT_EQ(Stat(f->inode).code(), Code::kStale);
+  std::swap(lane, other);
+  cluster->CloseLane(std::move(lane));
+  lane = std::move(other);
+}
+
+}  // namespace
+}  // namespace mayfly
