@@ -74,10 +74,16 @@ class Arena {
   // For tables that found the budget taken.
   bool ReleaseFreeSegment();
 
+  // Free in the segments (whole pages), and what the budget would still add.
+  uint64_t bytes_free() const;
   ArenaStats stats() const;
   uint32_t segment_bytes() const { return segment_bytes_; }
 
  private:
+  Place TryAllocate(uint32_t bytes);
+  Status AddSegment(uint64_t bytes_min);
+  Status MapSegment(uint64_t bytes);
+
   ArenaMemory* const memory_;
   MemoryBudget* const budget_;
   const uint32_t segment_bytes_;

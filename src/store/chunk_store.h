@@ -107,6 +107,7 @@ struct ChunkStoreStats {
   uint64_t extents = 0;  // committed or reserved, alive (also if only by a pin)
   uint64_t staged = 0;
   uint64_t pins = 0;
+  uint64_t dead_bytes = 0;      // of extents: written, and cut away since
   uint64_t corrupt_blocks = 0;  // found since the start: each is a read that got kCorrupt, or a compaction that did not
   uint64_t compacted_bytes = 0;  // copied since the start
 };
@@ -135,7 +136,7 @@ class ChunkStore {
   void Unstage(Place place);  // a place that is not staged is a bug of ours: see IsStaged
   // True for exactly the places that Stage and StageFor gave and neither Commit nor Unstage took: what a peer names
   // must be asked for here.
-  bool IsStaged(Place place) const;
+  bool IsStaged(Place place) const { return extents_.FindStaged(place) != nullptr; }
   // Makes the first range.bytes bytes of `place` the content of `range`. `sums`: one for each 64 KiB block started
   // (S5), or none when checksums are off. On kInvalid (range, number of sums, more bytes than the place has, not
   // staged) nothing changed, and a staged place stays staged. Nothing else fails (S4). May then compact around the
@@ -194,28 +195,46 @@ class ChunkStore {
   void ClearMtime(InodeId file);
   ChunkStoreStats stats() const;
   // Bytes of this store's tables (the arena has its own), as charged to the budget.
-  uint64_t MemoryUsage() const;
+  uint64_t MemoryUsage() const { return memory_.used(); }
   Arena& arena() { return *arena_; }
 
  private:
   friend class ExtentPin;
   using Extent = store_internal::Extent;
   using File = store_internal::File;
-  using SliceMap = store_internal::SliceMap;
+  using CutExtents = store_internal::CutExtents;
+  using Reserved = absl::InlinedVector<Extent*, 8>;
+  using Stretches = absl::InlinedVector<std::pair<uint64_t, uint64_t>, 4>;
+  static constexpr uint8_t kChunkBitsMin = 16, kChunkBitsMax = 26;
+  static constexpr uint64_t kFileTableBytes = 1024;              // a file's record, and a page of the file table
+  static constexpr uint32_t kEagerShare = 8, kReclaimShare = 2;  // compaction.cc: sparse is less than 1/share live
 
-  ReadPiece PieceOf(const SliceMap::value_type& slice, uint64_t begin, uint64_t end);
+  static bool IsValid(const ChunkRange& range);
+  ReadPiece PieceOf(Extent* extent, uint64_t begin, uint64_t end);
   void Unpin(Extent* extent);
-  // Compaction (compaction.cc): around a range just written; of extents that lost most of their bytes; of one stretch.
-  void MergeTiny(File* file, const ChunkRange& range);
-  void RewriteSparse(File* file, const store_internal::CutExtents& cut);
+  Status ReserveGap(uint64_t begin, uint64_t end, Reserved* reserved);
+
+  // compaction.cc
   bool Rewrite(File* file, uint64_t begin, uint64_t end);
+  void MergeTiny(File* file, const ChunkRange& range);
+  void FindStretches(File* file, const Extent* extent, Stretches* stretches);
+  uint64_t RewriteSparse(File* file, const CutExtents& cut, uint32_t share);
+  bool IsShort(uint32_t bytes) const;
+  bool Reclaim();  // true if memory came free
 
   Arena* const arena_;
+  MemoryBudget* const budget_;
   store_internal::TableMemory memory_;
   store_internal::Extents extents_;
   store_internal::Files files_;
   uint64_t pins_ = 0;
   uint64_t compacted_bytes_ = 0;
+  // Where Reclaim goes on: bucket of the file table, file in its chain, offset in the file.
+  uint64_t reclaim_bucket_ = 0;
+  uint32_t reclaim_in_bucket_ = 0;
+  uint64_t reclaim_offset_ = 0;
+  uint64_t reclaim_barren_ = 0;       // buckets walked since something was gained
+  uint64_t reclaim_futile_dead_ = 0;  // dead bytes when a whole walk gained nothing
 };
 
 }  // namespace mayfly

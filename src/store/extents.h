@@ -48,7 +48,9 @@ class Extents {
  public:
   Extents(Arena* arena, TableMemory* memory) : arena_(arena), memory_(memory), staged_(memory) {}
 
-  // Records of places; each starts with no references. Stage charges ahead what Commit will need (S4).
+  ~Extents();  // unstages what is staged
+
+  // Each starts with no references. Stage charges ahead what Commit will need (S4).
   Result<Extent*> Stage(uint32_t bytes);
   Extent* StageInside(Extent* reservation, uint64_t file_offset, uint32_t bytes);
   Extent* FindStaged(Place place) const;
@@ -63,19 +65,34 @@ class Extents {
   // True if the content of blocks [first, last] is what was written.
   bool Check(const Extent* extent, size_t first, size_t last);
 
+  void AddLive(Extent* extent, uint32_t bytes) {
+    extent->live_bytes += bytes;
+    if (!extent->reserved) live_bytes_ += bytes;
+  }
+  void SubtractLive(Extent* extent, uint32_t bytes) {
+    MAYFLY_CHECK(bytes <= extent->live_bytes);
+    extent->live_bytes -= bytes;
+    if (!extent->reserved) live_bytes_ -= bytes;
+  }
+
   uint64_t count() const { return count_; }
   uint64_t staged() const { return staged_.size(); }
   uint64_t corrupt_blocks() const { return corrupt_blocks_; }
+  // Of written extents: bytes that no slice shows any more.
+  uint64_t dead_bytes() const { return written_bytes_ - live_bytes_; }
 
  private:
-  Result<Place> AllocatePlace(uint32_t bytes);
-  bool RoomFor(uint64_t table_bytes);
+  bool ChargeTables(uint64_t bytes);
+  Result<Extent*> Make(uint32_t bytes, uint64_t ahead);
+  void EndStaged(Extent* extent);
+  void Count(const Extent* extent, int64_t sign);
   void Release(Extent* extent);
 
   Arena* const arena_;
   TableMemory* const memory_;
   IdTable<Extent> staged_;  // by place_offset: places that are staged do not overlap
   uint64_t count_ = 0;
+  uint64_t written_bytes_ = 0, live_bytes_ = 0;
   uint64_t corrupt_blocks_ = 0;
 };
 

@@ -42,8 +42,23 @@ struct File {
   uint64_t changes = 0;
 };
 
-// Extents that lost slices to a cut and still live: compaction looks at them.
-using CutExtents = absl::InlinedVector<Extent*, 4>;
+// Extents that lost bytes to a cut and still show some: compaction looks at them. Keeps them alive meanwhile. A cut
+// across many extents may leave some out.
+class CutExtents {
+ public:
+  explicit CutExtents(Extents* extents) : extents_(extents) {}
+  CutExtents(const CutExtents&) = delete;
+  CutExtents& operator=(const CutExtents&) = delete;
+  ~CutExtents();
+  void Add(Extent* extent);
+  auto begin() const { return list_.begin(); }
+  auto end() const { return list_.end(); }
+
+ private:
+  static constexpr size_t kMax = 8;
+  Extents* const extents_;
+  absl::InlinedVector<Extent*, kMax> list_;
+};
 
 class Files {
  public:
@@ -63,7 +78,11 @@ class Files {
   // Puts a slice of `extent` where there is none. Keeps file->pages; takes a reference.
   void Insert(File* file, uint64_t begin, uint32_t bytes, Extent* extent);
 
+  // Drops slices from the end on, without keeping file->pages: for a file that goes. True when none are left.
+  bool DropTail(File* file, uint64_t slices_max);
+
   uint64_t count() const { return files_.size(); }
+  const IdTable<File>& table() const { return files_; }
 
  private:
   static uint64_t PagesIn(const File* file, uint64_t begin, uint64_t end);

@@ -50,12 +50,22 @@ class IdTable {
     if (size_ != 0 && bucket_count() > kPageBuckets && size_ < bucket_count() / 4) Merge();
   }
   uint64_t size() const { return size_; }
-  // Any record, or none.
-  T* First() const {
+  // For walks in pieces: the first record of a bucket (others follow by `next`). A bucket's records move to others as
+  // the table grows and shrinks, so a walk that lasts longer than one call may miss or repeat some.
+  T* InBucket(uint64_t bucket) const { return size_ != 0 && bucket < bucket_count() ? *Head(bucket) : nullptr; }
+  uint64_t bucket_count() const { return (uint64_t{1} << level_) + split_; }
+  // Empties the table; `on_each` may delete the record.
+  template <class F>
+  void RemoveAll(F on_each) {
     for (uint64_t bucket = 0; size_ != 0 && bucket < bucket_count(); ++bucket) {
-      if (*Head(bucket) != nullptr) return *Head(bucket);
+      for (T* at = *Head(bucket); at != nullptr;) {
+        T* next = at->next;
+        on_each(at);
+        at = next;
+      }
     }
-    return nullptr;
+    size_ = 0;
+    Clear();
   }
 
  private:
@@ -67,7 +77,6 @@ class IdTable {
     k = (k ^ (k >> 33)) * 0xc4ceb9fe1a85ec53ULL;
     return k ^ (k >> 33);
   }
-  uint64_t bucket_count() const { return (uint64_t{1} << level_) + split_; }
   uint64_t BucketOf(uint64_t key) const {
     uint64_t hash = Mix(key);
     uint64_t bucket = hash & ((uint64_t{1} << level_) - 1);

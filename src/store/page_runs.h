@@ -34,7 +34,8 @@ class PageRuns {
   // Numbered in the order of adding (as ArenaMemory does). `memory` is a multiple of the page, at most 64 MiB.
   void AddSegment(MutableBytes memory);
   // Table memory that a segment of `bytes` takes.
-  static uint64_t TableBytes(uint64_t bytes);
+  static uint64_t TableBytes(uint64_t bytes) { return (bytes >> kPageBits) * sizeof(Page) + sizeof(Segment); }
+  uint64_t table_bytes() const { return pages_mapped_ * sizeof(Page) + segments_live_ * sizeof(Segment); }
   // A segment in which nothing is given out and that is not being prefaulted: forgets it and returns its memory. Empty
   // when there is none.
   MutableBytes RemoveFreeSegment();
@@ -56,6 +57,7 @@ class PageRuns {
   void ColdDone(MutableBytes range);
 
   uint64_t segments() const { return segments_live_; }
+  MutableBytes segment(uint32_t number) const { return segments_[number].memory; }  // empty: removed
   uint32_t segments_made() const { return static_cast<uint32_t>(segments_.size()); }
   uint64_t pages_mapped() const { return pages_mapped_; }
   uint64_t pages_taken() const { return pages_taken_; }

@@ -45,6 +45,7 @@ class TableMemory {
     object->~T();
     Free(object, sizeof(T));
   }
+  bool HasRoom(uint64_t bytes) const { return budget_->used() + bytes <= budget_->bytes_max(); }
   uint64_t used() const { return used_; }
   MemoryBudget* budget() const { return budget_; }
 

@@ -1,0 +1,136 @@
+#include "store/arena.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "base/check.h"
+
+namespace mayfly {
+namespace {
+
+constexpr uint64_t kUnit = uint64_t{2} << 20;  // of ArenaMemory
+
+uint32_t SegmentBytes(const MemoryBudget& budget, ArenaOptions options) {
+  if (options.segment_bytes != 0) {
+    MAYFLY_CHECK(options.segment_bytes % kUnit == 0 && options.segment_bytes <= Place::kBytesMax);
+    return options.segment_bytes;
+  }
+  uint64_t share = std::bit_floor(budget.bytes_max() / 16);
+  return static_cast<uint32_t>(std::clamp<uint64_t>(share, kUnit, Place::kBytesMax));
+}
+
+uint32_t PagesOf(uint32_t bytes) { return (bytes + PageRuns::kPageBytes - 1) >> PageRuns::kPageBits; }
+uint32_t PageOf(Place place) { return static_cast<uint32_t>(place.offset >> PageRuns::kPageBits); }
+bool IsCell(uint32_t bytes) { return bytes <= Slabs::kCellBytesMax; }  // A3
+
+}  // namespace
+
+Arena::Arena(ArenaMemory* memory, MemoryBudget* budget, ArenaOptions options)
+    : memory_(memory), budget_(budget), segment_bytes_(SegmentBytes(*budget, options)), slabs_(&runs_, budget) {}
+
+Arena::~Arena() {
+  for (uint32_t i = 0; i < runs_.segments_made(); ++i) {
+    MutableBytes segment = runs_.segment(i);
+    if (segment.empty()) continue;
+    budget_->ReleaseArena(segment.size());
+    budget_->ReleaseTables(PageRuns::TableBytes(segment.size()));
+    memory_->Unmap(segment);
+  }
+}
+
+Status Arena::AddSegment(uint64_t bytes_min) {
+  uint64_t least = (bytes_min + kUnit - 1) & ~(kUnit - 1);
+  // The last segment may be a short one, so that all of the budget is used.
+  uint64_t room = budget_->ArenaRoom() & ~(kUnit - 1);
+  if (least > room) return Code::kNoSpace;
+  uint64_t bytes = std::min(std::max<uint64_t>(segment_bytes_, least), room);
+  Status status = MapSegment(bytes);
+  // A node without room for a whole segment may have room for this request.
+  if (status.code() == Code::kNoSpace && bytes > least) status = MapSegment(least);
+  return status;
+}
+
+Status Arena::MapSegment(uint64_t bytes) {
+  if (runs_.segments_made() == PageRuns::kSegmentsMax) return Code::kNoSpace;  // P4
+  if (!budget_->ChargeArena(bytes)) return Code::kNoSpace;                     // A4
+  if (!budget_->ChargeTables(PageRuns::TableBytes(bytes))) {
+    budget_->ReleaseArena(bytes);
+    return Code::kNoSpace;
+  }
+  Result<MutableBytes> segment = memory_->Map(bytes);
+  if (!segment.ok()) {
+    budget_->ReleaseArena(bytes);
+    budget_->ReleaseTables(PageRuns::TableBytes(bytes));
+    return segment.status();
+  }
+  runs_.AddSegment(*segment);
+  return {};
+}
+
+Status Arena::Grow() { return AddSegment(kUnit); }
+
+Result<Place> Arena::Allocate(uint32_t bytes) {
+  if (bytes == 0 || bytes > Place::kBytesMax) return Code::kInvalid;
+  Place place = TryAllocate(bytes);
+  if (place.valid()) return place;
+  Status grown = AddSegment(std::max(bytes, Slabs::kSlabBytes));
+  // Longer than the usual segment: free ones can make room for one of its own.
+  while (!grown.ok() && bytes > segment_bytes_ && bytes <= bytes_free() && ReleaseFreeSegment()) {
+    grown = AddSegment(bytes);
+  }
+  MAYFLY_TRY(grown);
+  place = TryAllocate(bytes);
+  MAYFLY_CHECK(place.valid());
+  return place;
+}
+
+Place Arena::TryAllocate(uint32_t bytes) {
+  if (IsCell(bytes)) return slabs_.Allocate(bytes);
+  uint32_t page = runs_.Allocate(PagesOf(bytes));
+  if (page == PageRuns::kNone) return {};
+  return {uint64_t{page} << PageRuns::kPageBits, bytes};
+}
+
+void Arena::Free(Place place) {
+  MAYFLY_CHECK(place.valid());
+  if (IsCell(place.bytes)) return slabs_.Free(place);
+  MAYFLY_CHECK(place.offset % kPageBytes == 0);  // A1
+  runs_.Free(PageOf(place), PagesOf(place.bytes));
+}
+
+Place Arena::Shrink(Place place, uint32_t bytes) {
+  MAYFLY_CHECK(bytes != 0 && bytes <= place.bytes);
+  if (IsCell(place.bytes)) return place;
+  uint32_t kept = std::max(bytes, Slabs::kCellBytesMax + 1);  // A3: it stays a run
+  runs_.FreeTail(PageOf(place), PagesOf(place.bytes), PagesOf(kept));
+  return {place.offset, kept};
+}
+
+bool Arena::ReleaseFreeSegment() {
+  MutableBytes segment = runs_.RemoveFreeSegment();
+  if (segment.empty()) return false;
+  budget_->ReleaseArena(segment.size());
+  budget_->ReleaseTables(PageRuns::TableBytes(segment.size()));
+  memory_->Unmap(segment);
+  return true;
+}
+
+uint64_t Arena::bytes_free() const {
+  return ((runs_.pages_mapped() - runs_.pages_taken()) << PageRuns::kPageBits) + budget_->ArenaRoom();
+}
+
+ArenaStats Arena::stats() const {
+  ArenaStats s;
+  s.segments = runs_.segments();
+  s.bytes_mapped = runs_.pages_mapped() << PageRuns::kPageBits;
+  uint64_t slab_bytes = slabs_.slabs() * Slabs::kSlabBytes;
+  s.bytes_used = (runs_.pages_taken() << PageRuns::kPageBits) - slab_bytes + slabs_.bytes_used();
+  s.bytes_free_cold = runs_.pages_cold() << PageRuns::kPageBits;
+  s.bytes_free_warm = s.bytes_mapped - s.bytes_used - s.bytes_free_cold;
+  s.bytes_prefaulted = runs_.pages_prefaulted() << PageRuns::kPageBits;
+  s.bytes_tables = runs_.table_bytes() + slabs_.table_bytes();
+  s.run_bytes_max = uint64_t{runs_.longest_bin_pages()} << PageRuns::kPageBits;
+  return s;
+}
+
+}  // namespace mayfly

@@ -1,0 +1,124 @@
+// The chunk store's operations that change which parts of a file there are, or ask for them: truncate, punch, reserve,
+// drop, seek.
+#include <algorithm>
+
+#include "base/check.h"
+#include "store/chunk_store.h"
+
+namespace mayfly {
+
+using store_internal::CutExtents;
+using store_internal::Files;
+using store_internal::PageDown;
+using store_internal::PageUp;
+
+bool ChunkStore::Truncate(InodeId id, uint64_t size, uint64_t slices_max) {
+  File* file = files_.Find(id);
+  if (file == nullptr) return true;
+  // From the end, so that what is left in between is the file truncated at some other place.
+  uint64_t from = size;
+  if (slices_max < file->slices.size()) {
+    auto it = file->slices.end();
+    for (uint64_t n = std::max<uint64_t>(slices_max, 1); n != 0 && std::prev(it)->first >= size; --n) --it;
+    if (std::prev(it)->first >= size) from = it->first;
+  }
+  CutExtents cut(&extents_);
+  files_.Cut(file, from, kDone, &cut);
+  file->high_water = std::min(file->high_water, from);
+  ++file->changes;
+  RewriteSparse(file, cut, kEagerShare);
+  files_.RemoveIfNothing(file);
+  return from == size;
+}
+
+Status ChunkStore::Punch(const ChunkRange& range) {
+  if (!IsValid(range)) return Code::kInvalid;
+  File* file = files_.Find(range.file);
+  if (file == nullptr) return {};
+  CutExtents cut(&extents_);
+  files_.Cut(file, range.file_offset(), range.file_offset() + range.bytes, &cut);
+  ++file->changes;
+  RewriteSparse(file, cut, kEagerShare);
+  files_.RemoveIfNothing(file);
+  return {};
+}
+
+// Unwritten extents for [begin, end), where no slice is.
+Status ChunkStore::ReserveGap(uint64_t begin, uint64_t end, Reserved* reserved) {
+  uint64_t longest = kReserveBytesMax;
+  while (begin < end) {
+    // Cut at multiples of their length in the file: aligned writes then find one place.
+    uint64_t to = std::min(end, (begin / longest + 1) * longest);
+    Result<Extent*> extent = extents_.Reserve(begin, static_cast<uint32_t>(to - begin));
+    if (!extent.ok()) {
+      if (longest == Arena::kPageBytes) return extent.status();
+      longest /= 2;  // free memory may be in pieces
+      continue;
+    }
+    extents_.Ref(*extent);
+    reserved->push_back(*extent);
+    begin = to;
+  }
+  return {};
+}
+
+Status ChunkStore::ReserveRange(const ChunkRange& range) {
+  if (!IsValid(range)) return Code::kInvalid;
+  if (!memory_.HasRoom(kFileTableBytes)) return Code::kNoSpace;
+  if (IsShort(range.bytes)) Reclaim();
+  const uint64_t begin = range.file_offset(), end = begin + range.bytes;
+  File* file = files_.FindOrMake(range.file);
+  Reserved reserved;
+  Status status;
+  uint64_t at = begin;
+  for (auto it = Files::At(file, begin); status.ok() && at < end; ++it) {
+    bool is_last = it == file->slices.end() || it->first >= end;
+    uint64_t gap_end = is_last ? end : it->first;
+    if (gap_end > at) status = ReserveGap(at, gap_end, &reserved);
+    if (is_last) break;
+    at = it->first + it->second.bytes;
+  }
+  for (Extent* extent : reserved) {
+    if (status.ok()) files_.Insert(file, extent->file_offset, extent->bytes, extent);
+    extents_.Unref(extent);
+  }
+  files_.RemoveIfNothing(file);
+  return status;
+}
+
+void ChunkStore::Drop(InodeId id) {
+  bool done = DropSlice(id, kDone);
+  MAYFLY_CHECK(done);
+}
+
+bool ChunkStore::DropSlice(InodeId id, uint64_t slices_max) {
+  File* file = files_.Find(id);
+  if (file == nullptr) return true;
+  if (!files_.DropTail(file, slices_max)) return false;
+  files_.Remove(file);
+  return true;
+}
+
+ChunkStore::Found ChunkStore::NextData(InodeId id, uint64_t from) const {
+  const File* file = files_.Find(id);
+  if (file == nullptr) return {};
+  auto it = Files::At(file, PageDown(from));
+  while (it != file->slices.end() && it->second.extent->reserved) ++it;
+  if (it == file->slices.end()) return {};
+  return {true, std::max(from, PageDown(it->first))};
+}
+
+uint64_t ChunkStore::NextHole(InodeId id, uint64_t from, uint8_t chunk_bits) const {
+  const File* file = files_.Find(id);
+  if (file == nullptr) return from;
+  uint64_t chunk_end = ((from >> chunk_bits) + 1) << chunk_bits;
+  uint64_t at = from;
+  for (auto it = Files::At(file, PageDown(from)); it != file->slices.end() && at < chunk_end; ++it) {
+    if (it->second.extent->reserved) continue;
+    if (PageDown(it->first) > at) break;
+    at = std::max(at, PageUp(it->first + it->second.bytes));
+  }
+  return std::min(at, chunk_end);
+}
+
+}  // namespace mayfly

@@ -1,0 +1,208 @@
+#include "store/chunk_store.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace mayfly {
+
+using store_internal::CutExtents;
+using store_internal::Files;
+using store_internal::PageDown;
+using store_internal::PageUp;
+
+ChunkStore::ChunkStore(Arena* arena, MemoryBudget* budget)
+    : arena_(arena), budget_(budget), memory_(budget), extents_(arena, &memory_), files_(&extents_, &memory_) {}
+
+ChunkStore::~ChunkStore() { MAYFLY_CHECK(pins_ == 0); }  // S7
+
+bool ChunkStore::IsValid(const ChunkRange& range) {
+  if (!range.file.valid() || range.chunk_bits < kChunkBitsMin || range.chunk_bits > kChunkBitsMax) return false;
+  return range.bytes != 0 && uint64_t{range.offset} + range.bytes <= uint64_t{1} << range.chunk_bits;
+}
+
+void ExtentPin::Reset() {
+  if (extent_ == nullptr) return;
+  store_->Unpin(std::exchange(extent_, nullptr));
+  store_ = nullptr;
+}
+
+void ChunkStore::Unpin(Extent* extent) {
+  --pins_;
+  extents_.Unref(extent);
+}
+
+// ---- writing
+// ---------------------------------------------------------------------------------------------------------
+
+Result<Place> ChunkStore::Stage(uint32_t bytes) {
+  if (IsShort(bytes)) Reclaim();
+  Result<Extent*> extent = extents_.Stage(bytes);
+  if (!extent.ok() && extent.code() == Code::kNoSpace && Reclaim()) extent = extents_.Stage(bytes);
+  if (!extent.ok()) return extent.code();
+  return (*extent)->place();
+}
+
+Result<Place> ChunkStore::StageFor(const ChunkRange& range) {
+  if (!IsValid(range)) return Code::kInvalid;
+  uint64_t begin = range.file_offset(), end = begin + range.bytes;
+  File* file = files_.Find(range.file);
+  if (file == nullptr) return Stage(range.bytes);
+  auto it = Files::At(file, begin);
+  if (it != file->slices.end() && it->first <= begin && it->second.extent->reserved) {
+    uint32_t bytes = static_cast<uint32_t>(std::min(end, it->first + it->second.bytes) - begin);
+    Extent* inside = extents_.StageInside(it->second.extent, begin, bytes);
+    files_.Cut(file, begin, begin + bytes, nullptr);
+    return inside->place();
+  }
+  while (it != file->slices.end() && it->first < end && !it->second.extent->reserved) ++it;
+  if (it != file->slices.end()) end = std::min(end, it->first);
+  return Stage(static_cast<uint32_t>(end - begin));
+}
+
+void ChunkStore::Unstage(Place place) {
+  Extent* extent = extents_.FindStaged(place);
+  MAYFLY_CHECK(extent != nullptr);
+  extents_.Unstage(extent);
+}
+
+Status ChunkStore::Commit(const ChunkRange& range, Place place, std::span<const uint64_t> sums, Nanos mtime) {
+  if (!IsValid(range) || range.bytes > place.bytes) return Code::kInvalid;
+  if (!sums.empty() && sums.size() != BlocksOf(range.bytes)) return Code::kInvalid;
+  Extent* extent = extents_.FindStaged(place);
+  if (extent == nullptr) return Code::kInvalid;
+  uint64_t begin = range.file_offset(), end = begin + range.bytes;
+  File* file = files_.FindOrMake(range.file);
+  CutExtents cut(&extents_);
+  extents_.Write(extent, begin, range.bytes, sums);
+  files_.Cut(file, begin, end, &cut);
+  files_.Insert(file, begin, range.bytes, extent);
+  file->high_water = std::max(file->high_water, end);
+  file->mtime = std::max(file->mtime, mtime);
+  ++file->changes;
+  RewriteSparse(file, cut, kEagerShare);
+  MergeTiny(file, range);
+  return {};
+}
+
+// ---- reading
+// ---------------------------------------------------------------------------------------------------------
+
+ReadPiece ChunkStore::PieceOf(Extent* extent, uint64_t begin, uint64_t end) {
+  extents_.Ref(extent);
+  ++pins_;
+  ReadPiece piece{.file_offset = begin, .bytes = static_cast<uint32_t>(end - begin)};
+  piece.place = {extent->place_offset + (begin - extent->file_offset), piece.bytes};  // S2
+  piece.data = arena_->Data(piece.place);
+  piece.pin = ExtentPin(this, extent);
+  return piece;
+}
+
+Result<ChunkStore::Covered> ChunkStore::Read(const ChunkRange& range, ReadPieces* pieces) {
+  if (!IsValid(range)) return Code::kInvalid;
+  File* file = files_.Find(range.file);
+  if (file == nullptr) return Covered{};
+  const uint64_t begin = range.file_offset(), end = std::min(begin + range.bytes, file->high_water);
+  const size_t pieces_max = pieces->size() + kReadPiecesMax;
+  uint64_t at = begin;
+  auto it = Files::At(file, begin);
+  while (at < end) {
+    bool is_behind = it == file->slices.end() || it->first >= end;
+    uint64_t next = is_behind ? end : std::max(at, it->first);
+    bool is_data = next == at && !it->second.extent->reserved;
+    if (next == at) next = std::min(end, it->first + it->second.bytes);
+    bool joins = !is_data && at != begin && pieces->back().is_hole();
+    if (!joins && pieces->size() == pieces_max) return Covered{static_cast<uint32_t>(at - begin), true};
+    if (is_data) {
+      pieces->push_back(PieceOf(it->second.extent, at, next));
+    } else if (joins) {
+      pieces->back().bytes += static_cast<uint32_t>(next - at);
+    } else {
+      pieces->push_back(ReadPiece{.file_offset = at, .bytes = static_cast<uint32_t>(next - at)});
+    }
+    at = next;
+    if (it != file->slices.end() && it->first + it->second.bytes <= at) ++it;
+  }
+  return Covered{static_cast<uint32_t>(std::max(at, begin) - begin), false};
+}
+
+uint64_t ChunkStore::LiveData(InodeId id, uint64_t from, uint32_t pieces_max, ReadPieces* pieces) {
+  File* file = files_.Find(id);
+  if (file == nullptr) return kDone;
+  auto it = Files::At(file, from);
+  for (; it != file->slices.end(); ++it) {
+    if (it->second.extent->reserved) continue;
+    if (pieces_max-- == 0) return std::max(from, it->first);
+    pieces->push_back(PieceOf(it->second.extent, std::max(from, it->first), it->first + it->second.bytes));
+  }
+  return kDone;
+}
+
+Status ChunkStore::Verify(const ReadPiece& piece) {
+  if (piece.is_hole()) return {};
+  const Extent* extent = piece.pin.extent_;
+  uint64_t at = piece.file_offset - extent->file_offset;
+  bool good = extents_.Check(extent, at / kChecksumBlockBytes, (at + piece.bytes - 1) / kChecksumBlockBytes);
+  return good ? Status() : Status(Code::kCorrupt);
+}
+
+Status ChunkStore::PieceSums(const ReadPiece& piece, SumParts* parts) {
+  if (piece.is_hole() || !piece.pin.extent_->has_sums) return {};
+  const Extent* extent = piece.pin.extent_;
+  const uint64_t begin = piece.file_offset - extent->file_offset, end = begin + piece.bytes;
+  for (uint64_t at = begin; at < end;) {
+    size_t block = at / kChecksumBlockBytes;
+    uint64_t block_end = std::min<uint64_t>((block + 1) * kChecksumBlockBytes, extent->bytes);
+    uint64_t part_end = std::min(block_end, end);
+    if (at % kChecksumBlockBytes == 0 && part_end == block_end) {
+      parts->push_back({static_cast<uint32_t>(part_end - at), extent->sum_array()[block]});
+    } else {
+      if (!extents_.Check(extent, block, block)) return Code::kCorrupt;
+      parts->push_back({static_cast<uint32_t>(part_end - at), Checksum(piece.data.subspan(at - begin, part_end - at))});
+    }
+    at = part_end;
+  }
+  return {};
+}
+
+// ---- figures
+// ---------------------------------------------------------------------------------------------------------
+
+FileFigures ChunkStore::Figures(InodeId id) const {
+  const File* file = files_.Find(id);
+  if (file == nullptr) return {};
+  return {.high_water = file->high_water,
+          .allocated_bytes = file->pages * store_internal::kPageBytes,
+          .mtime = file->mtime,
+          .epoch = file->epoch,
+          .changes = file->changes,
+          .slices = file->slices.size()};
+}
+
+Status ChunkStore::SetEpoch(InodeId id, uint64_t epoch) {
+  File* file = files_.Find(id);
+  if (file == nullptr) {
+    if (epoch == 0) return {};
+    if (!memory_.HasRoom(kFileTableBytes)) return Code::kNoSpace;
+    file = files_.FindOrMake(id);
+  }
+  file->epoch = epoch;
+  files_.RemoveIfNothing(file);
+  return {};
+}
+
+void ChunkStore::ClearMtime(InodeId id) {
+  if (File* file = files_.Find(id)) file->mtime = 0;
+}
+
+ChunkStoreStats ChunkStore::stats() const {
+  return {.files = files_.count(),
+          .extents = extents_.count(),
+          .staged = extents_.staged(),
+          .pins = pins_,
+          .dead_bytes = extents_.dead_bytes(),
+          .corrupt_blocks = extents_.corrupt_blocks(),
+          .compacted_bytes = compacted_bytes_};
+}
+
+}  // namespace mayfly

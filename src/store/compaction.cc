@@ -1,0 +1,202 @@
+// Compaction: many small extents become one, extents that show little of their bytes are given up. It copies into fresh
+// places (S1), verifies what it copies, and is never needed: without memory for it nothing happens.
+//
+// When:  MergeTiny     after a small write: 32 or more small neighbours become one extent. A neighbour joins only if it
+// is
+//                      short against what it joins, so a byte is copied about log2(32 KiB / write) times in all, and
+//                      writes of 32 KiB and more are never copied. A chunk written in order by small writes ends with
+//                      extents of 32 to 64 KiB.
+//        RewriteSparse after a cut: an extent of which less than an eighth is live. At once only when it is so little:
+//                      at a half, overwriting a file from begin to end would copy half of it for nothing.
+//        Reclaim       when memory is short: a walk through the tables for extents of which less than half is live.
+#include <algorithm>
+#include <vector>
+
+#include "base/check.h"
+#include "store/chunk_store.h"
+
+namespace mayfly {
+
+using store_internal::CutExtents;
+using store_internal::Files;
+using store_internal::Slice;
+
+namespace {
+
+constexpr uint32_t kMergeSlicesMin = 32;
+constexpr uint32_t kMergeSlicesMax = 256;
+constexpr uint32_t kTinyBytes = 32 * 1024;  // longer slices are left alone
+constexpr uint32_t kJoinBytes = 16 * 1024;  // joins whatever is beside it
+constexpr uint32_t kSparseBytesMin = 8 * 1024;
+constexpr uint32_t kForeignBytesMax =
+    64 * 1024;  // slices of others that are copied along, between two of a sparse extent
+constexpr uint32_t kReclaimSlicesMax = 16 * 1024;  // of one walk
+constexpr uint64_t kReclaimBytesMax = 4u << 20;    // copied in one walk
+constexpr uint64_t kReclaimDeadBytesMin = 1u << 20;
+
+bool IsSparse(const store_internal::Extent* e, uint32_t share) {
+  return !e->reserved && !e->known_corrupt && e->parent == nullptr && e->bytes >= kSparseBytesMin &&
+         uint64_t{e->live_bytes} * share < e->bytes;
+}
+
+}  // namespace
+
+// Copies the slices of [begin, end), which cover it, into one fresh extent.
+bool ChunkStore::Rewrite(File* file, uint64_t begin, uint64_t end) {
+  uint32_t bytes = static_cast<uint32_t>(end - begin);
+  Result<Extent*> staged = extents_.Stage(bytes);
+  if (!staged.ok()) return false;
+  MutableBytes to = arena_->Data((*staged)->place());
+  bool has_sums = false;
+  uint64_t at = begin;
+  for (auto it = Files::At(file, begin); at < end; ++it) {
+    MAYFLY_CHECK(it != file->slices.end() && it->first <= at && !it->second.extent->reserved);
+    Extent* from = it->second.extent;
+    uint64_t stop = std::min(end, it->first + it->second.bytes);
+    uint64_t skip = at - from->file_offset;
+    if (!extents_.Check(from, skip / kChecksumBlockBytes, (stop - from->file_offset - 1) / kChecksumBlockBytes)) {
+      from->known_corrupt = true;  // its readers get kCorrupt; a copy with a fresh checksum would hide the damage
+      extents_.Unstage(*staged);
+      return false;
+    }
+    has_sums |= from->has_sums;
+    Bytes data = extents_.Data(from).subspan(skip, stop - at);
+    std::copy(data.begin(), data.end(), to.data() + (at - begin));
+    at = stop;
+  }
+  std::array<uint64_t, BlocksOf(kCompactBytesMax)> sums;
+  size_t blocks = has_sums ? BlocksOf(bytes) : 0;
+  for (size_t block = 0; block < blocks; ++block) {
+    size_t offset = block * kChecksumBlockBytes;
+    sums[block] = Checksum(to.subspan(offset, std::min<size_t>(kChecksumBlockBytes, bytes - offset)));
+  }
+  extents_.Write(*staged, begin, bytes, {sums.data(), blocks});
+  files_.Cut(file, begin, end, nullptr);
+  files_.Insert(file, begin, bytes, *staged);
+  compacted_bytes_ += bytes;
+  return true;
+}
+
+void ChunkStore::MergeTiny(File* file, const ChunkRange& range) {
+  if (range.bytes >= kTinyBytes) return;
+  const uint64_t chunk = range.file_offset() - range.offset, chunk_end = chunk + (uint64_t{1} << range.chunk_bits);
+  auto left = Files::At(file, range.file_offset());
+  // RewriteSparse may have put the write into a longer extent already.
+  if (left == file->slices.end() || left->second.bytes >= kTinyBytes) return;
+  uint64_t begin = left->first, end = begin + left->second.bytes;
+  auto right = std::next(left);
+  auto joins = [&](const Slice& slice) {
+    return !slice.extent->reserved && !slice.extent->known_corrupt && slice.bytes < kTinyBytes &&
+           slice.bytes <= std::max<uint64_t>(end - begin, kJoinBytes) && end - begin + slice.bytes <= kCompactBytesMax;
+  };
+  uint32_t count = 1;
+  for (bool grows = true; grows && count < kMergeSlicesMax;) {
+    grows = false;
+    if (left != file->slices.begin() && begin > chunk) {
+      auto before = std::prev(left);
+      if (before->first + before->second.bytes == begin && joins(before->second)) {
+        left = before;
+        begin = left->first;
+        ++count;
+        grows = true;
+      }
+    }
+    if (right != file->slices.end() && right->first == end && end < chunk_end && joins(right->second)) {
+      end += right->second.bytes;
+      ++right;
+      ++count;
+      grows = true;
+    }
+  }
+  if (count >= kMergeSlicesMin) Rewrite(file, begin, end);
+}
+
+// Stretches that begin and end with slices of `extent`, with nothing but short slices of others in between.
+void ChunkStore::FindStretches(File* file, const Extent* extent, Stretches* stretches) {
+  uint64_t begin = 0, end = 0, at = 0;  // of the stretch; `at` is behind the last slice looked at
+  for (auto it = Files::At(file, extent->file_offset); it != file->slices.end() && it->first < extent->file_end();
+       ++it) {
+    const Slice& slice = it->second;
+    bool mine = slice.extent == extent;
+    bool continues = end != 0 && it->first == at && at + slice.bytes - begin <= kCompactBytesMax;
+    bool copies = mine || (slice.bytes <= kForeignBytesMax && !slice.extent->reserved && !slice.extent->known_corrupt);
+    at = it->first + slice.bytes;
+    if (continues && copies) {
+      if (mine) end = at;
+      continue;
+    }
+    if (end != 0) stretches->push_back({begin, end});
+    end = 0;
+    if (!mine) continue;
+    for (begin = it->first; at - begin > kCompactBytesMax; begin += kCompactBytesMax) {
+      stretches->push_back({begin, begin + kCompactBytesMax});
+    }
+    end = at;
+  }
+  if (end != 0) stretches->push_back({begin, end});
+}
+
+uint64_t ChunkStore::RewriteSparse(File* file, const CutExtents& cut, uint32_t share) {
+  uint64_t copied = 0;
+  for (const Extent* extent : cut) {
+    if (!IsSparse(extent, share) || copied >= kCompactBytesMax) continue;
+    Stretches stretches;
+    FindStretches(file, extent, &stretches);
+    for (auto [begin, end] : stretches) {
+      if (copied >= kCompactBytesMax || !Rewrite(file, begin, end)) break;
+      copied += end - begin;
+    }
+  }
+  return copied;
+}
+
+bool ChunkStore::IsShort(uint32_t bytes) const {
+  uint64_t low = std::min<uint64_t>(budget_->bytes_max() / 16, kReclaimBytesMax);
+  return arena_->bytes_free() < bytes + low;
+}
+
+bool ChunkStore::Reclaim() {
+  // A walk that found nothing is not repeated until there is more to find: a full store must refuse at once.
+  uint64_t dead = extents_.dead_bytes();
+  reclaim_futile_dead_ = std::min(reclaim_futile_dead_, dead);
+  if (dead < reclaim_futile_dead_ + kReclaimDeadBytesMin) return false;
+  const uint64_t free_before = arena_->bytes_free();
+  const auto& table = files_.table();
+  uint64_t slices = 0, copied = 0, buckets = 0;
+  while (slices < kReclaimSlicesMax && copied < kReclaimBytesMax && buckets <= table.bucket_count()) {
+    File* file = table.InBucket(reclaim_bucket_);
+    for (uint32_t skip = reclaim_in_bucket_; file != nullptr && skip != 0; --skip) file = file->next;
+    if (file == nullptr) {
+      reclaim_bucket_ = reclaim_bucket_ + 1 < table.bucket_count() ? reclaim_bucket_ + 1 : 0;
+      reclaim_in_bucket_ = 0;
+      ++buckets;
+      continue;
+    }
+    auto it = Files::At(file, reclaim_offset_);
+    while (it != file->slices.end() && slices < kReclaimSlicesMax && !IsSparse(it->second.extent, kReclaimShare)) {
+      ++it;
+      ++slices;
+    }
+    if (it == file->slices.end()) {
+      ++reclaim_in_bucket_;
+      reclaim_offset_ = 0;
+      continue;
+    }
+    reclaim_offset_ = it->first;
+    if (!IsSparse(it->second.extent, kReclaimShare)) break;  // slices
+    CutExtents sparse(&extents_);
+    sparse.Add(it->second.extent);
+    reclaim_offset_ = it->first + it->second.bytes;
+    copied += RewriteSparse(file, sparse, kReclaimShare);
+    ++slices;
+  }
+  bool gained = arena_->bytes_free() > free_before;
+  reclaim_barren_ = gained ? 0 : reclaim_barren_ + buckets;
+  if (reclaim_barren_ > table.bucket_count()) {
+    reclaim_futile_dead_ = dead;
+    reclaim_barren_ = 0;
+  }
+  return gained;
+}
+
+}  // namespace mayfly

@@ -1,0 +1,155 @@
+#include "store/extents.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace mayfly::store_internal {
+namespace {
+
+// What one Commit can add to the tables beside its extent: a file's record (112), a page of the file table (528), and
+// two entries in a B-tree of 256-byte nodes, whose splits seldom reach beyond the second level.
+constexpr uint64_t kCommitBytes = 112 + 528 + 4 * 400;
+
+uint64_t SumBytes(uint32_t bytes) { return BlocksOf(bytes) <= 1 ? 0 : BlocksOf(bytes) * sizeof(uint64_t); }
+// Charged from Stage to Commit or Unstage (S4).
+uint64_t Credit(const Extent* extent) {
+  uint64_t sums = SumBytes(extent->place_bytes);
+  return kCommitBytes + (sums == 0 ? 0 : HeapBytes(sums));
+}
+
+}  // namespace
+
+Extents::~Extents() {
+  staged_.RemoveAll([this](Extent* extent) {
+    memory_->budget()->ReleaseTables(Credit(extent));
+    Release(extent);
+  });
+}
+
+bool Extents::ChargeTables(uint64_t bytes) {
+  MemoryBudget* budget = memory_->budget();
+  // The arena may have taken all there is while files were large: what it does not use can come back.
+  return budget->ChargeTables(bytes) || (arena_->ReleaseFreeSegment() && budget->ChargeTables(bytes));
+}
+
+// A record with its place, charged for `ahead` more bytes of tables, which the caller releases.
+Result<Extent*> Extents::Make(uint32_t bytes, uint64_t ahead) {
+  MemoryBudget* budget = memory_->budget();
+  uint64_t record = HeapBytes(sizeof(Extent));
+  if (!ChargeTables(record + ahead)) return Code::kNoSpace;
+  budget->ReleaseTables(record);  // New charges it
+  Result<Place> place = arena_->Allocate(bytes);
+  if (!place.ok()) {
+    budget->ReleaseTables(ahead);
+    return place.code();
+  }
+  Extent* extent = memory_->New<Extent>();
+  extent->place_offset = place->offset;
+  extent->place_bytes = place->bytes;
+  return extent;
+}
+
+Result<Extent*> Extents::Stage(uint32_t bytes) {
+  if (bytes == 0 || bytes > Place::kBytesMax) return Code::kInvalid;
+  Extent size_only{.place_bytes = bytes};
+  Result<Extent*> extent = Make(bytes, Credit(&size_only));
+  if (!extent.ok()) return extent;
+  (*extent)->staged = true;
+  staged_.Insert(*extent);
+  return extent;
+}
+
+Extent* Extents::StageInside(Extent* reservation, uint64_t file_offset, uint32_t bytes) {
+  MAYFLY_CHECK(reservation->reserved && file_offset >= reservation->file_offset &&
+               file_offset + bytes <= reservation->file_end());
+  Extent* extent = memory_->New<Extent>();
+  extent->place_offset = reservation->place_offset + (file_offset - reservation->file_offset);
+  extent->place_bytes = bytes;
+  extent->parent = reservation;
+  Ref(reservation);
+  extent->staged = true;
+  memory_->budget()->ChargeTablesAlways(Credit(extent));
+  staged_.Insert(extent);
+  return extent;
+}
+
+Extent* Extents::FindStaged(Place place) const {
+  Extent* extent = staged_.Find(place.offset);
+  return extent != nullptr && extent->place_bytes == place.bytes ? extent : nullptr;
+}
+
+void Extents::EndStaged(Extent* extent) {
+  staged_.Remove(extent);
+  memory_->budget()->ReleaseTables(Credit(extent));
+  extent->staged = false;
+}
+
+void Extents::Unstage(Extent* extent) {
+  EndStaged(extent);
+  Release(extent);
+}
+
+void Extents::Write(Extent* extent, uint64_t file_offset, uint32_t bytes, std::span<const uint64_t> sums) {
+  MAYFLY_CHECK(bytes <= extent->place_bytes && (sums.empty() || sums.size() == BlocksOf(bytes)));  // S5
+  EndStaged(extent);
+  if (extent->parent == nullptr) extent->place_bytes = arena_->Shrink(extent->place(), bytes).bytes;
+  extent->bytes = bytes;
+  extent->file_offset = file_offset;
+  extent->has_sums = !sums.empty();
+  if (sums.size() == 1) extent->sum = sums[0];
+  if (sums.size() > 1) {
+    extent->sums = static_cast<uint64_t*>(memory_->Allocate(SumBytes(bytes)));
+    std::copy(sums.begin(), sums.end(), extent->sums);
+  }
+  Count(extent, 1);
+}
+
+Result<Extent*> Extents::Reserve(uint64_t file_offset, uint32_t bytes) {
+  Result<Extent*> made = Make(bytes, kCommitBytes);
+  if (!made.ok()) return made;
+  memory_->budget()->ReleaseTables(kCommitBytes);  // asked for only so that a full budget refuses before it is passed
+  Extent* extent = *made;
+  extent->bytes = bytes;
+  extent->file_offset = file_offset;
+  extent->reserved = true;
+  Count(extent, 1);
+  return extent;
+}
+
+void Extents::Count(const Extent* extent, int64_t sign) {
+  count_ += static_cast<uint64_t>(sign);
+  if (!extent->reserved) written_bytes_ += static_cast<uint64_t>(sign) * extent->bytes;
+}
+
+void Extents::Unref(Extent* extent) {
+  MAYFLY_CHECK(extent->references != 0);  // S3
+  if (--extent->references != 0) return;
+  Count(extent, -1);
+  Release(extent);
+}
+
+void Extents::Release(Extent* extent) {
+  if (extent->has_sums && extent->blocks() > 1) memory_->Free(extent->sums, SumBytes(extent->bytes));
+  Extent* parent = extent->parent;
+  if (parent == nullptr) arena_->Free(extent->place());
+  memory_->Delete(extent);
+  if (parent != nullptr) Unref(parent);  // a reservation has no parent
+}
+
+bool Extents::Check(const Extent* extent, size_t first, size_t last) {
+  if (!extent->has_sums) return true;
+  MAYFLY_CHECK(first <= last && last < extent->blocks());
+  Bytes data = Data(extent);
+  bool good = true;
+  for (size_t block = first; block <= last; ++block) {
+    size_t at = block * kChecksumBlockBytes;
+    size_t bytes = std::min<size_t>(kChecksumBlockBytes, extent->bytes - at);
+    if (Checksum(data.subspan(at, bytes)) == extent->sum_array()[block]) continue;
+    good = false;
+    ++corrupt_blocks_;
+  }
+  return good;
+}
+
+}  // namespace mayfly::store_internal

@@ -1,0 +1,295 @@
+// The store against plain arrays of bytes: random writes, truncates, punches, reservations, reads and drops, with pins
+// held across them, checksums on and off, and a budget that runs out.
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <map>
+#include <random>
+
+#include "store_fixture.h"
+
+namespace mayfly {
+namespace {
+
+enum ByteState : uint8_t { kHole, kWritten, kKept };  // kKept: reserved
+
+struct ModelFile {
+  std::string bytes;
+  std::vector<uint8_t> states;
+  uint64_t high_water = 0;
+};
+
+struct Shape {
+  uint32_t seed;
+  bool with_sums;
+  uint64_t budget;
+  uint8_t chunk_bits;
+  uint32_t bytes_max;  // of one write
+};
+void PrintTo(const Shape& s, std::ostream* out) {
+  *out << "seed " << s.seed << " sums " << s.with_sums << " budget " << s.budget << " bits " << int{s.chunk_bits}
+       << " writes to " << s.bytes_max;
+}
+
+class StoreModelTest : public testing::TestWithParam<Shape> {
+ protected:
+  static constexpr uint32_t kChunks = 4;
+  static constexpr uint32_t kFiles = 5;
+
+  struct Held {
+    ReadPiece piece;
+    std::string expected;
+  };
+
+  InodeId Id(uint32_t file) { return InodeId(100 + file); }
+  uint64_t FileBytes() { return uint64_t{kChunks} << shape.chunk_bits; }
+  ModelFile& Model(uint32_t file) {
+    ModelFile& m = model[file];
+    if (m.bytes.empty()) {
+      m.bytes.assign(FileBytes(), '\0');
+      m.states.assign(FileBytes(), kHole);
+    }
+    return m;
+  }
+  uint32_t Below(uint64_t n) { return static_cast<uint32_t>(random() % n); }
+  ChunkRange RandomRange(uint32_t file, uint32_t bytes_max) {
+    ChunkRange r{.file = Id(file), .chunk = ChunkIndex(Below(kChunks)), .chunk_bits = shape.chunk_bits};
+    uint32_t chunk_bytes = 1u << shape.chunk_bits;
+    switch (Below(6)) {
+      case 0:
+        r.offset = Below(chunk_bytes / 4096) * 4096, r.bytes = 4096 * (1 + Below(4));
+        break;
+      case 1:
+        r.offset = 0, r.bytes = chunk_bytes;
+        break;
+      case 2:
+        r.offset = cursor % chunk_bytes, r.bytes = 1 + Below(200), cursor += r.bytes;
+        break;  // in order
+      default:
+        r.offset = Below(chunk_bytes), r.bytes = 1 + Below(Below(2) == 0 ? 300 : bytes_max);
+    }
+    r.bytes = std::min({r.bytes, chunk_bytes - r.offset, bytes_max});
+    return r;
+  }
+  std::string Pattern(uint32_t bytes) {
+    std::string text(bytes, '\0');
+    uint64_t word = random() | 1;
+    for (char& c : text) c = static_cast<char>((word = word * 6364136223846793005u + 1442695040888963407u) >> 56);
+    return text;
+  }
+
+  // Small writes in order, or scattered over some pages: what compaction is for.
+  void WriteManySmall(uint32_t file) {
+    ChunkRange range = RandomRange(file, 200);
+    uint32_t chunk_bytes = 1u << shape.chunk_bits, start = range.offset, span = 1 + Below(30'000);
+    bool in_order = Below(2) == 0;
+    for (int i = 0; i < 70; ++i) {
+      ASSERT_NO_FATAL_FAILURE(Write(file, range));
+      range.offset = in_order ? range.offset + range.bytes : start + Below(span);
+      range.bytes = 1 + Below(200);
+      if (range.offset + range.bytes > chunk_bytes) return;
+    }
+  }
+  void WriteSome(uint32_t file) { Write(file, RandomRange(file, shape.bytes_max)); }
+  void Write(uint32_t file, ChunkRange range) {
+    ModelFile& m = Model(file);
+    bool is_kept = m.states[range.file_offset()] == kKept;
+    auto place = Below(4) == 0 ? store().StageFor(range) : store().Stage(range.bytes);
+    if (!place.ok()) place = store().StageFor(range);
+    if (!place.ok()) {
+      ASSERT_EQ(place.code(), Code::kNoSpace);
+      ASSERT_FALSE(is_kept);
+      ++refused;
+      return;
+    }
+    // Without StageFor, a write to a reservation may well have got a fresh place.
+    uint32_t staged = place->bytes;
+    if (Below(20) == 0) {
+      store().Unstage(*place);
+      MarkUnstaged(m, range, staged);
+      return;
+    }
+    range.bytes = std::min(range.bytes, staged);
+    std::string data = Pattern(range.bytes);
+    test->Fill(*place, AsBytes(data));
+    bool sums = shape.with_sums && Below(10) != 0;  // a session may change its mind: both kinds in one file
+    ASSERT_TRUE(store().Commit(range, *place, sums ? test->Sums(AsBytes(data)) : std::vector<uint64_t>(), 1).ok());
+    uint64_t at = range.file_offset();
+    m.bytes.replace(at, data.size(), data);
+    std::fill_n(m.states.begin() + static_cast<long>(at), data.size(), kWritten);
+    m.high_water = std::max(m.high_water, at + data.size());
+  }
+  // StageFor took the stretch out of the reservation if it began in one; Stage did not. The store knows which.
+  void MarkUnstaged(ModelFile& m, const ChunkRange& range, uint32_t staged) {
+    uint64_t at = range.file_offset();
+    if (m.states[at] != kKept) return;
+    // Taken back completely or not at all: a page inside tells by the figures; simplest is to punch it in both.
+    ChunkRange punched = range;
+    punched.bytes = std::min(range.bytes, staged);
+    ASSERT_TRUE(store().Punch(punched).ok());
+    Clear(m, at, at + punched.bytes);
+  }
+  void Clear(ModelFile& m, uint64_t begin, uint64_t end) {
+    std::fill(m.bytes.begin() + static_cast<long>(begin), m.bytes.begin() + static_cast<long>(end), '\0');
+    std::fill(m.states.begin() + static_cast<long>(begin), m.states.begin() + static_cast<long>(end), kHole);
+  }
+  void TruncateSome(uint32_t file) {
+    ModelFile& m = Model(file);
+    uint64_t size = Below(3) == 0 ? Below(4) * (FileBytes() / 4) : random() % FileBytes();
+    while (!store().Truncate(Id(file), size, 1 + Below(20))) {
+    }
+    Clear(m, size, FileBytes());
+    m.high_water = std::min(m.high_water, size);
+  }
+  void PunchSome(uint32_t file) {
+    ChunkRange range = RandomRange(file, 1u << shape.chunk_bits);
+    ASSERT_TRUE(store().Punch(range).ok());
+    Clear(Model(file), range.file_offset(), range.file_offset() + range.bytes);
+  }
+  void ReserveSome(uint32_t file) {
+    ChunkRange range = RandomRange(file, 1u << shape.chunk_bits);
+    Status status = store().ReserveRange(range);
+    if (!status.ok()) {
+      ASSERT_EQ(status.code(), Code::kNoSpace);
+      ++refused;
+      return;
+    }
+    ModelFile& m = Model(file);
+    for (uint64_t i = range.file_offset(); i < range.file_offset() + range.bytes; ++i) {
+      if (m.states[i] == kHole) m.states[i] = kKept;
+    }
+  }
+  void DropOne(uint32_t file) {
+    if (Below(2) == 0) {
+      store().Drop(Id(file));
+    } else {
+      while (!store().DropSlice(Id(file), 1 + Below(10))) {
+      }
+    }
+    model.erase(file);
+  }
+  void HoldSome(uint32_t file) {
+    ModelFile& m = Model(file);
+    ReadPieces pieces;
+    ASSERT_TRUE(store().Read(RandomRange(file, 1u << shape.chunk_bits), &pieces).ok());
+    for (ReadPiece& piece : pieces) {
+      if (Below(4) != 0) continue;
+      std::string expected = m.bytes.substr(piece.file_offset, piece.bytes);
+      held.push_back({std::move(piece), std::move(expected)});
+    }
+    while (held.size() > 30) ASSERT_NO_FATAL_FAILURE(LetGo());
+  }
+  void LetGo() {
+    ASSERT_EQ(test->TextOf(held.front().piece), held.front().expected);
+    held.pop_front();
+  }
+
+  void CheckFile(uint32_t file) {
+    const ModelFile& m = Model(file);
+    FileFigures figures = store().Figures(Id(file));
+    ASSERT_EQ(figures.high_water, m.high_water);
+    uint64_t pages = 0;
+    std::vector<bool> data_pages;
+    for (uint64_t at = 0; at < FileBytes(); at += 4096) {
+      auto begin = m.states.begin() + static_cast<long>(at);
+      pages += std::any_of(begin, begin + 4096, [](uint8_t s) { return s != kHole; });
+      data_pages.push_back(std::find(begin, begin + 4096, kWritten) != begin + 4096);
+    }
+    ASSERT_EQ(figures.allocated_bytes, pages * 4096);
+    for (uint32_t chunk = 0; chunk < kChunks; ++chunk) {
+      ChunkRange all{.file = Id(file), .chunk = ChunkIndex(chunk), .chunk_bits = shape.chunk_bits};
+      all.bytes = 1u << shape.chunk_bits;
+      std::string expected = m.bytes.substr(all.file_offset(), all.bytes);
+      uint64_t mark = m.high_water < all.file_offset() ? 0 : m.high_water - all.file_offset();
+      expected.resize(std::min<uint64_t>(mark, expected.size()));
+      ASSERT_TRUE(test->Read(all) == expected) << "file " << file << " chunk " << chunk;
+    }
+    for (int i = 0; i < 8; ++i) {
+      uint64_t from = random() % FileBytes();
+      auto page = [&](uint64_t at) { return data_pages[at / 4096]; };
+      uint64_t data = from;
+      while (data < FileBytes() && !page(data)) data = data / 4096 * 4096 + 4096;
+      auto found = store().NextData(Id(file), from);
+      ASSERT_EQ(found.found, data < FileBytes());
+      ASSERT_TRUE(!found.found || found.offset == data);
+      uint64_t hole = from, chunk_end = ((from >> shape.chunk_bits) + 1) << shape.chunk_bits;
+      while (hole < chunk_end && page(hole)) hole = hole / 4096 * 4096 + 4096;
+      ASSERT_EQ(store().NextHole(Id(file), from, shape.chunk_bits), hole);
+    }
+    std::string live(FileBytes(), '\0');
+    std::vector<uint8_t> states(FileBytes(), kHole);
+    for (uint64_t from = 0; from != ChunkStore::kDone;) {
+      ReadPieces pieces;
+      from = store().LiveData(Id(file), from, 1 + Below(20), &pieces);
+      for (const ReadPiece& piece : pieces) {
+        live.replace(piece.file_offset, piece.bytes, AsText(piece.data));
+        std::fill_n(states.begin() + static_cast<long>(piece.file_offset), piece.bytes, kWritten);
+      }
+    }
+    ASSERT_TRUE(live == m.bytes);
+    std::vector<uint8_t> expected = m.states;
+    std::replace(expected.begin(), expected.end(), uint8_t{kKept}, uint8_t{kHole});
+    ASSERT_TRUE(states == expected);
+  }
+  void CheckBudget() {
+    ASSERT_EQ(test->budget.table_used(), store().MemoryUsage() + test->arena.stats().bytes_tables);
+    ASSERT_LE(test->budget.used(), test->budget.bytes_max() + 16 * kKiB);
+    ASSERT_EQ(store().stats().corrupt_blocks, 0u);
+  }
+
+  ChunkStore& store() { return test->store; }
+
+  Shape shape;
+  std::mt19937_64 random;
+  std::unique_ptr<StoreUnderTest> test;
+  std::map<uint32_t, ModelFile> model;
+  std::deque<Held> held;
+  uint64_t cursor = 0;
+  uint64_t refused = 0;
+};
+
+TEST_P(StoreModelTest, AgreesWithPlainBytes) {
+  shape = GetParam();
+  random.seed(shape.seed);
+  test = std::make_unique<StoreUnderTest>(shape.budget);
+  for (int step = 0; step < 4000; ++step) {
+    uint32_t file = Below(kFiles), kind = Below(100);
+    if (kind < 2) {
+      WriteManySmall(file);
+    } else if (kind < 70) {
+      WriteSome(file);
+    } else if (kind < 74) {
+      TruncateSome(file);
+    } else if (kind < 80) {
+      PunchSome(file);
+    } else if (kind < 84) {
+      ReserveSome(file);
+    } else if (kind < 85) {
+      DropOne(file);
+    } else if (kind < 95) {
+      HoldSome(file);
+    } else {
+      CheckBudget();
+    }
+    ASSERT_FALSE(HasFatalFailure()) << "step " << step;
+    if (step % 100 == 0) {
+      ASSERT_NO_FATAL_FAILURE(CheckFile(file)) << "step " << step;
+    }
+  }
+  for (uint32_t file = 0; file < kFiles; ++file) ASSERT_NO_FATAL_FAILURE(CheckFile(file));
+  EXPECT_TRUE(refused > 0 || shape.budget > 4 * kMiB);
+  EXPECT_GT(store().stats().compacted_bytes, 0u);
+  for (uint32_t file = 0; file < kFiles; ++file) DropOne(file);
+  while (!held.empty()) ASSERT_NO_FATAL_FAILURE(LetGo());
+  test->ExpectEmpty();
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, StoreModelTest,
+                         testing::Values(Shape{1, true, 64 * kMiB, 18, 100'000}, Shape{2, true, 64 * kMiB, 18, 262'144},
+                                         Shape{3, false, 64 * kMiB, 18, 100'000}, Shape{4, true, 64 * kMiB, 16, 5'000},
+                                         Shape{5, false, 64 * kMiB, 16, 500}, Shape{6, true, 64 * kMiB, 16, 500},
+                                         Shape{7, true, 3 * kMiB, 18, 262'144}, Shape{8, true, 3 * kMiB, 18, 60'000},
+                                         Shape{9, false, 3 * kMiB, 18, 30'000}, Shape{10, true, 3 * kMiB, 19, 9'000}));
+
+}  // namespace
+}  // namespace mayfly
