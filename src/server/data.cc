@@ -146,14 +146,12 @@ Task<Status> Shard::HandleChunkTruncate(Request*, const TruncateRequest& q, Empt
   co_return store_.SetEpoch(q.inode, q.epoch + 1);
 }
 
-// After bytes up to file offset `end` were stored here, at the home. Writing takes the set-id bits away, but from root.
+// After bytes up to file offset `end` were stored here, at the home.
 void Shard::Wrote(Inode& inode, uint64_t end, const Cred* cred) {
   inode.size = std::max(inode.size, end);
   inode.mtime = inode.ctime = wall();
   ++inode.version;
-  if (cred != nullptr && cred->uid != 0 && (inode.permissions & 06000) != 0) {
-    inode.permissions &= (inode.permissions & 010) != 0 ? static_cast<uint16_t>(~06000) : static_cast<uint16_t>(~04000);
-  }
+  if (cred != nullptr) names_.ClearPrivileges(inode, *cred);
 }
 
 // ---- writing ------------------------------------------------------------------------------------------------------

@@ -140,15 +140,9 @@ Task<Status> Shard::ExactAttr(InodeId id, Nanos deadline, Attr* attr) {
   MAYFLY_CO_TRY(status);
   inode = names_.FindInode(id);  // the answers took time
   if (inode == nullptr) co_return Code::kStale;
-  *attr = names_.AttrOf(*inode);
+  *attr = directory ? names_.AttrOfDirectory(*inode, parts) : names_.AttrOf(*inode);
   attr->partial = false;
   if (inode->type == FileType::kFile) attr->blocks = store_.Figures(id).allocated_bytes / 512;
-  for (const DirPartReply& part : parts) {
-    attr->nlink += part.subdirectories;
-    attr->size += part.entries;
-    attr->mtime = std::max(attr->mtime, part.mtime);
-    attr->ctime = std::max(attr->ctime, part.ctime);
-  }
   for (const GlimpseReply& glimpse : glimpses) {
     attr->size = std::max(attr->size, glimpse.end);
     attr->blocks += glimpse.blocks;

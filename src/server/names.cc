@@ -245,6 +245,7 @@ Task<Status> Shard::HandleLink(Request* r, const LinkRequest& q, AttrReply* a, R
   link.kind = TxnKind::kLink;
   link.inode = q.inode;
   link.delta = 1;
+  link.check = true;
   ops.emplace_back(q.inode.home(), std::move(link));
   Status status = co_await PrepareAll(&txn, std::move(ops));
   if (status.ok() && Stale(*r)) status = Code::kGeneration;

@@ -29,7 +29,7 @@ struct SimClusterOptions {
   std::string flush_target;
 };
 
-class SimCluster : private AddressBook {
+class SimCluster final : public AddressBook {
  public:
   // A client's lane: as capi makes one a thread, without the client's code.
   struct Lane {
