@@ -15,7 +15,7 @@ enum class DirState : uint8_t { kLive, kRemoving, kGone };
 // What only some inodes have: symlinks, directories, files beyond their first chunk, inodes with xattrs.
 struct InodeExtra {
   std::string target;                                       // symlink
-  std::vector<std::pair<std::string, std::string>> xattrs;  // in the order of their creation
+  std::vector<std::pair<std::string, std::string>> xattrs;  // in descending order of name
   // Directory:
   InodeId parent;
   DirState state = DirState::kLive;
@@ -25,6 +25,7 @@ struct InodeExtra {
   // File:
   uint64_t truncate_epoch = 0;
   bool truncating = false;  // joins and appends wait
+  uint64_t accounted = 0;   // bytes that Namespace::memory_bytes counts for this
 };
 
 struct Inode {

@@ -4,6 +4,7 @@
 //
 // A directory has two faces. At its *home* it is an inode with the set of shards that hold entries of it. At each of
 // those shards it is a *part*: rights pushed by the home, counts, times, and the entries in the order they came.
+// Reading changes no atime (as with noatime); utimens sets it.
 // Invariants  M1  an entry exists only in a part that is joined (a shard joins at the home before its first entry).
 //             M2  an inode born here has this shard in its number; sequences are never reused.
 //             M3  an entry that a prepared transaction holds is neither changed nor removed by anything else: such
@@ -28,6 +29,11 @@ constexpr uint32_t kMayRead = 4, kMayWrite = 2, kMayExec = 1;
 // The owner, group, other rule; uid 0 may everything but execute a file without any x bit.
 bool MayAccess(FileType type, uint16_t permissions, uint32_t uid, uint32_t gid, const Cred& cred, uint32_t want);
 
+// Of an encoded ListingEntry, beside its name.
+constexpr size_t kListingEntryBytes = 8 + 4 + 73;
+
+struct Dentry;
+
 class Namespace {
  public:
   struct Options {
@@ -42,10 +48,19 @@ class Namespace {
   // The root, at its home: uid and gid of the server, permissions 0755 | sticky as given, its own part joined.
   Inode* CreateRoot(uint32_t uid, uint32_t gid, uint16_t permissions, Nanos now);
   Attr AttrOf(const Inode& inode) const;  // of a directory: without what its parts add
+  // With it: nlink 2 + subdirectories, size as on tmpfs, ctime the newest. The mtime is the newest of the parts; only
+  // when none has one (nothing came or went since utimens or mkdir) it is the home's, which may be greater.
+  Attr AttrOfDirectory(const Inode& dir, std::span<const DirPartReply> parts) const;
+  // Inodes born from now on have a sequence of at least `next`: a recovered shard never gives one twice (M2).
+  void ReserveSequences(uint64_t next);
+  uint64_t next_sequence() const;
   // chmod, chown, utimens by the rules of Linux for `cred` (owner or root; group membership; suid and sgid bits cleared
   // by chown, sgid by chmod of a non-member; EPERM or EACCES as utimensat says). kSetSize is the server's: here only
-  // its permission (unless kByHandle), mtime and ctime. *rights_changed: a directory's parts must be told.
+  // its permission (unless kByHandle), mtime, ctime and privileges. *rights_changed: a directory's parts must be told
+  // (with clear_mtime when the mask sets an mtime); the part beside the home was told already.
   Status SetAttr(Inode& inode, const SetAttrRequest& request, const Cred& cred, Nanos now, bool* rights_changed);
+  // After a write by `cred`: suid goes, and sgid of executables and foreign groups; nothing for uid 0.
+  void ClearPrivileges(Inode& inode, const Cred& cred);
   // The rights of a directory, for its parts.
   DirRights RightsOf(const Inode& dir) const;
   // A dead inode's last step: out of the table. Its data was the caller's to drop.
@@ -84,11 +99,11 @@ class Namespace {
     std::string_view target;  // symlink
   };
   // A new inode with its entry, by the parent's rights (w and x; sgid parents give their group, and to directories the
-  // bit). The parent's part must be joined. kExists, kAccess, kBusy, kNameTooLong, kInvalid ("", ".", "..", '/' or
-  // NUL).
+  // bit). The parent's part must be joined (kConflict). kExists, kAccess, kBusy, kNameTooLong, kInvalid ("", ".",
+  // "..", '/' or NUL), kNoSpace (32 GiB of names).
   Result<Inode*> Create(const Creation& what, const Cred& cred, Nanos now);
-  // unlink(2) of an entry whose inode is local. kIsDirectory, kAccess, kPermission (sticky), kBusy, kNoEntry. The inode
-  // may be dead() afterwards: the caller drops data and calls Forget.
+  // unlink(2) of an entry whose inode is local. kIsDirectory, kAccess, kPermission (sticky), kBusy, kNoEntry;
+  // kElsewhere if the inode is not local. It may be dead() afterwards: the caller drops data and calls Forget.
   Result<Inode*> Unlink(InodeId parent, std::string_view name, const Cred& cred, Nanos now);
   // May `cred` remove or replace this entry (w and x on the parent, sticky rule with the inode's owner)?
   Status MayRemove(InodeId parent, uint32_t inode_uid, const Cred& cred) const;
@@ -97,8 +112,9 @@ class Namespace {
 
   // ---- xattrs (by inode of this home) ----
   // Rules of tmpfs: user.* needs read or write permission and a regular file or directory (EPERM otherwise; sticky
-  // directories of others EPERM), trusted.* only uid 0 (EPERM to set, ENODATA to get), security.* owner to set,
-  // system.* EOPNOTSUPP; other prefixes EOPNOTSUPP. Views live until the next change of the inode.
+  // directories of others EPERM), trusted.* only uid 0 (EPERM to set, ENODATA to get), security.* only uid 0 to
+  // set; system.* and other prefixes EOPNOTSUPP. Empty or long names ERANGE, long values E2BIG, a bare prefix EINVAL.
+  // Views live until the next change of the inode.
   Result<std::string_view> GetXattr(const Inode& inode, std::string_view name, const Cred& cred) const;
   Status SetXattr(Inode& inode, std::string_view name, std::string_view value, uint32_t flags, const Cred& cred,
                   Nanos now);
@@ -119,9 +135,13 @@ class Namespace {
   // kConflict if `expect` no longer holds or the inode is gone, or the error that POSIX gives (kAccess, kPermission,
   // kNotEmpty for kDirEmpty, kTooManyLinks). Preparing the same transaction twice is kOk. A kDentry that adds an entry
   // needs the part joined (the caller saw to it). For kDirRemove, `set` receives the directory's shards.
-  //   kDentry:    `check`: w and x on the parent; `sticky_check`: the sticky rule with `expect_uid`.
-  //   kLink:      a positive delta on an inode with nlink 0 is kNoEntry, on a directory kPermission; pins the inode.
+  //   kDentry:    `check`: w and x on the parent; `sticky_check`: the sticky rule with `expect_uid`. `set` equal to
+  //               `expect` holds the entry as it is. A replaced entry keeps its place in the listing.
+  //   kLink:      a positive delta on an inode with nlink 0 is kNoEntry, on a directory kPermission; delta 0 sets
+  //               only the ctime; `check`: the rule of protected hard links (kPermission). Pins the inode.
+  //   kDirRemove: kBusy for the root.
   //   kDirParent: `check`: w on the directory itself (moving it to another parent).
+  // kInvalid: more than 64 operations, two of them on one name or directory, or no transaction number.
   Status Prepare(TxnId txn, std::span<const TxnOp> ops, const Cred& cred, std::vector<ShardId>* set);
   // Applies or undoes; an unknown transaction is kOk (already decided). `died`: inodes to drop. Idempotent.
   Status Decide(TxnId txn, bool commit, Nanos now, std::vector<InodeId>* died);
@@ -132,11 +152,13 @@ class Namespace {
   uint64_t memory_bytes() const;  // of tables and entries, truthfully: about 200 bytes an empty file
   // Walks every table and compares (M4); the first difference as text, empty if none. For tests and `mayfly status`.
   std::string Check() const;
-  // Every local inode, in the order of sequence.
+  // Every local inode, in the order of sequence. `visit` may forget the one it is given; it creates and forgets no
+  // other.
   void ForEachInode(const std::function<void(Inode&)>& visit);
 
  private:
   struct Impl;
+  Attr ListedAttr(const Dentry& dentry) const;
   std::unique_ptr<Impl> impl_;
 };
 

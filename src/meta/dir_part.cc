@@ -1,0 +1,44 @@
+#include "meta/dir_part.h"
+
+#include <algorithm>
+
+namespace mayfly {
+
+void PartTable::Join(const DirRights& rights) {
+  auto& part = parts_[rights.dir];
+  if (part == nullptr) {
+    part = std::make_unique<DirPart>();
+    part->rights = rights;
+    part->rights.clear_mtime = false;
+  } else {
+    Update(rights);
+  }
+}
+
+void PartTable::Update(const DirRights& rights) {
+  DirPart* part = Find(rights.dir);
+  if (part == nullptr || rights.version <= part->rights.version) return;
+  part->rights = rights;
+  part->rights.clear_mtime = false;
+  if (rights.clear_mtime) part->mtime = 0;
+}
+
+void PartTable::Erase(InodeId dir) {
+  if (last_ != nullptr && last_->rights.dir == dir) last_ = nullptr;
+  parts_.erase(dir);
+}
+
+std::vector<const DirPart*> PartTable::Sorted() const {
+  std::vector<const DirPart*> all;
+  for (const auto& [dir, part] : parts_) all.push_back(part.get());
+  std::sort(all.begin(), all.end(), [](const DirPart* a, const DirPart* b) { return a->rights.dir < b->rights.dir; });
+  return all;
+}
+
+uint64_t PartTable::memory_bytes() const {
+  uint64_t bytes = parts_.capacity() * (sizeof(std::pair<InodeId, std::unique_ptr<DirPart>>) + 1);
+  for (const auto& [dir, part] : parts_) bytes += sizeof(DirPart) + part->order.memory_bytes();
+  return bytes;
+}
+
+}  // namespace mayfly

@@ -1,0 +1,61 @@
+// This shard's part of a directory: the rights its home pushed, times, and the entries in the order they came.
+// Owned by one namespace's table of parts, used by one thread.
+// Invariants  P1  subdirectories counts the entries of type directory; order holds every entry of the part once.
+//             P2  times of a part never go back, but for an mtime that utimens at the home made it forget: entries may
+//                 be decided by another shard's clock.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+
+#include <memory>
+#include <vector>
+
+#include "meta/order_index.h"
+#include "wire/messages.h"
+
+namespace mayfly {
+
+inline void Advance(Nanos* time, Nanos now) {
+  if (now > *time) *time = now;
+}
+
+struct DirPart {
+  DirRights rights;
+  uint32_t subdirectories = 0;
+  uint32_t pending_adds = 0;  // entries that prepared transactions will add
+  Nanos mtime = 0, ctime = 0;
+  uint64_t next_sequence = 1;  // of insertion
+  TxnId removing;              // the transaction that may remove the part: no new entries
+  OrderIndex order;
+
+  uint64_t entries() const { return order.size(); }
+  void Touch(Nanos now) {
+    Advance(&mtime, now);  // P2
+    Advance(&ctime, now);
+  }
+};
+
+class PartTable {
+ public:
+  // Null if not joined. The last one asked for is remembered: a burst of creates goes to one directory.
+  DirPart* Find(InodeId dir) const {
+    if (last_ != nullptr && last_->rights.dir == dir) return last_;
+    const auto it = parts_.find(dir);
+    if (it == parts_.end()) return nullptr;
+    return last_ = it->second.get();
+  }
+  // Joins, or takes newer rights.
+  void Join(const DirRights& rights);
+  // Newer rights of a joined part; nothing otherwise.
+  void Update(const DirRights& rights);
+  void Erase(InodeId dir);
+  // By inode number.
+  std::vector<const DirPart*> Sorted() const;
+  uint64_t memory_bytes() const;
+
+ private:
+  absl::flat_hash_map<InodeId, std::unique_ptr<DirPart>> parts_;
+  mutable DirPart* last_ = nullptr;
+};
+
+}  // namespace mayfly

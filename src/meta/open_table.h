@@ -1,0 +1,32 @@
+// Which process has which inode of this home open, and how often. The total of an inode is Inode::opens.
+// Owned by one namespace, used by one thread.
+// Invariants  F1  a count is at least 1; a process without open files may stay, with a small empty table.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "wire/types.h"
+
+namespace mayfly {
+
+class OpenTable {
+ public:
+  void Add(InodeId inode, ClientId process);
+  // False if the process did not have it open.
+  bool Remove(InodeId inode, ClientId process);
+  uint32_t CountOf(InodeId inode, ClientId process) const;
+  // All of a process, by inode number, with their counts; the process is forgotten.
+  std::vector<std::pair<InodeId, uint32_t>> TakeAll(ClientId process);
+  // All of all processes, by inode number.
+  std::vector<std::pair<InodeId, uint32_t>> Totals() const;
+  uint64_t memory_bytes() const;
+
+ private:
+  using Counts = absl::flat_hash_map<InodeId, uint32_t>;
+  absl::flat_hash_map<ClientId, Counts> processes_;
+};
+
+}  // namespace mayfly

@@ -1,0 +1,68 @@
+// The entries of one part in the order they came, for listings that others' creates and unlinks do not disturb.
+// Sequences only grow, so adding is an append; page n covers sequences 64 n to 64 n + 63 and keeps a bit for each that
+// is there, and their dentries packed: what went leaves no gap.
+// Owned by one part, used by one thread. The dentries belong to the store.
+// Invariants  O1  pages are in the order of their number; all but the last may be empty, at most half of them are.
+//             O2  a page's references are as many as its bits, in the order of the bits.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "meta/dentry_store.h"
+
+namespace mayfly {
+
+class OrderIndex {
+ public:
+  // `sequence` is greater than every one before it.
+  void Append(uint64_t sequence, DentryRef ref);
+  // `sequence` is there.
+  void Erase(uint64_t sequence);
+  // kNone if it is not there.
+  DentryRef At(uint64_t sequence) const;
+  uint64_t size() const { return size_; }
+  uint64_t memory_bytes() const;  // beside the object itself
+
+  // Visits entries with a sequence above `after`, in order, until `visit(DentryRef)` says false. True if it reached the
+  // end. O(log pages) to begin.
+  template <class Visit>
+  bool ForEachAfter(uint64_t after, Visit&& visit) const {
+    const uint64_t first = after + 1;
+    for (size_t i = LowerBound(first / kPage); i < pages_.size(); ++i) {
+      const Page& page = pages_[i];
+      uint64_t bits = page.bits;
+      if (page.number == first / kPage) bits &= ~uint64_t{0} << (first % kPage);
+      for (int rank = std::popcount(page.bits) - std::popcount(bits); bits != 0; bits &= bits - 1, ++rank) {
+        if (!visit(page.refs[static_cast<size_t>(rank)])) return false;
+      }
+    }
+    return true;
+  }
+
+ private:
+  static constexpr uint64_t kPage = 64;
+  struct Page {
+    uint64_t number : 48;
+    uint64_t room : 16;  // references allocated
+    uint64_t bits;
+    std::unique_ptr<DentryRef[]> refs;
+  };
+  static int RankOf(const Page& page, uint64_t sequence) {
+    return std::popcount(page.bits & ((uint64_t{1} << (sequence % kPage)) - 1));
+  }
+  void AddPage(uint64_t number);
+  void SetRoom(Page& page, uint32_t room);
+  // The first page with `number` or a greater one.
+  size_t LowerBound(uint64_t number) const;
+  void Compact();
+
+  std::vector<Page> pages_;
+  uint64_t size_ = 0;
+  uint64_t room_ = 0;   // of all pages
+  uint64_t empty_ = 0;  // pages without a bit
+};
+
+}  // namespace mayfly
