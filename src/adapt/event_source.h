@@ -1,12 +1,15 @@
-// Something with a descriptor that becomes readable when there is work: what PosixIdle sleeps on.
+// Something with descriptors that become readable when there is work: what PosixIdle sleeps on.
 #pragma once
+
+#include <span>
 
 namespace mayfly {
 
 class EventSource {
  public:
-  virtual int event_fd() = 0;
-  // Promises that the descriptor becomes readable at the next event. False: there is work already, do not sleep.
+  virtual std::span<const int> event_fds() = 0;
+  // Promises that one of the descriptors becomes readable at the next event. False: there is work already, do not
+  // sleep.
   virtual bool Arm() = 0;
 
  protected:

@@ -54,12 +54,13 @@ PosixIdle::~PosixIdle() {
 }
 
 void PosixIdle::Add(EventSource* source) {
-  Watch(epoll_, source->event_fd());
+  for (int fd : source->event_fds()) Watch(epoll_, fd);
   sources_.push_back(source);
 }
 
 void PosixIdle::Remove(EventSource* source) {
-  if (std::erase(sources_, source) != 0) epoll_ctl(epoll_, EPOLL_CTL_DEL, source->event_fd(), nullptr);
+  if (std::erase(sources_, source) == 0) return;
+  for (int fd : source->event_fds()) epoll_ctl(epoll_, EPOLL_CTL_DEL, fd, nullptr);
 }
 
 void PosixIdle::Sleep(Nanos until) {

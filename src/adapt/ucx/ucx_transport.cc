@@ -20,6 +20,8 @@ namespace {
 constexpr unsigned kMessageId = 0, kGoodbyeId = 1;  // of active messages
 constexpr Nanos kGoodbyeWait = 100 * kMillisecond;  // a peer that takes nothing for so long hears nothing
 constexpr Nanos kDrainWait = 2 * kSecond;
+constexpr uint32_t kPollsACheck = 1024;  // of the clock, and of the processes if it is time
+constexpr Nanos kCheckInterval = 20 * kMillisecond;
 constexpr size_t kSmallestBuffer = 256;
 constexpr size_t kBufferClasses = 10;
 
@@ -56,7 +58,9 @@ std::unique_ptr<UcxTransport> UcxTransport::Create(const UcxOptions& options, st
 }
 
 UcxTransport::UcxTransport(const UcxOptions& options, std::unique_ptr<UcxWorker> worker)
-    : eager_bytes_max_(options.eager_bytes_max), worker_(std::move(worker)) {
+    : eager_bytes_max_(options.eager_bytes_max),
+      worker_(std::move(worker)),
+      event_fds_{worker_->event_fd(), watch_.fd()} {
   RegisterHandler(kMessageId, OnMessage);
   RegisterHandler(kGoodbyeId, OnGoodbye);
 }
@@ -134,24 +138,49 @@ UcxTransport::Endpoint& UcxTransport::NewEndpoint() {
 }
 
 Result<EndpointId> UcxTransport::Connect(Bytes address) {
-  const Bytes blob = UcxWorker::Unframe(address);
-  if (blob.empty()) return Code::kInvalid;
+  const UcxWorker::Peer peer = UcxWorker::Unframe(address);
+  if (peer.blob.empty()) return Code::kInvalid;
   Endpoint& endpoint = NewEndpoint();
+  endpoint.state = Endpoint::State::kUp;
+  endpoint.process = peer.process;
+  const ProcessWatch::Added added = watch_.Add(peer.process, endpoint.index);  // U6
+  endpoint.watched = added == ProcessWatch::Added::kWatched;
+  if (added == ProcessWatch::Added::kGone) {
+    GoDown(endpoint, "its process has ended");
+    return endpoint.id();
+  }
   ucp_ep_params_t params{};
   params.field_mask =
       UCP_EP_PARAM_FIELD_REMOTE_ADDRESS | UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE | UCP_EP_PARAM_FIELD_ERR_HANDLER;
-  params.address = reinterpret_cast<const ucp_address_t*>(blob.data());
+  params.address = reinterpret_cast<const ucp_address_t*>(peer.blob.data());
   params.err_mode = UCP_ERR_HANDLING_MODE_PEER;
   params.err_handler = {OnEndpointError, &endpoint};
   const ucs_status_t status = ucp_ep_create(worker_->get(), &params, &endpoint.ep);
-  endpoint.state = Endpoint::State::kUp;
-  if (status == UCS_OK) return endpoint.id();
-  // The peer's shared memory may be gone already, say: to the caller that is a peer that went down.
-  MAYFLY_DEBUG("no endpoint: {}", ucs_status_string(status));
-  endpoint.ep = nullptr;
+  if (status != UCS_OK) {
+    // The peer's shared memory may be gone already, say: to the caller that is a peer that went down.
+    endpoint.ep = nullptr;
+    GoDown(endpoint, ucs_status_string(status));
+  }
+  return endpoint.id();
+}
+
+void UcxTransport::GoDown(Endpoint& endpoint, std::string_view reason) {
+  if (endpoint.state != Endpoint::State::kUp) return;
+  MAYFLY_DEBUG("endpoint {:x} is down: {}", endpoint.id().value, reason);
   endpoint.state = Endpoint::State::kDown;
   down_.push_back(endpoint.id());
-  return endpoint.id();
+}
+
+void UcxTransport::CheckProcesses() {
+  watch_.Poll(&ended_);
+  if (ended_.empty()) return;
+  // What they had said before they ended is heard first.
+  for (int i = 0; i < 1000 && ucp_worker_progress(worker_->get()) != 0; ++i) continue;
+  for (uint32_t index : ended_) {
+    if (endpoints_[index].watched) GoDown(endpoints_[index], "its process has ended");
+    endpoints_[index].watched = false;
+  }
+  ended_.clear();
 }
 
 void UcxTransport::Close(EndpointId id) {
@@ -189,17 +218,14 @@ void UcxTransport::ForceClose(Endpoint& endpoint) {
 
 void UcxTransport::OnEndpointError(void* argument, ucp_ep_h, ucs_status_t status) {
   auto* endpoint = static_cast<Endpoint*>(argument);
-  if (endpoint->state != Endpoint::State::kUp) return;
-  MAYFLY_DEBUG("endpoint {:x} is down: {}", endpoint->id().value, ucs_status_string(status));
-  endpoint->state = Endpoint::State::kDown;
-  endpoint->owner->down_.push_back(endpoint->id());
+  endpoint->owner->GoDown(*endpoint, ucs_status_string(status));
 }
 
 ucs_status_t UcxTransport::OnGoodbye(void* self, const void*, size_t, void*, size_t, const ucp_am_recv_param_t* param) {
   auto* me = static_cast<UcxTransport*>(self);
   if ((param->recv_attr & UCP_AM_RECV_ATTR_FIELD_REPLY_EP) == 0) return UCS_OK;
   for (Endpoint& endpoint : me->endpoints_) {  // rare, so it may look at all
-    if (endpoint.ep == param->reply_ep) OnEndpointError(&endpoint, endpoint.ep, UCS_ERR_CONNECTION_RESET);
+    if (endpoint.ep == param->reply_ep) me->GoDown(endpoint, "the peer closed it");
   }
   return UCS_OK;
 }
@@ -323,7 +349,7 @@ void UcxTransport::Drop(void* token) {
       return;
     case Incoming::State::kFetchQueued:
     case Incoming::State::kFetching:
-      incoming->orphan = true;  // U6: freed when UCX has finished with it
+      incoming->orphan = true;  // U7: freed when UCX has finished with it
       return;
     case Incoming::State::kHeld:
       if (incoming->kind != Incoming::Kind::kCopied && worker_ != nullptr) {
@@ -343,6 +369,10 @@ bool UcxTransport::Progress() {
   MAYFLY_CHECK(!progressing_ && worker_ != nullptr);
   progressing_ = in_ucx_ = true;
   bool worked = ucp_worker_progress(worker_->get()) != 0;
+  if (++polls_ % kPollsACheck == 0 && Now() >= next_check_) {
+    next_check_ = Now() + kCheckInterval;
+    CheckProcesses();
+  }
   in_ucx_ = false;
   worked |= RunDeferred();
   progressing_ = false;
@@ -380,6 +410,7 @@ bool UcxTransport::RunClosing() {
            Endpoint& endpoint = endpoints_[index];
            if (endpoint.goodbye_pending && now < endpoint.close_by) return false;
            ForceClose(endpoint);
+           if (std::exchange(endpoint.watched, false)) watch_.Remove(endpoint.process, index);
            endpoint.state = Endpoint::State::kFree;
            free_endpoints_.push_back(index);
            return true;
@@ -403,6 +434,9 @@ void UcxTransport::Finish(Op* op) {
 }
 
 bool UcxTransport::Arm() {
+  in_ucx_ = true;
+  CheckProcesses();
+  in_ucx_ = false;
   if (ready_ != nullptr || !down_.empty() || !fetch_queue_.empty()) return false;
   return ucp_worker_arm(worker_->get()) == UCS_OK;  // BUSY: there are events to progress
 }

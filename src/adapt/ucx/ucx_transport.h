@@ -12,7 +12,9 @@
 //   U5  endpoints of two workers are paired inside UCX. When one end closes, rendezvous and long eager messages of the
 //       other are dropped without an error over shared memory. So Close first says goodbye in a message of its own,
 //       for a bounded time, and the peer's endpoint goes down.
-//   U6  a forced close, or an endpoint that failed, completes what is pending with an error; nothing is ever freed
+//   U6  over shared memory UCX finds a dead peer by keepalive, not before its zombie is gone, and never while the
+//       connection is being set up. So peers of this node are also watched as processes.
+//   U7  a forced close, or an endpoint that failed, completes what is pending with an error; nothing is ever freed
 //       before UCX said so.
 // One thread owns it. In a forked child only Abandon and the destructor may be called.
 // Payloads must be gone before the transport; its destructor waits a bounded time for what is in flight and runs those
@@ -22,6 +24,7 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "adapt/event_source.h"
@@ -47,8 +50,9 @@ class UcxTransport final : public Transport, public EventSource, private Payload
   // The transports of the first endpoint that is up: "posix+cma"; "none yet" before.
   std::string Describe() const override;
 
-  // Readable when Progress has something to do, once Arm said true.
-  int event_fd() override { return worker_->event_fd(); }
+  // Readable when Progress has something to do, once Arm said true. The first is UCX's, the second tells of deaths.
+  std::span<const int> event_fds() override { return event_fds_; }
+  int event_fd() const { return event_fds_[0]; }
   bool Arm() override;
 
   // In a child after fork: forgets UCX without a call to it. What was pending never completes.
@@ -63,7 +67,9 @@ class UcxTransport final : public Transport, public EventSource, private Payload
     uint32_t generation = 0;
     State state = State::kFree;
     bool goodbye_pending = false;
+    bool watched = false;
     Nanos close_by = 0;
+    ProcessName process;
     EndpointId id() const { return EndpointId((uint64_t{generation} << 32) | index); }
   };
   // What UCX works on: a send, a goodbye (no completion) or the fetch of an Incoming.
@@ -109,6 +115,8 @@ class UcxTransport final : public Transport, public EventSource, private Payload
   ucs_status_t Receive(Bytes header, void* data, size_t bytes, uint64_t attributes);
   Endpoint* Find(EndpointId id);
   Endpoint& NewEndpoint();
+  void GoDown(Endpoint& endpoint, std::string_view reason);
+  void CheckProcesses();
   void ForceClose(Endpoint& endpoint);
   void SayGoodbye(Endpoint& endpoint);
 
@@ -136,6 +144,11 @@ class UcxTransport final : public Transport, public EventSource, private Payload
   std::vector<uint32_t> free_endpoints_;
   std::vector<uint32_t> closing_;
   std::vector<EndpointId> down_;  // to be told to the receiver
+  ProcessWatch watch_;
+  std::vector<uint32_t> ended_;  // endpoints whose processes have
+  uint32_t polls_ = 0;
+  Nanos next_check_ = 0;
+  int event_fds_[2];
 
   std::deque<Op> ops_;
   Op* free_ops_ = nullptr;

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <ucs/debug/log_def.h>
 
+#include <atomic>
+#include <cstddef>
 #include <mutex>
 
 #include "base/checksum.h"
@@ -14,15 +16,30 @@ namespace mayfly {
 
 namespace {
 
+// An address as it travels, little-endian: the frame, then UCX's blob.
+struct Frame {
+  uint32_t magic;
+  uint32_t blob_bytes;
+  uint64_t checksum;  // of all that follows
+  uint64_t host;
+  uint64_t start;
+  uint32_t pid;
+  uint32_t zero;
+};
+static_assert(sizeof(Frame) == 40 && offsetof(Frame, host) == 16);
 constexpr uint32_t kAddressMagic = 0x3158594d;  // "MYX1"
-constexpr size_t kFrameBytes = 16;              // magic:4 length:4 checksum:8
+
+thread_local bool muted = false;
+std::atomic<bool> log_taken = false;
 
 // UCX calls it an error when a peer died. What that means is reported where the request ends, so here it is a detail.
 ucs_log_func_rc_t ToOurLog(const char*, unsigned, const char*, ucs_log_level_t level, const ucs_log_component_config_t*,
                            const char* format, va_list arguments) {
-  const LogLevel ours = level == UCS_LOG_LEVEL_FATAL  ? LogLevel::kError
-                        : level <= UCS_LOG_LEVEL_WARN ? LogLevel::kInfo
-                                                      : LogLevel::kDebug;
+  if (muted) return UCS_LOG_FUNC_RC_STOP;
+  if (!log_taken) return UCS_LOG_FUNC_RC_CONTINUE;
+  const LogLevel ours = level == UCS_LOG_LEVEL_FATAL   ? LogLevel::kError
+                        : level == UCS_LOG_LEVEL_ERROR ? LogLevel::kInfo
+                                                       : LogLevel::kDebug;
   if (LogEnabled(ours)) {
     char line[512];
     va_list copy;
@@ -32,6 +49,27 @@ ucs_log_func_rc_t ToOurLog(const char*, unsigned, const char*, ucs_log_level_t l
     Log(ours, "ucx: {}", line);
   }
   return UCS_LOG_FUNC_RC_STOP;
+}
+
+void TakeLog(bool take) {
+  static std::once_flag once;
+  std::call_once(once, [] { ucs_log_push_handler(ToOurLog); });
+  if (take) log_taken = true;
+}
+
+// Without its parameter checks UCX 1.13 waits for ever for CMA to invalidate memory (ucp_request_dt_invalidate). The
+// probe asks for a feature that was not initialized: refused with the checks, and without them no event is no harm.
+bool CmaIsSafe(ucp_worker_h worker) {
+  muted = true;
+  const ssize_t refused = ucp_stream_worker_poll(worker, nullptr, 0, 0);
+  muted = false;
+  return refused < 0;
+}
+
+bool IsVersion113() {
+  unsigned major = 0, minor = 0, release = 0;
+  ucp_get_version(&major, &minor, &release);
+  return major == 1 && minor == 13;
 }
 
 struct ConfigDeleter {
@@ -46,7 +84,7 @@ bool Set(ucp_config_t* config, const char* name, const std::string& value, std::
   return false;
 }
 
-Config ReadConfig(const UcxOptions& options, std::string* why) {
+Config ReadConfig(const UcxOptions& options, bool cma, std::string* why) {
   ucp_config_t* raw = nullptr;
   const ucs_status_t status = ucp_config_read(nullptr, nullptr, &raw);
   if (status != UCS_OK) {
@@ -56,6 +94,7 @@ Config ReadConfig(const UcxOptions& options, std::string* why) {
   }
   Config config(raw);
   const bool set = Set(raw, "MM_ERROR_HANDLING", "y", why) && Set(raw, "KEEPALIVE_INTERVAL", "500ms", why) &&
+                   (!cma || Set(raw, "CMA_MEMORY_INVALIDATE", "y", why)) &&
                    (options.tls.empty() || Set(raw, "TLS", options.tls, why)) &&
                    (options.net_devices.empty() || Set(raw, "NET_DEVICES", options.net_devices, why));
   return set ? std::move(config) : nullptr;
@@ -64,12 +103,14 @@ Config ReadConfig(const UcxOptions& options, std::string* why) {
 }  // namespace
 
 std::unique_ptr<UcxWorker> UcxWorker::Create(const UcxOptions& options, std::string* why) {
-  if (options.take_log) {
-    static std::once_flag once;
-    std::call_once(once, [] { ucs_log_push_handler(ToOurLog); });
-  }
+  TakeLog(options.take_log);
+  const bool cma = options.cma && IsVersion113();
   std::unique_ptr<UcxWorker> worker(new UcxWorker);
-  return worker->Start(options, why) ? std::move(worker) : nullptr;
+  if (!worker->Start(options, cma, why)) return nullptr;
+  if (!cma || CmaIsSafe(worker->worker_)) return worker;
+  MAYFLY_INFO("this UCX was built without parameter checks: bulk data on one host is copied twice");
+  worker.reset(new UcxWorker);
+  return worker->Start(options, false, why) ? std::move(worker) : nullptr;
 }
 
 UcxWorker::~UcxWorker() {
@@ -77,8 +118,8 @@ UcxWorker::~UcxWorker() {
   if (context_ != nullptr) ucp_cleanup(context_);
 }
 
-bool UcxWorker::Start(const UcxOptions& options, std::string* why) {
-  Config config = ReadConfig(options, why);
+bool UcxWorker::Start(const UcxOptions& options, bool cma, std::string* why) {
+  Config config = ReadConfig(options, cma, why);
   if (config == nullptr) return false;
 
   ucp_params_t params{};
@@ -120,13 +161,13 @@ bool UcxWorker::ReadAddress(std::string* why) {
     return false;
   }
   const Bytes blob(reinterpret_cast<const uint8_t*>(attr.address), attr.address_length);
-  const auto length = static_cast<uint32_t>(blob.size());
-  const uint64_t sum = Checksum(blob);
-  address_.resize(kFrameBytes + blob.size());
-  std::memcpy(address_.data(), &kAddressMagic, 4);
-  std::memcpy(address_.data() + 4, &length, 4);
-  std::memcpy(address_.data() + 8, &sum, 8);
-  std::memcpy(address_.data() + kFrameBytes, blob.data(), blob.size());
+  const ProcessName& self = ProcessName::OfSelf();
+  Frame frame{kAddressMagic, static_cast<uint32_t>(blob.size()), 0, self.host, self.start, self.pid, 0};
+  address_.resize(sizeof frame + blob.size());
+  std::memcpy(address_.data() + sizeof frame, blob.data(), blob.size());
+  std::memcpy(address_.data(), &frame, sizeof frame);
+  frame.checksum = Checksum(Bytes(address_).subspan(offsetof(Frame, host)));
+  std::memcpy(address_.data(), &frame, sizeof frame);
   ucp_worker_release_address(worker_, attr.address);
   if (attr.max_am_header < Transport::kHeaderBytesMax) {
     *why =
@@ -142,16 +183,14 @@ bool UcxWorker::ReadAddress(std::string* why) {
   return true;
 }
 
-Bytes UcxWorker::Unframe(Bytes address) {
-  uint32_t magic = 0, length = 0;
-  uint64_t sum = 0;
-  if (address.size() <= kFrameBytes) return {};
-  std::memcpy(&magic, address.data(), 4);
-  std::memcpy(&length, address.data() + 4, 4);
-  std::memcpy(&sum, address.data() + 8, 8);
-  const Bytes blob = address.subspan(kFrameBytes);
-  if (magic != kAddressMagic || length != blob.size() || sum != Checksum(blob)) return {};
-  return blob;
+UcxWorker::Peer UcxWorker::Unframe(Bytes address) {
+  Frame frame;
+  if (address.size() <= sizeof frame || address.size() > Transport::kAddressBytesMax) return {};
+  std::memcpy(&frame, address.data(), sizeof frame);
+  const bool whole = frame.magic == kAddressMagic && frame.blob_bytes == address.size() - sizeof frame &&
+                     frame.checksum == Checksum(address.subspan(offsetof(Frame, host)));
+  if (!whole) return {};
+  return {address.subspan(sizeof frame), {frame.host, frame.start, frame.pid}};
 }
 
 }  // namespace mayfly

@@ -1,7 +1,10 @@
 // A UCX context with one worker, configured for endpoints that report a dead peer and keep shared memory all the same.
 // UCX's PEER error mode leaves the shared-memory transports out by default in 1.13, and 0.66 us a message becomes 15 us
-// over tcp; MM_ERROR_HANDLING=y keeps them, and a short keepalive interval finds the dead (a process that nobody waits
-// for, a zombie, still counts as alive there).
+// over tcp; MM_ERROR_HANDLING=y keeps them, and a short keepalive interval finds the dead (but see process_watch.h).
+// CMA (process_vm_readv) is what makes a rendezvous over shared memory one copy instead of two. UCX leaves it out in
+// PEER mode because it cannot take back a buffer that a slow peer may still read: our checksums expect just that. It is
+// let in by CMA_MEMORY_INVALIDATE=y, if this build of UCX then still completes the sends to a peer that died: 1.13
+// does when it was built with its parameter checks (the default), else their completion is lost.
 // The environment's UCX_ variables are honoured, except for the few set here.
 #pragma once
 
@@ -11,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "adapt/posix/process_watch.h"
 #include "base/bytes.h"
 
 namespace mayfly {
@@ -21,6 +25,9 @@ struct UcxOptions {
   size_t eager_bytes_max = 32 * 1024;
   std::string tls;          // as UCX_TLS; empty: what the environment or UCX itself chooses
   std::string net_devices;  // as UCX_NET_DEVICES
+  // One copy for a rendezvous on the same host, where the system lets one process read the other's memory. Off for
+  // peers of another user: the refusal takes the endpoint down.
+  bool cma = true;
   // UCX prints its messages to standard output. True sends them to our log instead, for the whole process and for ever.
   bool take_log = true;
 };
@@ -36,14 +43,18 @@ class UcxWorker {
   ucp_worker_h get() const { return worker_; }
   ucp_context_h context() const { return context_; }
   int event_fd() const { return event_fd_; }
-  // Framed: magic, length and checksum before UCX's own blob, which crashes UCX if it is damaged.
+  // Framed: magic, checksum (UCX crashes on a damaged blob), the process, and UCX's own blob.
   Bytes address() const { return address_; }
-  // The blob inside an address that somebody else passed on; empty if it is none.
-  static Bytes Unframe(Bytes address);
+  // What somebody else's address holds; `blob` is empty if it is none.
+  struct Peer {
+    Bytes blob;
+    ProcessName process;
+  };
+  static Peer Unframe(Bytes address);
 
  private:
   UcxWorker() = default;
-  bool Start(const UcxOptions& options, std::string* why);
+  bool Start(const UcxOptions& options, bool cma, std::string* why);
   bool ReadAddress(std::string* why);
 
   ucp_context_h context_ = nullptr;

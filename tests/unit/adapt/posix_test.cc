@@ -19,6 +19,7 @@
 #include "adapt/posix/clock.h"
 #include "adapt/posix/idle.h"
 #include "adapt/posix/offload.h"
+#include "adapt/posix/process_watch.h"
 #include "adapt/posix/random.h"
 
 namespace mayfly {
@@ -78,7 +79,7 @@ TEST(PosixRandom, AForkedChildDoesNotRepeatItsParent) {
 struct FakeSource final : EventSource {
   FakeSource() : fd(eventfd(0, EFD_CLOEXEC)) {}
   ~FakeSource() { close(fd); }
-  int event_fd() override { return fd; }
+  std::span<const int> event_fds() override { return {&fd, 1}; }
   bool Arm() override {
     ++arms;
     return !busy;
@@ -137,6 +138,75 @@ TEST_F(PosixIdleTest, ShortSleepsAreShortAndPastDeadlinesReturn) {
   for (int i = 0; i < 10; ++i) idle.Sleep(clock.Now() + 50 * kMicrosecond);
   EXPECT_LT(clock.Now() - start, 30 * kSecond);
   idle.Yield();
+}
+
+// --- processes ------------------------------------------------------------------------------------------------------
+
+struct ProcessWatchTest : testing::Test {
+  ProcessWatchTest() {
+    EXPECT_EQ(pipe2(ends, O_CLOEXEC), 0);
+    child = fork();
+    if (child == 0) {
+      close(ends[1]);
+      char c;
+      _exit(static_cast<int>(read(ends[0], &c, 1)));  // until the other end is closed
+    }
+    process = ProcessName::OfSelf();
+    process.pid = static_cast<uint32_t>(child);
+    process.start = 0;
+  }
+  ~ProcessWatchTest() override {
+    End();
+    waitpid(child, nullptr, 0);
+    close(ends[0]);
+  }
+  void End() {
+    if (ends[1] >= 0) close(std::exchange(ends[1], -1));
+  }
+  int ends[2];
+  pid_t child;
+  ProcessName process;
+  ProcessWatch watch;
+  std::vector<uint32_t> ended;
+};
+
+TEST_F(ProcessWatchTest, TheEndIsToldOnceToEachWatcherWhileItIsAZombie) {
+  for (uint32_t token : {1u, 2u, 3u}) EXPECT_EQ(watch.Add(process, token), ProcessWatch::Added::kWatched);
+  watch.Remove(process, 2);
+  watch.Poll(&ended);
+  EXPECT_TRUE(ended.empty());
+  End();
+  pollfd readable{watch.fd(), POLLIN, 0};
+  ASSERT_EQ(poll(&readable, 1, 20'000), 1);
+  watch.Poll(&ended);
+  EXPECT_EQ(ended, (std::vector<uint32_t>{1, 3}));
+  watch.Poll(&ended);
+  EXPECT_EQ(ended.size(), 2u);
+  EXPECT_EQ(poll(&readable, 1, 0), 0);
+  watch.Remove(process, 1);
+}
+
+TEST_F(ProcessWatchTest, TheDeadTheStrangeAndOurselvesAreNotWatched) {
+  EXPECT_EQ(watch.Add(ProcessName::OfSelf(), 1), ProcessWatch::Added::kBlind);
+  ProcessName elsewhere = process;
+  elsewhere.host ^= 1;
+  EXPECT_EQ(watch.Add(elsewhere, 1), ProcessWatch::Added::kBlind);
+  ProcessName former = process;
+  former.start = 1;  // the id belongs to somebody else now
+  EXPECT_EQ(watch.Add(former, 1), ProcessWatch::Added::kGone);
+  End();
+  waitpid(child, nullptr, 0);
+  EXPECT_EQ(watch.Add(process, 1), ProcessWatch::Added::kGone);
+}
+
+TEST(ProcessName, AForkedChildIsAnother) {
+  const ProcessName mine = ProcessName::OfSelf();
+  EXPECT_NE(mine.start, 0u);
+  const pid_t child = fork();
+  if (child == 0) _exit(ProcessName::OfSelf().pid == static_cast<uint32_t>(getpid()) ? 0 : 1);
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
 }
 
 // --- offload ---------------------------------------------------------------------------------------------------------
