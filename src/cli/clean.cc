@@ -1,0 +1,58 @@
+// clean: what servers that were killed left on this node, of this user only.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "cli/cli.h"
+#include "session/runtime_dir.h"
+
+namespace mayfly::cli {
+namespace {
+
+int Clean(bool only_look) {
+  const char* variable = std::getenv("MAYFLY_RUNTIME_DIR");
+  const uint32_t uid = ::geteuid();
+  const std::string path = RuntimeDir::PathFor(variable != nullptr ? variable : "", uid);
+  auto dir = RuntimeDir::Open(path, uid);
+  if (!dir.ok()) {
+    if (dir.failure().status.code() == Code::kNoEntry) {
+      fmt::print("nothing is left\n");
+      return kDone;
+    }
+    return Fail(dir.failure().sentence);
+  }
+  auto leftovers = dir->Leftovers();
+  if (!leftovers.ok()) return Fail(leftovers.failure().sentence);
+  int result = kDone;
+  size_t removed = 0;
+  for (const Leftover& leftover : *leftovers) {
+    if (only_look) {
+      fmt::print("{}\n", leftover.path);
+      ++removed;
+      continue;
+    }
+    auto gone = dir->RemoveLeftover(leftover);
+    if (!gone.ok()) {
+      result = Fail(gone.failure().sentence);
+    } else if (*gone) {
+      fmt::print("removed {}\n", leftover.path);
+      ++removed;
+    }
+  }
+  if (removed == 0 && result == kDone) fmt::print("nothing is left\n");
+  if (!only_look) (void)::rmdir(path.c_str());  // when no session is in it
+  return result;
+}
+
+}  // namespace
+
+void AddClean(CLI::App& app, Context* context) {
+  auto only_look = std::make_shared<bool>(false);
+  CLI::App* clean = app.add_subcommand(
+      "clean", "Remove what killed servers of yours left on this node; living sessions are not touched");
+  clean->add_flag("-n,--dry-run", *only_look, "Only say what would be removed");
+  clean->callback([=] { context->run = [=] { return Clean(*only_look); }; });
+}
+
+}  // namespace mayfly::cli

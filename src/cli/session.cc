@@ -1,0 +1,157 @@
+// wait, status, ring, df: the session as a whole.
+#include <fmt/format.h>
+#include <sys/statvfs.h>
+
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "cli/cli.h"
+#include "cli/text.h"
+#include "ring/balance.h"
+#include "ring/ring.h"
+#include "session/discover.h"
+#include "wire/header.h"
+
+namespace mayfly::cli {
+namespace {
+
+using Json = nlohmann::json;
+
+// A report of the library; prints why there is none.
+bool Report(mayfly_fs* fs, const char* what, std::string* text) {
+  char* json = mayfly_report(fs, what);
+  if (json == nullptr) {
+    Fail(Why(std::string("no ") + what));
+    return false;
+  }
+  *text = json;
+  std::free(json);
+  return true;
+}
+
+int Wait(const Context& c, uint32_t seconds) {
+  Context waiting = c;
+  waiting.wait_seconds = seconds;
+  Session session(waiting);
+  if (!session) return kFailed;
+  std::string text;
+  if (!Report(session.get(), "ping", &text)) return kFailed;
+  const Json report = Json::parse(text, nullptr, false);
+  const Json missing = report.value("missing", Json::array());
+  if (!missing.empty()) {
+    std::string names;
+    for (const Json& name : missing)
+      names += (names.empty() ? "" : ", ") + (name.is_string() ? name.get<std::string>() : name.dump());
+    return Fail(fmt::format("the session is up but these members do not answer: {}", names));
+  }
+  fmt::print("ready: {} shards answer\n", report.value("answering", 0));
+  return kDone;
+}
+
+int Status(const Context& c, bool as_json) {
+  Session session(c);
+  if (!session) return kFailed;
+  std::string text;
+  if (!Report(session.get(), "status", &text)) return kFailed;
+  if (as_json) {
+    fmt::print("{}\n", text);
+    return kDone;
+  }
+  const Json report = Json::parse(text, nullptr, false);
+  if (report.is_discarded()) return Fail("the status report does not parse; `mayfly status --json` shows it");
+  fmt::print("session {}\n", report.value("uuid", "?"));
+  fmt::print("{:>5} {:<16} {:>8} {:>10} {:>10} {:>9} {:>9} {:>11} {}\n", "shard", "host", "pid", "memory", "used",
+             "inodes", "clients", "requests", "transport");
+  uint64_t refused = 0, corrupt = 0;
+  for (const Json& s : report.value("shards", Json::array())) {
+    if (!s.contains("memory")) {
+      fmt::print("{:>5} {:<16} does not answer\n", s.value("shard", -1), s.value("host", "?"));
+      continue;
+    }
+    const Json& r = s["requests"];
+    fmt::print("{:>5} {:<16} {:>8} {:>10} {:>10} {:>9} {:>9} {:>11} {}\n", s.value("shard", -1), s.value("host", "?"),
+               s.value("pid", 0), Bytes(s["memory"].value("limit", uint64_t{0})),
+               Bytes(s["memory"].value("used", uint64_t{0})), s["names"].value("inodes", uint64_t{0}),
+               r.value("connections", uint64_t{0}), r.value("served", uint64_t{0}), s.value("transport", "?"));
+    for (const char* what : {"malformed", "unauthenticated", "oversized", "denied"})
+      refused += r.value(what, uint64_t{0});
+    corrupt += s["data"].value("corrupt_blocks", uint64_t{0});
+  }
+  if (refused != 0) fmt::print("{} messages were refused (malformed, not authenticated or not allowed)\n", refused);
+  if (corrupt != 0) fmt::print("WARNING: {} blocks of data did not match their checksum\n", corrupt);
+  return kDone;
+}
+
+// Needs no server: everything is in the node's map.
+int RingCommand(const Context& c, bool as_json) {
+  auto found = Discover(DiscoverOptions::FromEnvironment(c.session, ProtocolRange{kWireVersion, kWireVersion}));
+  if (!found.ok()) return Fail(found.failure().sentence);
+  auto map = OpenNodeMap(*found);
+  if (!map.ok()) return Fail(map.failure().sentence);
+  auto ring = Ring::Build(map->layout(), map->ring());
+  if (!ring.ok()) return Fail("the session's layout gives no ring: the node map is damaged, restart the servers");
+  const Balance balance = BalanceOf(map->layout(), *ring, map->placement());
+  if (as_json) {
+    Json out = {{"members", Json::array()}, {"slots", map->placement().slot_count()}};
+    for (const MemberBalance& m : balance.members) {
+      const Member& member = map->layout().member(m.id);
+      out["members"].push_back({{"member", m.id.value},
+                                {"host", member.host},
+                                {"shards", member.shards},
+                                {"weight", member.weight},
+                                {"fair", m.fair},
+                                {"ring", m.ring},
+                                {"table", m.table}});
+    }
+    fmt::print("{}\n", out.dump());
+    return kDone;
+  }
+  fmt::print("{} members, {} shards, {} slots; root on shard {}\n", map->layout().member_count(),
+             map->layout().shard_count(), map->placement().slot_count(), map->placement().RootShard().value);
+  fmt::print("{:>6} {:<20} {:>6} {:>6} {:>9} {:>11} {:>11}\n", "member", "host", "shards", "weight", "share",
+             "slot table", "plain ring");
+  for (const MemberBalance& m : balance.members) {
+    const Member& member = map->layout().member(m.id);
+    fmt::print("{:>6} {:<20} {:>6} {:>6} {:>8.3f}% {:>10.3f}% {:>10.3f}%\n", m.id.value, member.host, member.shards,
+               member.weight, m.fair, m.table, m.ring);
+  }
+  fmt::print("heaviest member: {:.1f}% of its share by the slot table, {:.1f}% by the plain ring\n", balance.table.max,
+             balance.ring.max);
+  return kDone;
+}
+
+int Df(const Context& c) {
+  Session session(c);
+  if (!session) return kFailed;
+  struct statvfs st;
+  if (mayfly_statvfs(session.get(), &st) != 0) return Fail(Why("df"));
+  const uint64_t size = uint64_t{st.f_blocks} * st.f_frsize, free = uint64_t{st.f_bavail} * st.f_frsize;
+  fmt::print("{:>12} {:>12} {:>12} {:>5} {:>12} {:>12}\n", "size", "used", "free", "use%", "inodes", "inodes free");
+  fmt::print("{:>12} {:>12} {:>12} {:>4}% {:>12} {:>12}\n", Bytes(size), Bytes(size - free), Bytes(free),
+             size == 0 ? 0 : (size - free) * 100 / size, uint64_t{st.f_files} - st.f_ffree, uint64_t{st.f_ffree});
+  return kDone;
+}
+
+}  // namespace
+
+void AddSession(CLI::App& app, Context* context) {
+  auto seconds = std::make_shared<uint32_t>(120);
+  CLI::App* wait = app.add_subcommand("wait", "Wait until the servers are ready; says what is missing if they are not");
+  wait->add_option("--timeout", *seconds, "Seconds")->capture_default_str();
+  wait->callback([=] { context->run = [=] { return Wait(*context, *seconds); }; });
+
+  auto json = std::make_shared<bool>(false);
+  CLI::App* status = app.add_subcommand("status", "Members, memory and counters");
+  status->add_flag("--json", *json, "For programs");
+  status->callback([=] { context->run = [=] { return Status(*context, *json); }; });
+
+  CLI::App* ring = app.add_subcommand("ring", "Placement: members, shares and how even they are");
+  ring->add_flag("--json", *json, "For programs");
+  ring->callback([=] { context->run = [=] { return RingCommand(*context, *json); }; });
+
+  CLI::App* df = app.add_subcommand("df", "Space of the whole session");
+  df->callback([=] { context->run = [=] { return Df(*context); }; });
+}
+
+}  // namespace mayfly::cli

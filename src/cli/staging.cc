@@ -1,0 +1,202 @@
+// stage-in, stage-out (flush), stop: data on its way between the session and the parallel filesystem.
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "cli/cli.h"
+#include "cli/progress.h"
+#include "cli/text.h"
+#include "stage/stage_in.h"
+
+namespace mayfly::cli {
+namespace {
+
+using Json = nlohmann::json;
+
+// Ctrl-C and TERM end the work between two steps; what is done stays done, and the same command continues.
+std::atomic<bool> stop_asked{false};
+void AskToStop(int) { stop_asked = true; }
+void CatchSignals() {
+  struct sigaction action {};
+  action.sa_handler = AskToStop;
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+}
+
+std::string Absolute(const std::string& path) {
+  if (path.empty() || path[0] == '/') return path;
+  char here[PATH_MAX];
+  return ::getcwd(here, sizeof here) == nullptr ? path : std::string(here) + "/" + path;
+}
+
+// ---- in ---------------------------------------------------------------------------------------------------------
+
+int StageInCommand(const Context& c, stage::StageInOptions options) {
+  while (options.source.size() > 1 && options.source.back() == '/') options.source.pop_back();
+  while (options.target.size() > 1 && options.target.back() == '/') options.target.pop_back();
+  if (options.target.empty() || options.target[0] != '/') options.target = "/" + options.target;
+  if (::access(options.source.c_str(), R_OK) != 0) {
+    return Fail(fmt::format("{}: {}; name a file or directory that this node can read", Quoted(options.source),
+                            std::strerror(errno)));
+  }
+  Session session(c);
+  if (!session) return kFailed;
+  // The target's parents, as a user expects of a copy to a place that he names.
+  for (size_t at = 1; at < options.target.size(); ++at) {
+    if (options.target[at] == '/') (void)mayfly_mkdir(session.get(), options.target.substr(0, at).c_str(), 0777);
+  }
+  CatchSignals();
+  Progress progress("stage-in");
+  stage::StageCounts counts;
+  stage::StageResult result;
+  std::atomic<bool> done{false};
+  std::thread worker([&] {
+    result = stage::StageIn(session.get(), options, &counts, &stop_asked);
+    done = true;
+  });
+  while (!done) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    progress.Show(counts.files_done, counts.files_total, counts.bytes_done, counts.bytes_total);
+  }
+  worker.join();
+  if (!session.Close() && result.ok()) {
+    result.failed = 1;
+    result.failures.push_back(Why("the last data"));
+  }
+  progress.Finish(result.files, result.bytes);
+  if (result.skipped != 0)
+    std::fprintf(stderr, "%llu were there already\n", static_cast<unsigned long long>(result.skipped));
+  for (const std::string& failure : result.failures) Fail(Quoted(failure));
+  if (result.interrupted) return Fail("interrupted; the same command continues where it stopped");
+  if (result.failed != 0) return Fail(fmt::format("{} entries were not staged in", result.failed));
+  return kDone;
+}
+
+// ---- out --------------------------------------------------------------------------------------------------------
+
+struct Out {
+  std::string source, target, pattern;
+  double budget_seconds = 0;
+  bool no_flush = false, as_json = false;
+};
+
+int OnProgress(const mayfly_progress* now, void* user) {
+  static_cast<Progress*>(user)->Show(now->files_done, now->files_total, now->bytes_done, now->bytes_total);
+  return stop_asked ? 1 : 0;
+}
+
+void PrintList(const Json& report, const char* key, const char* what) {
+  const auto it = report.find(key);
+  if (it == report.end() || !it->is_array()) return;
+  for (const Json& line : *it)
+    Fail(fmt::format("{}{}", what, line.is_string() ? line.get<std::string>() : line.dump()));
+}
+
+// What a flush's or a stop's report says, to a person; the exit code.
+int Explain(const std::string& text, bool ok, const Out& o, Progress* progress, const char* what) {
+  if (o.as_json) fmt::print("{}\n", text.empty() ? "null" : text);
+  Json report = Json::parse(text, nullptr, false);
+  if (report.is_discarded()) report = Json::object();
+  PrintList(report, "unsent", "not sent: ");
+  const Json flush = report.contains("flush") ? report["flush"] : report;
+  if (flush.is_object()) {
+    if (flush.contains("files")) progress->Finish(flush.value("files", uint64_t{0}), flush.value("bytes", uint64_t{0}));
+    if (flush.value("skipped", uint64_t{0}) != 0) {
+      std::fprintf(stderr, "%llu were there already\n",
+                   static_cast<unsigned long long>(flush.value("skipped", uint64_t{0})));
+    }
+    PrintList(flush, "errors", "");
+    PrintList(flush, "missing", "missing: ");
+    PrintList(flush, "refusals", "attribute refused: ");
+    if (ok && flush.value("refused", uint64_t{0}) != 0) {
+      Fail(fmt::format("all data is there and verified; the target refused {} attributes",
+                       flush.value("refused", uint64_t{0})));
+      return kAttributesRefused;
+    }
+  }
+  if (ok) return kDone;
+  const std::string result = flush.is_object() ? flush.value("result", "") : report.value("result", "");
+  return Fail(fmt::format("{} failed{}{}", what, result.empty() ? "" : ": ", result));
+}
+
+int StageOut(const Context& c, Out o) {
+  Session session(c);
+  if (!session) return kFailed;
+  o.target = Absolute(o.target);
+  CatchSignals();
+  mayfly_flush_options options;
+  mayfly_flush_options_init(&options);
+  options.source = o.source.empty() ? nullptr : o.source.c_str();
+  options.target = o.target.empty() ? nullptr : o.target.c_str();
+  options.pattern = o.pattern.empty() ? nullptr : o.pattern.c_str();
+  options.budget_ms = static_cast<uint32_t>(o.budget_seconds * 1000);
+  Progress progress("stage-out");
+  char* report = nullptr;
+  const bool ok = mayfly_flush(session.get(), &options, OnProgress, &progress, &report) == 0;
+  const std::string why = ok ? "" : mayfly_error();
+  const std::string text = report != nullptr ? report : "";
+  std::free(report);
+  if (!ok && text.empty()) return Fail(why);
+  return Explain(text, ok, o, &progress, "stage-out");
+}
+
+int Stop(const Context& c, Out o) {
+  Session session(c);
+  if (!session) return kFailed;
+  CatchSignals();
+  mayfly_flush_options options;
+  mayfly_flush_options_init(&options);
+  options.pattern = o.pattern.empty() ? nullptr : o.pattern.c_str();
+  options.budget_ms = static_cast<uint32_t>(o.budget_seconds * 1000);
+  Progress progress("flush");
+  char* report = nullptr;
+  const bool ok = mayfly_stop(session.get(), o.no_flush ? nullptr : &options, OnProgress, &progress, &report) == 0;
+  const std::string why = ok ? "" : mayfly_error();
+  const std::string text = report != nullptr ? report : "";
+  std::free(report);
+  if (!ok && text.empty()) return Fail(why);
+  return Explain(text, ok, o, &progress, "stop");
+}
+
+}  // namespace
+
+void AddStaging(CLI::App& app, Context* context) {
+  auto in = std::make_shared<stage::StageInOptions>();
+  CLI::App* stage_in = app.add_subcommand("stage-in", "Copy a file or tree into the session; run again, it continues");
+  stage_in->add_option("source", in->source, "File or directory that this node can read")->required();
+  stage_in->add_option("target", in->target, "Path in the session that becomes its copy")->required();
+  stage_in->add_option("--stage-streams", in->streams, "Copies at a time")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 256));
+  stage_in->callback([=] { context->run = [=] { return StageInCommand(*context, *in); }; });
+
+  auto out = std::make_shared<Out>();
+  CLI::App* stage_out =
+      app.add_subcommand("stage-out", "Copy a tree of the session to the parallel filesystem and verify every byte");
+  stage_out->alias("flush");
+  stage_out->add_option("source", out->source, "Path in the session (default: all)");
+  stage_out->add_option("target", out->target, "Directory that becomes its copy (default: the session's --flush-to)");
+  stage_out->add_option("--pattern", out->pattern, "Only paths below the source that match, such as '*.h5'");
+  stage_out->add_option("--budget", out->budget_seconds, "Seconds; then stop and list what is missing");
+  stage_out->add_flag("--json", out->as_json, "Print the report, for programs");
+  stage_out->callback([=] { context->run = [=] { return StageOut(*context, *out); }; });
+
+  auto end = std::make_shared<Out>();
+  CLI::App* stop = app.add_subcommand(
+      "stop", "End the session: flush to the directory of --flush-to, verify, remove everything from the nodes");
+  stop->add_flag("--no-flush", end->no_flush, "Throw the data away");
+  stop->add_option("--flush-only", end->pattern, "Flush only paths that match, such as 'out/*'");
+  stop->add_option("--budget", end->budget_seconds,
+                   "Seconds for the flush; then list what is missing and go on serving");
+  stop->add_flag("--json", end->as_json, "Print the report, for programs");
+  stop->callback([=] { context->run = [=] { return Stop(*context, *end); }; });
+}
+
+}  // namespace mayfly::cli
