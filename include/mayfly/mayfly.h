@@ -165,7 +165,8 @@ typedef enum mayfly_op_kind {
   MAYFLY_OP_UNLINK,   /* path */
   MAYFLY_OP_MKDIR,    /* path, mode */
   MAYFLY_OP_RMDIR,    /* path */
-  MAYFLY_OP_CREATE    /* path, mode: creates an empty file if absent and leaves it closed; O_EXCL in flags is honoured */
+  MAYFLY_OP_CREATE,   /* path, mode: creates an empty file if absent and leaves it closed; O_EXCL in flags is honoured */
+  MAYFLY_OP_PING      /* nothing but one round trip to the server of the root */
 } mayfly_op_kind;
 
 /* The caller owns it and what it points to, and must leave both alone from submit until wait returned it. */

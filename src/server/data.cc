@@ -188,6 +188,11 @@ Task<Status> Shard::HandleWrite(Request* r, const WriteRequest& q, Empty*, Reply
 Task<Status> Shard::ReceiveInto(Request* r, ChunkRange range, std::span<const uint64_t> sums) {
   auto place = store_.Stage(range.bytes);
   if (!place.ok()) co_return co_await ReceivePiecemeal(r, range, sums);
+  staged_since_look_ += range.bytes;
+  if (staged_since_look_ > (4u << 20)) {
+    staged_since_look_ = 0;
+    PrefaultIfLow();
+  }
   MutableBytes to = arena_.Data(*place).first(range.bytes);
   Status status;
   if (r->payload().is_eager() && !sums.empty()) {

@@ -72,6 +72,7 @@ Shard::Shard(Doors doors, const Placement& placement, const AddressBook& book, S
                        options_.self, names_,       store_,         options_.checksums, nullptr};
   context.exact_attr = [this](InodeId id, Nanos deadline, Attr* attr) { return ExactAttr(id, deadline, attr); };
   flusher_ = std::make_unique<Flusher>(std::move(context));
+  PrefaultIfLow();
 }
 
 Shard::~Shard() {
@@ -128,7 +129,35 @@ void Shard::ChargeTables() {
   tables_charged_ = now;
 }
 
-Task<Status> Shard::PrefaultLoop() { co_return Code::kOk; }
+// Touches pages before data comes: a first write into an untouched page is six times slower. Runs when little is left
+// of what was touched, and ends when there is enough or no more memory to be had.
+void Shard::PrefaultIfLow() {
+  if (prefaulting_ || options_.prefault_ahead_bytes == 0 || leaving_) return;
+  const ArenaStats stats = arena_.stats();
+  if (stats.bytes_free_warm + stats.bytes_prefaulted >= options_.prefault_ahead_bytes / 2) return;
+  prefaulting_ = true;
+  gate_.Spawn(PrefaultLoop(), "touching memory ahead");
+}
+
+Task<Status> Shard::PrefaultLoop() {
+  constexpr size_t kStepBytes = 4u << 20;
+  while (!leaving_) {
+    const ArenaStats stats = arena_.stats();
+    if (stats.bytes_free_warm + stats.bytes_prefaulted >= options_.prefault_ahead_bytes) break;
+    MutableBytes range = arena_.NextCold(kStepBytes);
+    if (range.empty()) {
+      if (!arena_.Grow().ok()) break;
+      continue;
+    }
+    OneShot<bool> touched(executor_);
+    ArenaMemory& memory = doors_.arena_memory;
+    doors_.offload.Run([&memory, range] { memory.Prefault(range); }, [&touched] { touched.Set(true); });
+    (void)co_await touched;
+    arena_.ColdDone(range);
+  }
+  prefaulting_ = false;
+  co_return Code::kOk;
+}
 
 // The payload of a request as text, for values and targets. Bounded before anything is allocated.
 Task<Result<std::string>> Shard::FetchText(Request* r, size_t bytes_max) {

@@ -50,7 +50,7 @@ struct ShardOptions {
   std::string flush_target;  // default of Flush; empty: none
   Nanos peer_deadline = 20 * kSecond;
   Nanos lease = 2 * kSecond;
-  uint32_t prefault_ahead_bytes = 0;  // keep so much of the arena's free memory touched; 0: leave it alone
+  uint64_t prefault_ahead_bytes = 0;  // keep so much of the arena's free memory touched; 0: leave it alone
 };
 
 // The other ends of the doors; all outlive the shard.
@@ -240,6 +240,7 @@ class Shard {
   Task<Result<std::string>> FetchText(Request* r, size_t bytes_max);
   Status RoomForTables();
   void ChargeTables();
+  void PrefaultIfLow();
   Task<Status> PrefaultLoop();
 
   CallOptions PeerCall(Nanos deadline) const {
@@ -292,6 +293,8 @@ class Shard {
   WaitQueue yielded_;      // those who revoke wait here
 
   uint64_t tables_charged_ = 0;
+  uint64_t staged_since_look_ = 0;
+  bool prefaulting_ = false;
   bool refusing_ = false;  // the session is stopping: clients get kShutdown
   bool leaving_ = false;
   std::function<void()> on_leave_;
