@@ -26,7 +26,7 @@ bool ChunkStore::Truncate(InodeId id, uint64_t size, uint64_t slices_max) {
   files_.Cut(file, from, kDone, &cut);
   file->high_water = std::min(file->high_water, from);
   ++file->changes;
-  RewriteSparse(file, cut, kEagerShare);
+  RewriteSparse(file, cut, kEagerEighths);
   files_.RemoveIfNothing(file);
   return from == size;
 }
@@ -38,7 +38,7 @@ Status ChunkStore::Punch(const ChunkRange& range) {
   CutExtents cut(&extents_);
   files_.Cut(file, range.file_offset(), range.file_offset() + range.bytes, &cut);
   ++file->changes;
-  RewriteSparse(file, cut, kEagerShare);
+  RewriteSparse(file, cut, kEagerEighths);
   files_.RemoveIfNothing(file);
   return {};
 }
@@ -65,7 +65,7 @@ Status ChunkStore::ReserveGap(uint64_t begin, uint64_t end, Reserved* reserved) 
 Status ChunkStore::ReserveRange(const ChunkRange& range) {
   if (!IsValid(range)) return Code::kInvalid;
   if (!memory_.HasRoom(kFileTableBytes)) return Code::kNoSpace;
-  if (IsShort(range.bytes)) Reclaim();
+  KeepRoom(range.bytes);
   const uint64_t begin = range.file_offset(), end = begin + range.bytes;
   File* file = files_.FindOrMake(range.file);
   Reserved reserved;

@@ -32,13 +32,14 @@ void ChunkStore::Unpin(Extent* extent) {
   extents_.Unref(extent);
 }
 
-// ---- writing
-// ---------------------------------------------------------------------------------------------------------
+// ---- writing ----
 
 Result<Place> ChunkStore::Stage(uint32_t bytes) {
-  if (IsShort(bytes)) Reclaim();
+  KeepRoom(bytes);
   Result<Extent*> extent = extents_.Stage(bytes);
-  if (!extent.ok() && extent.code() == Code::kNoSpace && Reclaim()) extent = extents_.Stage(bytes);
+  for (int tries = 0; extent.code() == Code::kNoSpace && tries < 3; ++tries) {
+    if (Reclaim()) extent = extents_.Stage(bytes);
+  }
   if (!extent.ok()) return extent.code();
   return (*extent)->place();
 }
@@ -80,13 +81,12 @@ Status ChunkStore::Commit(const ChunkRange& range, Place place, std::span<const 
   file->high_water = std::max(file->high_water, end);
   file->mtime = std::max(file->mtime, mtime);
   ++file->changes;
-  RewriteSparse(file, cut, kEagerShare);
+  RewriteSparse(file, cut, kEagerEighths);
   MergeTiny(file, range);
   return {};
 }
 
-// ---- reading
-// ---------------------------------------------------------------------------------------------------------
+// ---- reading ----
 
 ReadPiece ChunkStore::PieceOf(Extent* extent, uint64_t begin, uint64_t end) {
   extents_.Ref(extent);
@@ -165,8 +165,7 @@ Status ChunkStore::PieceSums(const ReadPiece& piece, SumParts* parts) {
   return {};
 }
 
-// ---- figures
-// ---------------------------------------------------------------------------------------------------------
+// ---- figures ----
 
 FileFigures ChunkStore::Figures(InodeId id) const {
   const File* file = files_.Find(id);

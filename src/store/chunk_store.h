@@ -7,15 +7,14 @@
 //
 // Invariants  S1  live bytes are never written over: only bytes of a staged place are.
 //             S2  a slice of the map lies within one chunk and one extent, at its offset in the extent; slices of a
-//             file
-//                 do not overlap.
+//                 file do not overlap.
 //             S3  an extent keeps place, range and checksums as written while a slice, a pin or an in-place write
-//             refers
-//                 to it, and is freed with the last of them.
+//                 refers to it, and is freed with the last of them.
 //             S4  Commit of a staged place cannot fail for want of memory: Stage charged its bookkeeping ahead.
 //             S5  checksum b of an extent covers its bytes [64K*b, 64K*(b+1)) as written, never those of the file's
-//             grid. S6  a file with nothing here (no slice, no epoch, no high-water mark) takes no memory. S7  all pins
-//             and staged places are gone before the store is.
+//                 grid.
+//             S6  a file with nothing here (no slice, no epoch, no high-water mark) takes no memory.
+//             S7  all pins are gone before the store is; what is staged then is unstaged.
 #pragma once
 
 #include <cstdint>
@@ -206,8 +205,8 @@ class ChunkStore {
   using Reserved = absl::InlinedVector<Extent*, 8>;
   using Stretches = absl::InlinedVector<std::pair<uint64_t, uint64_t>, 4>;
   static constexpr uint8_t kChunkBitsMin = 16, kChunkBitsMax = 26;
-  static constexpr uint64_t kFileTableBytes = 1024;              // a file's record, and a page of the file table
-  static constexpr uint32_t kEagerShare = 8, kReclaimShare = 2;  // compaction.cc: sparse is less than 1/share live
+  static constexpr uint64_t kFileTableBytes = 1024;                  // a file's record, and a page of the file table
+  static constexpr uint32_t kEagerEighths = 1, kReclaimEighths = 4;  // compaction.cc
 
   static bool IsValid(const ChunkRange& range);
   ReadPiece PieceOf(Extent* extent, uint64_t begin, uint64_t end);
@@ -218,9 +217,10 @@ class ChunkStore {
   bool Rewrite(File* file, uint64_t begin, uint64_t end);
   void MergeTiny(File* file, const ChunkRange& range);
   void FindStretches(File* file, const Extent* extent, Stretches* stretches);
-  uint64_t RewriteSparse(File* file, const CutExtents& cut, uint32_t share);
+  uint64_t RewriteSparse(File* file, const CutExtents& cut, uint32_t eighths);
   bool IsShort(uint32_t bytes) const;
-  bool Reclaim();  // true if memory came free
+  void KeepRoom(uint32_t bytes);  // reclaims if memory is short
+  bool Reclaim();                 // true if memory came free
 
   Arena* const arena_;
   MemoryBudget* const budget_;
@@ -233,8 +233,9 @@ class ChunkStore {
   uint64_t reclaim_bucket_ = 0;
   uint32_t reclaim_in_bucket_ = 0;
   uint64_t reclaim_offset_ = 0;
-  uint64_t reclaim_barren_ = 0;       // buckets walked since something was gained
-  uint64_t reclaim_futile_dead_ = 0;  // dead bytes when a whole walk gained nothing
+  uint32_t reclaim_eighths_ = kReclaimEighths;  // an extent with less live than this is sparse
+  uint64_t reclaim_barren_ = 0;                 // buckets walked since something was gained
+  uint64_t reclaim_futile_dead_ = 0;            // dead bytes when a whole walk gained nothing
 };
 
 }  // namespace mayfly

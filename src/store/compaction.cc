@@ -1,16 +1,18 @@
 // Compaction: many small extents become one, extents that show little of their bytes are given up. It copies into fresh
 // places (S1), verifies what it copies, and is never needed: without memory for it nothing happens.
 //
-// When:  MergeTiny     after a small write: 32 or more small neighbours become one extent. A neighbour joins only if it
-// is
-//                      short against what it joins, so a byte is copied about log2(32 KiB / write) times in all, and
-//                      writes of 32 KiB and more are never copied. A chunk written in order by small writes ends with
-//                      extents of 32 to 64 KiB.
-//        RewriteSparse after a cut: an extent of which less than an eighth is live. At once only when it is so little:
-//                      at a half, overwriting a file from begin to end would copy half of it for nothing.
-//        Reclaim       when memory is short: a walk through the tables for extents of which less than half is live.
+// MergeTiny, after a small write: 32 or more small neighbours become one extent. A neighbour joins only if it is short
+// against what it joins, so a byte is copied about log2(32 KiB / write) times in all, and writes of 32 KiB and more are
+// never copied. A chunk written in order by small writes ends with extents of 32 to 64 KiB.
+//
+// RewriteSparse, after a cut: an extent of which less than an eighth is live. At once only when it is so little: at a
+// half, overwriting a file from begin to end would copy half of it for nothing.
+//
+// Reclaim, when memory is short: walks through the tables for extents of which less than half is live; then, if a whole
+// walk gained nothing, three quarters; then seven eighths. An extent is left alone when what it shows does not fit into
+// free memory: its place comes back only after the last copy.
 #include <algorithm>
-#include <vector>
+#include <array>
 
 #include "base/check.h"
 #include "store/chunk_store.h"
@@ -28,15 +30,16 @@ constexpr uint32_t kMergeSlicesMax = 256;
 constexpr uint32_t kTinyBytes = 32 * 1024;  // longer slices are left alone
 constexpr uint32_t kJoinBytes = 16 * 1024;  // joins whatever is beside it
 constexpr uint32_t kSparseBytesMin = 8 * 1024;
-constexpr uint32_t kForeignBytesMax =
-    64 * 1024;  // slices of others that are copied along, between two of a sparse extent
-constexpr uint32_t kReclaimSlicesMax = 16 * 1024;  // of one walk
-constexpr uint64_t kReclaimBytesMax = 4u << 20;    // copied in one walk
+constexpr uint32_t kForeignBytesMax = 64 * 1024;   // slices of others between two of a sparse extent: copied along
+constexpr uint32_t kReclaimSlicesMax = 16 * 1024;  // of one call
+constexpr uint64_t kReclaimBytesMax = 4u << 20;    // copied in one call
+constexpr uint64_t kReclaimReserveMax = 8u << 20;  // free memory to keep for copying into
 constexpr uint64_t kReclaimDeadBytesMin = 1u << 20;
 
-bool IsSparse(const store_internal::Extent* e, uint32_t share) {
+// Less than `eighths` of it are live.
+bool IsSparse(const store_internal::Extent* e, uint32_t eighths) {
   return !e->reserved && !e->known_corrupt && e->parent == nullptr && e->bytes >= kSparseBytesMin &&
-         uint64_t{e->live_bytes} * share < e->bytes;
+         uint64_t{e->live_bytes} * 8 < uint64_t{e->bytes} * eighths;
 }
 
 }  // namespace
@@ -136,10 +139,10 @@ void ChunkStore::FindStretches(File* file, const Extent* extent, Stretches* stre
   if (end != 0) stretches->push_back({begin, end});
 }
 
-uint64_t ChunkStore::RewriteSparse(File* file, const CutExtents& cut, uint32_t share) {
+uint64_t ChunkStore::RewriteSparse(File* file, const CutExtents& cut, uint32_t eighths) {
   uint64_t copied = 0;
   for (const Extent* extent : cut) {
-    if (!IsSparse(extent, share) || copied >= kCompactBytesMax) continue;
+    if (!IsSparse(extent, eighths) || copied >= kCompactBytesMax) continue;
     Stretches stretches;
     FindStretches(file, extent, &stretches);
     for (auto [begin, end] : stretches) {
@@ -151,8 +154,16 @@ uint64_t ChunkStore::RewriteSparse(File* file, const CutExtents& cut, uint32_t s
 }
 
 bool ChunkStore::IsShort(uint32_t bytes) const {
-  uint64_t low = std::min<uint64_t>(budget_->bytes_max() / 16, kReclaimBytesMax);
+  uint64_t low = std::min<uint64_t>(budget_->bytes_max() / 8, kReclaimReserveMax);
   return arena_->bytes_free() < bytes + low;
+}
+
+void ChunkStore::KeepRoom(uint32_t bytes) {
+  if (IsShort(bytes)) {
+    Reclaim();
+  } else {
+    reclaim_eighths_ = kReclaimEighths;  // the next time the emptiest first again
+  }
 }
 
 bool ChunkStore::Reclaim() {
@@ -161,6 +172,9 @@ bool ChunkStore::Reclaim() {
   reclaim_futile_dead_ = std::min(reclaim_futile_dead_, dead);
   if (dead < reclaim_futile_dead_ + kReclaimDeadBytesMin) return false;
   const uint64_t free_before = arena_->bytes_free();
+  auto is_worth_it = [&](const Extent* extent) {
+    return IsSparse(extent, reclaim_eighths_) && extent->live_bytes + kCompactBytesMax / 4 <= arena_->bytes_free();
+  };
   const auto& table = files_.table();
   uint64_t slices = 0, copied = 0, buckets = 0;
   while (slices < kReclaimSlicesMax && copied < kReclaimBytesMax && buckets <= table.bucket_count()) {
@@ -173,7 +187,7 @@ bool ChunkStore::Reclaim() {
       continue;
     }
     auto it = Files::At(file, reclaim_offset_);
-    while (it != file->slices.end() && slices < kReclaimSlicesMax && !IsSparse(it->second.extent, kReclaimShare)) {
+    while (it != file->slices.end() && slices < kReclaimSlicesMax && !is_worth_it(it->second.extent)) {
       ++it;
       ++slices;
     }
@@ -183,18 +197,19 @@ bool ChunkStore::Reclaim() {
       continue;
     }
     reclaim_offset_ = it->first;
-    if (!IsSparse(it->second.extent, kReclaimShare)) break;  // slices
+    if (!is_worth_it(it->second.extent)) break;  // enough slices for one call
     CutExtents sparse(&extents_);
     sparse.Add(it->second.extent);
     reclaim_offset_ = it->first + it->second.bytes;
-    copied += RewriteSparse(file, sparse, kReclaimShare);
+    copied += RewriteSparse(file, sparse, reclaim_eighths_);
     ++slices;
   }
   bool gained = arena_->bytes_free() > free_before;
   reclaim_barren_ = gained ? 0 : reclaim_barren_ + buckets;
   if (reclaim_barren_ > table.bucket_count()) {
-    reclaim_futile_dead_ = dead;
     reclaim_barren_ = 0;
+    if (reclaim_eighths_ == 7) reclaim_futile_dead_ = dead;
+    reclaim_eighths_ = reclaim_eighths_ == kReclaimEighths ? 6 : reclaim_eighths_ == 6 ? 7 : kReclaimEighths;
   }
   return gained;
 }

@@ -7,9 +7,9 @@
 namespace mayfly::store_internal {
 namespace {
 
-// What one Commit can add to the tables beside its extent: a file's record (112), a page of the file table (528), and
+// What one Commit can add to the tables beside its extent: a file's record (96), a page of the file table (528), and
 // two entries in a B-tree of 256-byte nodes, whose splits seldom reach beyond the second level.
-constexpr uint64_t kCommitBytes = 112 + 528 + 4 * 400;
+constexpr uint64_t kCommitBytes = 96 + 528 + 4 * 400;
 
 uint64_t SumBytes(uint32_t bytes) { return BlocksOf(bytes) <= 1 ? 0 : BlocksOf(bytes) * sizeof(uint64_t); }
 // Charged from Stage to Commit or Unstage (S4).

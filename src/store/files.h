@@ -1,7 +1,7 @@
 // The files that have something on this shard, and the map of each: slices ordered by file offset. See chunk_store.h
 // for the invariants S2 and S6, which this file keeps.
 //
-// Memory: a file 112 bytes of heap and about 8 in the table; a slice 24 bytes in a B-tree node (48 of heap for the only
+// Memory: a file 96 bytes of heap and about 8 in the table; a slice 24 bytes in a B-tree node (48 of heap for the only
 // one of a file, 26 to 52 with more, as nodes are full or half full).
 #pragma once
 

@@ -1,7 +1,9 @@
 // A hash table of records that the caller owns, by a 64-bit key. It grows by one bucket an insertion (linear hashing):
-// no pause and no doubling of memory when it is large, which a table that rehashes as a whole has. One thread. T has
-// `uint64_t key() const` and `T* next`, which belongs to the table while the record is in it. Invariants  L1
-// bucket_count_ = 2^level_ + split_, split_ < 2^level_; buckets_ holds pages of kPageBuckets heads.
+// no pause and no doubling of memory when it is large, which a table that rehashes as a whole has. One thread.
+//
+// T has `uint64_t key() const` and `T* next`, which belongs to the table while the record is in it.
+//
+// Invariants  L1  bucket_count() = 2^level_ + split_, split_ < 2^level_; pages_ holds pages of kPageBuckets heads.
 //             L2  a record is in the bucket that BucketOf(key) names; no two records have one key.
 //             L3  an empty table has no pages.
 #pragma once
@@ -46,8 +48,9 @@ class IdTable {
     *at = record->next;
     record->next = nullptr;
     if (--size_ == 0) Clear();
-    // Shrinks at a quarter, so that a table at a border does not work at each call.
-    if (size_ != 0 && bucket_count() > kPageBuckets && size_ < bucket_count() / 4) Merge();
+    // Shrinks at a quarter, so that a table at a border does not work at each call; a record less then wants four
+    // buckets less.
+    for (int i = 0; i < 4 && size_ != 0 && size_ < bucket_count() / 4; ++i) Merge();
   }
   uint64_t size() const { return size_; }
   // For walks in pieces: the first record of a bucket (others follow by `next`). A bucket's records move to others as

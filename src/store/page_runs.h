@@ -4,8 +4,7 @@
 // doubling. A bitmap finds the first bin whose every run is long enough; each bin is a stack.
 //
 // Invariants  P1  first and last page of every run below the cold mark say what it is and how long: neighbours find
-// each
-//                 other in one step.
+//                 each other in one step.
 //             P2  two free runs never touch; every free run is in the bin of its length.
 //             P3  a free run lies below its segment's cold mark; pages at or behind the mark were never given out.
 //             P4  a page number is segment << 14 | page within it, so page << 12 is a Place's offset.

@@ -1,7 +1,8 @@
 // Cells for places of up to 3,840 bytes: slabs of 64 KiB (16 pages of the arena), each cut into cells of one class.
 // Part of the arena (arena.h). One thread. What is free is in a bitmap beside the data, never in it: clients map the
-// data. Invariants  C1  a slab with a free cell is in its class's list, one without is not; the one freed into last is
-// first.
+// data.
+//
+// Invariants  C1  a slab with a free cell is in its class's list, one without is not; the one freed into last is first.
 //             C2  a slab of free cells only does not exist: its pages go back at once.
 //             C3  `owner` of each page of a slab is the slab's number.
 #pragma once
