@@ -221,40 +221,67 @@ Task<Status> Shard::ReceiveInto(Request* r, ChunkRange range, std::span<const ui
   co_return store_.Commit(range, *place, sums, wall());
 }
 
-// There is no place for all of it: what fallocate reserved takes it in pieces, or it is ENOSPC.
+// There is no place for all of it in one piece: in several, with what fallocate reserved, or it is ENOSPC at once.
 Task<Status> Shard::ReceivePiecemeal(Request* r, ChunkRange range, std::span<const uint64_t> sums) {
-  auto first = store_.StageFor(range);
-  if (!first.ok()) co_return first.code();
-  store_.Unstage(*first);
+  auto room = StagePieces(range);
+  if (!room.ok()) co_return room.code();
   std::unique_ptr<uint8_t[]> buffer(new uint8_t[range.bytes]);
   MutableBytes to(buffer.get(), range.bytes);
   Status status = co_await r->Fetch(to);
   if (!status.ok()) {
     r->Abandon();
+  } else if (!SumsMatch(to, sums)) {
+    status = Code::kIo;
+  } else if (executor_.now() >= r->deadline()) {
+    status = Code::kTimedOut;
+  } else if (IsHome(range.file) && names_.FindInode(range.file) == nullptr) {
+    status = Code::kStale;
+  }
+  if (!status.ok()) {
+    for (Place place : *room) store_.Unstage(place);
     co_return status;
   }
-  if (!SumsMatch(to, sums)) co_return Code::kIo;
-  if (executor_.now() >= r->deadline()) co_return Code::kTimedOut;
-  if (IsHome(range.file) && names_.FindInode(range.file) == nullptr) co_return Code::kStale;
-  co_return StoreBytes(range, to, !sums.empty());
+  co_return CommitPieces(range, to, *room, !sums.empty());
 }
 
-// Bytes that are here already, into fresh places.
-Status Shard::StoreBytes(ChunkRange range, Bytes bytes, bool summed) {
-  while (!bytes.empty()) {
-    range.bytes = static_cast<uint32_t>(bytes.size());
-    auto place = store_.Stage(range.bytes);
+// Places for a range, in pieces as long as can be had; all or none.
+Result<std::vector<Place>> Shard::StagePieces(ChunkRange range) {
+  constexpr uint32_t kPieceMin = 4096;
+  std::vector<Place> places;
+  while (range.bytes > 0) {
+    Result<Place> place = store_.Stage(range.bytes);
     if (!place.ok()) place = store_.StageFor(range);
-    if (!place.ok()) return place.code();
-    range.bytes = std::min<uint32_t>(range.bytes, place->bytes);
+    for (uint32_t piece = range.bytes / 2; !place.ok() && piece >= kPieceMin; piece /= 2) place = store_.Stage(piece);
+    if (!place.ok()) {
+      for (Place staged : places) store_.Unstage(staged);
+      return place.code();
+    }
+    places.push_back(*place);
+    const uint32_t used = std::min(range.bytes, place->bytes);
+    range.bytes -= used;
+    range.offset += used;
+  }
+  return places;
+}
+
+Status Shard::CommitPieces(ChunkRange range, Bytes bytes, const std::vector<Place>& places, bool summed) {
+  for (Place place : places) {
+    range.bytes = std::min<uint32_t>(static_cast<uint32_t>(bytes.size()), place.bytes);
     absl::InlinedVector<uint64_t, 64> sums(BlocksOf(range.bytes));
-    CopyAndChecksum(arena_.Data(*place).data(), bytes.first(range.bytes), sums.data());
+    CopyAndChecksum(arena_.Data(place).data(), bytes.first(range.bytes), sums.data());
     if (!summed) sums.clear();
-    MAYFLY_TRY(store_.Commit(range, *place, sums, wall()));
+    MAYFLY_TRY(store_.Commit(range, place, sums, wall()));
     bytes = bytes.subspan(range.bytes);
     range.offset += range.bytes;
   }
   return Code::kOk;
+}
+
+// Bytes that are here already, into fresh places.
+Status Shard::StoreBytes(const ChunkRange& range, Bytes bytes, bool summed) {
+  auto places = StagePieces(range);
+  if (!places.ok()) return places.code();
+  return CommitPieces(range, bytes, *places, summed);
 }
 
 Task<Status> Shard::WriteAt(ShardId shard, WriteRequest q, Bytes payload, Nanos deadline) {

@@ -211,7 +211,9 @@ class Shard {
   Task<Status> DropAt(ShardId shard, InodeId id, Nanos deadline);
   Task<Status> ReceiveInto(Request* r, ChunkRange range, std::span<const uint64_t> sums);
   Task<Status> ReceivePiecemeal(Request* r, ChunkRange range, std::span<const uint64_t> sums);
-  Status StoreBytes(ChunkRange range, Bytes bytes, bool summed);
+  Result<std::vector<Place>> StagePieces(ChunkRange range);
+  Status CommitPieces(ChunkRange range, Bytes bytes, const std::vector<Place>& places, bool summed);
+  Status StoreBytes(const ChunkRange& range, Bytes bytes, bool summed);
   Task<Status> LockSize(InodeId id, Nanos deadline);
   void UnlockSize(InodeId id);
   void Wrote(Inode& inode, uint64_t end, const Cred* cred);
