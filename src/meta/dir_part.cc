@@ -7,7 +7,7 @@ namespace mayfly {
 void PartTable::Join(const DirRights& rights) {
   auto& part = parts_[rights.dir];
   if (part == nullptr) {
-    part = std::make_unique<DirPart>();
+    part = std::make_unique<DirPart>(&order_bytes_);
     part->rights = rights;
     part->rights.clear_mtime = false;
   } else {
@@ -33,12 +33,6 @@ std::vector<const DirPart*> PartTable::Sorted() const {
   for (const auto& [dir, part] : parts_) all.push_back(part.get());
   std::sort(all.begin(), all.end(), [](const DirPart* a, const DirPart* b) { return a->rights.dir < b->rights.dir; });
   return all;
-}
-
-uint64_t PartTable::memory_bytes() const {
-  uint64_t bytes = parts_.capacity() * (sizeof(std::pair<InodeId, std::unique_ptr<DirPart>>) + 1);
-  for (const auto& [dir, part] : parts_) bytes += sizeof(DirPart) + part->order.memory_bytes();
-  return bytes;
 }
 
 }  // namespace mayfly

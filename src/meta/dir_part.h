@@ -20,6 +20,8 @@ inline void Advance(Nanos* time, Nanos now) {
 }
 
 struct DirPart {
+  explicit DirPart(uint64_t* order_bytes) : order(order_bytes) {}
+
   DirRights rights;
   uint32_t subdirectories = 0;
   uint32_t pending_adds = 0;  // entries that prepared transactions will add
@@ -51,9 +53,13 @@ class PartTable {
   void Erase(InodeId dir);
   // By inode number.
   std::vector<const DirPart*> Sorted() const;
-  uint64_t memory_bytes() const;
+  uint64_t memory_bytes() const {
+    return parts_.capacity() * (sizeof(std::pair<InodeId, std::unique_ptr<DirPart>>) + 1) +
+           parts_.size() * sizeof(DirPart) + order_bytes_;
+  }
 
  private:
+  uint64_t order_bytes_ = 0;
   absl::flat_hash_map<InodeId, std::unique_ptr<DirPart>> parts_;
   mutable DirPart* last_ = nullptr;
 };

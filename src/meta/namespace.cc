@@ -110,7 +110,7 @@ Status Namespace::SetAttr(Inode& inode, const SetAttrRequest& request, const Cre
   const bool sets_mtime = (mask & (kSetMtime | kSetMtimeNow)) != 0;
   if (inode.type == FileType::kDirectory && (changed || sets_mtime)) {
     ++inode.Extra().rights_version;
-    *rights_changed = true;
+    *rights_changed = changed;
     DirRights rights = RightsOf(inode);
     rights.clear_mtime = sets_mtime;
     UpdateRights(rights);  // the part beside the home, at once
@@ -261,7 +261,8 @@ uint64_t Namespace::inodes() const { return impl_->inodes.size(); }
 
 uint64_t Namespace::memory_bytes() const {
   return sizeof(Impl) + impl_->inodes.memory_bytes() + impl_->extra_bytes + impl_->store.memory_bytes() +
-         impl_->dentries.memory_bytes() + impl_->parts.memory_bytes() + impl_->opens.memory_bytes();
+         impl_->dentries.memory_bytes() + impl_->parts.memory_bytes() + impl_->opens.memory_bytes() +
+         impl_->transactions.memory_bytes();
 }
 
 void Namespace::ForEachInode(const std::function<void(Inode&)>& visit) { impl_->inodes.ForEach(visit); }

@@ -5,6 +5,8 @@
 
 namespace mayfly {
 
+constexpr uint64_t kCookieMax = (uint64_t{1} << 39) - 1;  // of a listing, beside the shard's 24 bits
+
 Status Namespace::Impl::CheckName(std::string_view name) {
   if (name.empty() || name == "." || name == "..") return Code::kInvalid;
   if (name.size() > kNameBytesMax) return Code::kNameTooLong;
@@ -16,6 +18,7 @@ Status Namespace::Impl::CheckName(std::string_view name) {
 
 bool Namespace::Impl::AddEntry(DirPart& part, std::string_view name, uint32_t hash, InodeId inode, FileType type,
                                Nanos now) {
+  if (part.next_sequence > kCookieMax) return false;
   const DentryRef ref = store.Allocate(name);
   if (ref == DentryRef::kNone) return false;
   Dentry& dentry = store.Get(ref);

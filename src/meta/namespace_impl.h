@@ -35,7 +35,7 @@ struct Namespace::Impl {
   }
   // kOk, or why no entry can be called `name`.
   static Status CheckName(std::string_view name);
-  // The name is new in the part. False if the store is full.
+  // The name is new in the part. False if the store is full, or the part had 2^39 entries.
   bool AddEntry(DirPart& part, std::string_view name, uint32_t hash, InodeId inode, FileType type, Nanos now);
   // `hash` is that of the entry's parent and name.
   void RemoveEntry(DirPart& part, DentryRef ref, uint32_t hash, Nanos now);

@@ -5,7 +5,12 @@
 
 namespace mayfly {
 
-void OpenTable::Add(InodeId inode, ClientId process) { ++processes_[process][inode]; }
+void OpenTable::Add(InodeId inode, ClientId process) {
+  Counts& counts = processes_[process];
+  const size_t room = counts.capacity();
+  ++counts[inode];
+  counts_room_ += counts.capacity() - room;
+}
 
 bool OpenTable::Remove(InodeId inode, ClientId process) {
   const auto counts = processes_.find(process);
@@ -15,7 +20,10 @@ bool OpenTable::Remove(InodeId inode, ClientId process) {
   if (--count->second > 0) return true;
   counts->second.erase(count);
   // A table that once held many is not kept for nothing.
-  if (counts->second.empty() && counts->second.capacity() > 64) counts->second = Counts();
+  if (counts->second.empty() && counts->second.capacity() > 64) {
+    counts_room_ -= counts->second.capacity();
+    counts->second = Counts();
+  }
   return true;
 }
 
@@ -31,6 +39,7 @@ std::vector<std::pair<InodeId, uint32_t>> OpenTable::TakeAll(ClientId process) {
   const auto counts = processes_.find(process);
   if (counts == processes_.end()) return all;
   all.assign(counts->second.begin(), counts->second.end());
+  counts_room_ -= counts->second.capacity();
   processes_.erase(counts);
   std::sort(all.begin(), all.end());
   return all;
@@ -42,14 +51,6 @@ std::vector<std::pair<InodeId, uint32_t>> OpenTable::Totals() const {
     for (const auto& [inode, count] : counts) totals[inode] += count;
   }
   return {totals.begin(), totals.end()};
-}
-
-uint64_t OpenTable::memory_bytes() const {
-  uint64_t bytes = processes_.capacity() * (sizeof(std::pair<ClientId, Counts>) + 1);
-  for (const auto& [process, counts] : processes_) {
-    bytes += counts.capacity() * (sizeof(std::pair<InodeId, uint32_t>) + 1);
-  }
-  return bytes;
 }
 
 }  // namespace mayfly

@@ -22,10 +22,15 @@ class OpenTable {
   std::vector<std::pair<InodeId, uint32_t>> TakeAll(ClientId process);
   // All of all processes, by inode number.
   std::vector<std::pair<InodeId, uint32_t>> Totals() const;
-  uint64_t memory_bytes() const;
+  uint64_t memory_bytes() const {
+    return processes_.capacity() * (sizeof(std::pair<ClientId, Counts>) + 1) + counts_room_ * kCountBytes;
+  }
 
  private:
   using Counts = absl::flat_hash_map<InodeId, uint32_t>;
+  static constexpr uint64_t kCountBytes = sizeof(std::pair<InodeId, uint32_t>) + 1;
+
+  uint64_t counts_room_ = 0;  // of all processes together
   absl::flat_hash_map<ClientId, Counts> processes_;
 };
 

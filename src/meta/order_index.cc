@@ -27,6 +27,7 @@ void OrderIndex::SetRoom(Page& page, uint32_t room) {
   room_ = room_ - page.room + room;
   page.room = room;
   page.refs = std::move(refs);
+  Recount();
 }
 
 void OrderIndex::AddPage(uint64_t number) {
@@ -41,6 +42,7 @@ void OrderIndex::AddPage(uint64_t number) {
   }
   pages_.push_back(Page{number, 0, 0, nullptr});
   ++empty_;
+  Recount();
 }
 
 void OrderIndex::Append(uint64_t sequence, DentryRef ref) {
@@ -100,6 +102,13 @@ void OrderIndex::Compact() {
   }
   pages_ = std::move(kept);
   empty_ = 0;
+  Recount();
+}
+
+void OrderIndex::Recount() {
+  const uint64_t now = memory_bytes();
+  *total_ += now - counted_;
+  counted_ = now;
 }
 
 uint64_t OrderIndex::memory_bytes() const { return pages_.capacity() * sizeof(Page) + room_ * sizeof(DentryRef); }

@@ -2,7 +2,8 @@
 // Sequences only grow, so adding is an append; page n covers sequences 64 n to 64 n + 63 and keeps a bit for each that
 // is there, and their dentries packed: what went leaves no gap.
 // Owned by one part, used by one thread. The dentries belong to the store.
-// Invariants  O1  pages are in the order of their number; all but the last may be empty, at most half of them are.
+// Invariants  O1  pages are in the order of their number; of more than 8 at most half are empty; an empty last one
+//                 becomes the next.
 //             O2  a page's references are as many as its bits, in the order of the bits.
 #pragma once
 
@@ -17,6 +18,12 @@ namespace mayfly {
 
 class OrderIndex {
  public:
+  // `total` takes part in what all indices of a namespace weigh; not owned, outlives the index.
+  explicit OrderIndex(uint64_t* total) : total_(total) {}
+  ~OrderIndex() { *total_ -= counted_; }
+  OrderIndex(const OrderIndex&) = delete;
+  OrderIndex& operator=(const OrderIndex&) = delete;
+
   // `sequence` is greater than every one before it.
   void Append(uint64_t sequence, DentryRef ref);
   // `sequence` is there.
@@ -58,7 +65,11 @@ class OrderIndex {
   // The first page with `number` or a greater one.
   size_t LowerBound(uint64_t number) const;
   void Compact();
+  // After memory was taken or given back.
+  void Recount();
 
+  uint64_t* total_;
+  uint64_t counted_ = 0;  // of it, this one's
   std::vector<Page> pages_;
   uint64_t size_ = 0;
   uint64_t room_ = 0;   // of all pages

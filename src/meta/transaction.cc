@@ -11,6 +11,12 @@ namespace {
 
 bool HoldsDir(const TxnOp& op) { return op.kind == TxnKind::kDirRemove || op.kind == TxnKind::kDirParent; }
 
+uint64_t BytesOf(const Transaction& txn) {
+  uint64_t bytes = sizeof txn + txn.ops.capacity() * sizeof(TxnOp);
+  for (const TxnOp& op : txn.ops) bytes += op.name.capacity();
+  return bytes;
+}
+
 }  // namespace
 
 const Transaction* TransactionTable::Find(TxnId id) const {
@@ -23,6 +29,7 @@ const Transaction& TransactionTable::Add(TxnId id, std::span<const TxnOp> ops) {
   owned->id = id;
   owned->ops.assign(ops.begin(), ops.end());
   const Transaction& txn = *owned;
+  bytes_ += BytesOf(txn);
   for (const TxnOp& op : txn.ops) {
     bool fresh = true;
     if (op.kind == TxnKind::kDentry) fresh = names_.emplace(NameKey{op.inode, op.name}, id).second;
@@ -38,6 +45,7 @@ std::unique_ptr<Transaction> TransactionTable::Take(TxnId id) {
   if (it == transactions_.end()) return nullptr;
   std::unique_ptr<Transaction> txn = std::move(it->second);
   transactions_.erase(it);
+  bytes_ -= BytesOf(*txn);
   for (const TxnOp& op : txn->ops) {
     if (op.kind == TxnKind::kDentry) names_.erase(NameKey{op.inode, op.name});  // L2: before the operations go
     if (HoldsDir(op)) dirs_.erase(op.inode);

@@ -42,6 +42,7 @@ class TransactionTable {
   }
   bool DirHeld(InodeId dir) const { return !dirs_.empty() && dirs_.contains(dir); }
   size_t size() const { return transactions_.size(); }
+  uint64_t memory_bytes() const { return bytes_; }
   // By number.
   std::vector<const Transaction*> Sorted() const;
   std::string Check() const;  // L1; the first difference as text
@@ -56,6 +57,7 @@ class TransactionTable {
       return H::combine(std::move(h), key.parent, key.name);
     }
   };
+  uint64_t bytes_ = 0;
   absl::flat_hash_map<TxnId, std::unique_ptr<Transaction>> transactions_;
   absl::flat_hash_map<NameKey, TxnId> names_;
   absl::flat_hash_map<InodeId, TxnId> dirs_;
