@@ -94,7 +94,7 @@ Config ReadConfig(const UcxOptions& options, bool cma, std::string* why) {
   }
   Config config(raw);
   const bool set = Set(raw, "MM_ERROR_HANDLING", "y", why) && Set(raw, "KEEPALIVE_INTERVAL", "500ms", why) &&
-                   (!cma || Set(raw, "CMA_MEMORY_INVALIDATE", "y", why)) &&
+                   (!cma || Set(raw, "MEMORY_INVALIDATE", "y", why)) &&
                    (options.tls.empty() || Set(raw, "TLS", options.tls, why)) &&
                    (options.net_devices.empty() || Set(raw, "NET_DEVICES", options.net_devices, why));
   return set ? std::move(config) : nullptr;

@@ -1,4 +1,5 @@
 // What needs a second process: its death, its return, its silence, and sleeping until it speaks.
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -243,6 +244,27 @@ TEST_P(UcxPeerTest, ItsTransportsAreNamed) {
 
 INSTANTIATE_TEST_SUITE_P(All, UcxPeerTest, testing::Values("", "tcp,self"),
                          [](const auto& info) { return *info.param == 0 ? "default" : "tcp"; });
+
+TEST(UcxTransport, BulkDataOnOneHostIsCopiedOnce) {
+  char from = 1, to = 0;
+  iovec local{&to, 1}, remote{&from, 1};
+  if (process_vm_readv(getpid(), &local, 1, &remote, 1, 0) != 1) GTEST_SKIP() << "no CMA here";
+  for (bool cma : {true, false}) {
+    std::string why;
+    auto mine = UcxTransport::Create({.tls = "posix,cma,self", .cma = cma}, &why);
+    ASSERT_TRUE(mine != nullptr) << why;
+    Keeper keeper;
+    mine->SetReceiver(&keeper);
+    PeerProcess peer("echo", "posix,cma,self");
+    peer.Introduce(mine->address());
+    Result<EndpointId> to_peer = mine->Connect(peer.address());
+    ASSERT_TRUE(to_peer.ok());
+    Sending hello("hello", {});
+    hello.Start(*mine, *to_peer);
+    ASSERT_TRUE(Pump({mine.get()}, [&] { return !keeper.messages.empty() && hello.finished(); }));
+    EXPECT_EQ(mine->Describe(), cma ? "posix+cma" : "posix");
+  }
+}
 
 TEST(UcxTransport, WhatCannotStartSaysWhy) {
   std::string why;
