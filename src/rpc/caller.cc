@@ -1,9 +1,9 @@
 #include "rpc/caller.h"
 
 #include <algorithm>
-#include <set>
 
 #include "base/log.h"
+#include "rpc/places.h"
 
 namespace mayfly {
 
@@ -12,31 +12,49 @@ struct Caller::Peer {
   enum class State : uint8_t { kIdle, kGreeting, kReady, kBackoff };
   ShardId shard;
   State state = State::kIdle;
+  bool unsettled = false;    // greeting or backing off, as counted in unsettled_
+  bool unreachable = false;  // calls fail with `failure`, see Timing
+  Code failure = Code::kUnavailable;
   EndpointId endpoint;
   uint64_t connection = 0;
   TagKey key{};
   Nonce nonce{};
-  uint32_t attempt = 0;     // names a hello, so that a late welcome of an earlier one is dropped
-  Nanos retry_at = 0;       // in kBackoff
-  Nanos failing_since = 0;  // 0: the last attempt worked
-  bool unreachable = false;
-  uint64_t next_sequence = 1;
-  std::set<uint64_t> outstanding;  // sequences not answered yet; small
-  uint32_t in_flight = 0;
-  std::deque<Slot*> waiting;  // for the welcome, or for a place (L4)
-  // The hello is sent from here.
-  struct HelloLink : Completion {
-    bool sending = false;
-  };
-  HelloLink hello_link;
-  uint8_t hello[Transport::kHeaderBytesMax];
+  uint32_t attempt = 0;          // of its last hello; names it, so that a late welcome of an earlier one is dropped
+  Greeting* greeting = nullptr;  // that hello, while the transport has it
+  Nanos look_at = 0;             // kGreeting: no welcome comes any more; kBackoff, kIdle: try again not before
+  Nanos backoff = 0;
+  Nanos trying_since = kNever;  // kNever: the last attempt worked, or there was none
+  uint64_t heard = 0;           // messages on this and earlier connections
+  uint64_t next_count = 1;
+  Places places;
+  uint32_t in_flight = 0;           // kSent and kFetching, L4
+  Chain<Slot, WaitingTag> waiting;  // kQueued: for the welcome, for a place, or for the transport to let go
+};
+
+// A hello. The transport may have it for longer than this lane lives.
+struct Caller::Greeting : Completion {
+  Caller* caller = nullptr;  // null: nobody waits for it any more
+  Peer* peer = nullptr;
+  size_t bytes = 0;
+  uint8_t header[Transport::kHeaderBytesMax];
+
+  static void Done(Completion* self, Status status) {
+    std::unique_ptr<Greeting> me(static_cast<Greeting*>(self));
+    if (me->caller == nullptr) return;
+    me->peer->greeting = nullptr;
+    if (!status.ok() && me->peer->state == Peer::State::kGreeting) me->caller->Drop(me->peer, status.code());
+  }
+  static void Forget(Peer* peer) {
+    if (peer->greeting != nullptr) std::exchange(peer->greeting, nullptr)->caller = nullptr;
+  }
 };
 
 namespace {
 
-constexpr Nanos kSweepEvery = 10 * kMillisecond;
-constexpr Nanos kRetryEvery = 50 * kMillisecond;
+constexpr Nanos kRetryFirst = 50 * kMillisecond, kRetryMost = 400 * kMillisecond;
 constexpr Nanos kGreetingWithin = 2 * kSecond;
+
+Nanos Later(Nanos at, Nanos by) { return at < kNever - by ? at + by : kNever; }
 
 }  // namespace
 
@@ -53,7 +71,7 @@ Caller::Caller(Executor& executor, Transport& transport, Random& random, const A
 
 Caller::~Caller() {
   Shutdown();
-  MAYFLY_CHECK(in_flight_ == 0);
+  MAYFLY_CHECK(active_.empty());  // L2
 }
 
 bool Caller::Unreachable(ShardId shard) const {
@@ -64,13 +82,18 @@ bool Caller::Unreachable(ShardId shard) const {
 void Caller::Shutdown() {
   if (shut_down_) return;
   shut_down_ = true;
-  for (auto& peer : peers_) {
-    if (peer != nullptr && peer->endpoint.value != 0) transport_.Close(std::exchange(peer->endpoint, EndpointId()));
-  }
-  for (auto& slot : slots_) {
-    if (slot->state == Slot::State::kQueued || slot->state == Slot::State::kSent) Finish(slot.get(), Code::kShutdown);
-  }
   executor_.Cancel(sweep_);
+  for (Slot* slot = active_.first(); slot != nullptr; slot = active_.Next(slot)) {
+    if (slot->state == State::kQueued || slot->state == State::kSent) Finish(slot, Code::kShutdown);
+    if (slot->state == State::kFetching) slot->code = Code::kShutdown;
+  }
+  for (auto& peer : peers_) {
+    if (peer == nullptr) continue;
+    Greeting::Forget(peer.get());
+    peer->state = Peer::State::kIdle;
+    const EndpointId endpoint = std::exchange(peer->endpoint, EndpointId());
+    if (endpoint.value != 0) transport_.Close(endpoint);  // may run completions
+  }
 }
 
 // ---- a call -----------------------------------------------------------------------------------------------------
@@ -86,17 +109,19 @@ Caller::Slot* Caller::Begin(ShardId to, Method method, const CallOptions& option
     slot->fetch_done.slot = slot.get();
     free_.push_back(slot->index);
     slots_.push_back(std::move(slot));
+    free_.reserve(slots_.capacity());
   }
   Slot* slot = slots_[free_.back()].get();
   free_.pop_back();
-  ++in_flight_;
+  active_.PushBack(slot);
   ++stats_.calls;
-  slot->state = Slot::State::kQueued;
-  slot->sending = slot->must_close = false;
+  slot->once = InfoOf(method)->once;
   slot->code = Code::kOk;
+  slot->attempt = 0;
   slot->method = method;
   slot->to = to;
-  slot->deadline = options.deadline != 0 ? options.deadline : executor_.now() + timing_.call_default;
+  slot->peer = nullptr;
+  slot->deadline = options.deadline;
   slot->sequence = 0;
   slot->walked_at = options.walked_at;
   slot->payload = options.payload;
@@ -104,7 +129,6 @@ Caller::Slot* Caller::Begin(ShardId to, Method method, const CallOptions& option
   slot->reply_bytes = options.reply_bytes;
   slot->reply = reply;
   slot->decode = decode;
-  slot->waiter = nullptr;
   return slot;
 }
 
@@ -119,28 +143,44 @@ void Caller::Start(Slot* slot, size_t header_bytes) {
     peer = std::make_unique<Peer>();
     peer->shard = slot->to;
   }
-  if (InfoOf(slot->method)->once) {
-    slot->sequence = peer->next_sequence++;  // L3
-    peer->outstanding.insert(slot->sequence);
-  }
-  ArmSweep();
-  Submit(slot);
-}
-
-void Caller::Submit(Slot* slot) {
-  Peer* peer = peers_[slot->to.value].get();
-  slot->state = Slot::State::kQueued;
-  if (peer->state == Peer::State::kReady && peer->in_flight < kInFlightMax) {
-    Transmit(slot);
+  slot->peer = peer.get();
+  const Nanos now = executor_.now();
+  if (slot->deadline == 0) slot->deadline = Later(now, timing_.call_default);
+  if (now >= slot->deadline) {
+    ++stats_.timeouts;
+    Finish(slot, Code::kTimedOut);
     return;
   }
-  peer->waiting.push_back(slot);
-  if (peer->state == Peer::State::kIdle) Connect(peer);
+  Want(std::min(slot->deadline, Later(now, timing_.resend_after)));
+  Submit(slot, now);
 }
 
-void Caller::Transmit(Slot* slot) {
-  Peer* peer = peers_[slot->to.value].get();
-  const Nanos now = executor_.now();
+void Caller::Submit(Slot* slot, Nanos now) {
+  Peer* peer = slot->peer;
+  if (peer->state == Peer::State::kReady && peer->waiting.empty() && CanSend(slot)) {
+    Transmit(slot, now);
+    return;
+  }
+  if (peer->state == Peer::State::kIdle && peer->unreachable && now < peer->look_at) {
+    Finish(slot, peer->failure);
+    return;
+  }
+  slot->queued_at = now;
+  Enter(slot, State::kQueued);
+  if (peer->unreachable) Want(Later(now, kProbeWait));
+  if (peer->state == Peer::State::kIdle) Connect(peer, now);
+  Pump(peer);
+}
+
+bool Caller::CanSend(const Slot* slot) const {
+  if (slot->sending || slot->peer->in_flight >= kInFlightMax) return false;
+  return !slot->once || slot->sequence != 0 || !slot->peer->places.full();
+}
+
+void Caller::Transmit(Slot* slot, Nanos now) {
+  Peer* peer = slot->peer;
+  if (slot->once && slot->sequence == 0)
+    slot->sequence = Sequence::Make(peer->next_count++, peer->places.Take());  // L3
   Prefix prefix;
   prefix.kind = MessageKind::kRequest;
   prefix.connection = peer->connection;
@@ -148,93 +188,110 @@ void Caller::Transmit(Slot* slot) {
   prefix.generation = slot->generation;
   RequestHeader header;
   header.method = slot->method;
+  header.attempt = slot->attempt;
   header.time_left_ms =
       static_cast<uint32_t>(std::clamp<Nanos>((slot->deadline - std::min(now, slot->deadline)) / kMillisecond, 1, ~0u));
   header.sequence = slot->sequence;
-  header.lowest = peer->outstanding.empty() ? peer->next_sequence : *peer->outstanding.begin();
   header.walked_at = slot->walked_at;
   Encoder e{MutableBytes(slot->header)};
   e.Put(prefix);
   e.Put(header);
   SealHeader({slot->header, slot->header_bytes}, peer->key);
-  slot->state = Slot::State::kSent;
+  if (slot->attempt != 0) ++stats_.retries;
+  if (slot->attempt != UINT16_MAX) ++slot->attempt;
+  slot->repeated = slot->endpoint == peer->endpoint && slot->attempt > 1;
+  slot->endpoint = peer->endpoint;
+  slot->heard = peer->heard;
   slot->sent_at = now;
+  Enter(slot, State::kSent);
   slot->sending = true;
-  ++peer->in_flight;
   if (transport_.Send(peer->endpoint, {slot->header, slot->header_bytes}, slot->payload, &slot->send_done) ==
       Transport::Sent::kDone) {
     slot->sending = false;
   }
 }
 
-void Caller::SendDone(Completion* c, Status) {
-  // A failed send shows as its endpoint going down, which retries what was sent on it.
+// Every change of a call's state, so that the peer's counts follow.
+void Caller::Enter(Slot* slot, State state) {
+  Peer* peer = slot->peer;
+  if (slot->state == State::kQueued) peer->waiting.Remove(slot);
+  if (slot->state == State::kSent || slot->state == State::kFetching) --peer->in_flight;
+  slot->state = state;
+  if (state == State::kQueued) peer->waiting.PushBack(slot);
+  if (state == State::kSent || state == State::kFetching) ++peer->in_flight;
+}
+
+void Caller::SendDone(Completion* c, Status status) {
   Slot* slot = static_cast<Slot::Link*>(c)->slot;
+  Caller* me = slot->caller;
   slot->sending = false;
-  if (slot->state == Slot::State::kQueued) slot->caller->Pump(slot->caller->peers_[slot->to.value].get());
-  slot->caller->MaybeFinish(slot);
+  if (!status.ok() && slot->endpoint == slot->peer->endpoint) me->Drop(slot->peer, status.code());
+  me->Wake(slot);
+  me->Pump(slot->peer);
 }
 
 void Caller::FetchDone(Completion* c, Status status) {
   Slot* slot = static_cast<Slot::Link*>(c)->slot;
+  Caller* me = slot->caller;
   slot->fetching.Reset();
-  slot->code = status.ok() ? slot->code : status.code();
-  slot->state = Slot::State::kDone;
-  slot->caller->MaybeFinish(slot);
+  if (status.ok() || slot->code != Code::kOk) {
+    me->Finish(slot, slot->code);
+  } else if (status.code() != Code::kUnavailable) {
+    me->Finish(slot, status.code());
+  } else {
+    if (slot->endpoint == slot->peer->endpoint) me->Drop(slot->peer, Code::kUnavailable);
+    const Nanos now = me->executor_.now();
+    if (now >= slot->deadline) {
+      me->Finish(slot, Code::kTimedOut);
+    } else {
+      me->Submit(slot, now);  // the other side remembers its answer, or works it out again
+    }
+  }
 }
 
 // Ends a call that has its outcome, now or when the transport lets go of its buffers (L2).
 void Caller::Finish(Slot* slot, Code code) {
-  MAYFLY_CHECK(slot->state == Slot::State::kQueued || slot->state == Slot::State::kSent);
-  Peer* peer = slot->to.value < peers_.size() ? peers_[slot->to.value].get() : nullptr;
-  if (peer != nullptr && slot->state == Slot::State::kQueued) std::erase(peer->waiting, slot);
-  if (peer != nullptr && slot->state == Slot::State::kSent) --peer->in_flight;
-  slot->state = Slot::State::kDone;
+  MAYFLY_CHECK(slot->state != State::kDone);
+  Enter(slot, State::kDone);
   slot->code = code;
-  MaybeFinish(slot);
+  if (code != Code::kOk && slot->reply_bytes != nullptr) *slot->reply_bytes = 0;
+  Peer* peer = slot->peer;
+  if (slot->sequence != 0) peer->places.Give(Sequence::PlaceOf(std::exchange(slot->sequence, 0)));
+  Wake(slot);
+  if (peer != nullptr) Pump(peer);
 }
 
-void Caller::MaybeFinish(Slot* slot) {
-  if (slot->state != Slot::State::kDone || slot->sending) return;
-  if (slot->waiter) executor_.Post(std::exchange(slot->waiter, nullptr));
+void Caller::Wake(Slot* slot) {
+  if (slot->over() && slot->waiter) executor_.Post(std::exchange(slot->waiter, nullptr));
 }
 
 void Caller::Release(Slot* slot) {
-  MAYFLY_CHECK(slot->state == Slot::State::kDone && !slot->sending);
-  Peer* peer = slot->to.value < peers_.size() ? peers_[slot->to.value].get() : nullptr;
-  if (peer != nullptr && slot->sequence != 0) peer->outstanding.erase(slot->sequence);
-  slot->state = Slot::State::kFree;
+  MAYFLY_CHECK(slot->over());
+  slot->state = State::kFree;
+  slot->endpoint = EndpointId();
   ++slot->generation;  // L1
+  active_.Remove(slot);
   free_.push_back(slot->index);
-  --in_flight_;
-  if (peer != nullptr && !peer->waiting.empty()) Pump(peer);
 }
 
 // Sends what waits, as far as L4 lets it. A call whose earlier send on a dead endpoint still has its buffers keeps
-// waiting.
+// waiting, and one past its deadline is left to the sweep.
 void Caller::Pump(Peer* peer) {
-  if (peer->state != Peer::State::kReady) return;
-  for (size_t left = peer->waiting.size(); left > 0 && peer->in_flight < kInFlightMax; --left) {
-    Slot* slot = peer->waiting.front();
-    peer->waiting.pop_front();
-    if (slot->sending) {
-      peer->waiting.push_back(slot);
-    } else {
-      Transmit(slot);
-    }
+  if (shut_down_ || peer->state != Peer::State::kReady || peer->waiting.empty()) return;
+  const Nanos now = executor_.now();
+  for (Slot* slot = peer->waiting.first(); slot != nullptr && peer->in_flight < kInFlightMax;) {
+    Slot* next = peer->waiting.Next(slot);
+    if (CanSend(slot) && now < slot->deadline) Transmit(slot, now);
+    slot = next;
   }
 }
 
 // ---- connections ------------------------------------------------------------------------------------------------
 
-void Caller::Connect(Peer* peer) {
-  if (peer->hello_link.sending) {  // the last hello is still with the transport: the sweep tries again
-    peer->state = Peer::State::kBackoff;
-    peer->retry_at = executor_.now() + kSweepEvery;
-    return;
-  }
+void Caller::Connect(Peer* peer, Nanos now) {
   ++stats_.connects;
   ++peer->attempt;
+  if (peer->trying_since == kNever) peer->trying_since = now;
   auto endpoint = transport_.Connect(book_.AddressOf(peer->shard));
   if (!endpoint.ok()) {
     Drop(peer, endpoint.code());
@@ -242,7 +299,12 @@ void Caller::Connect(Peer* peer) {
   }
   peer->endpoint = *endpoint;
   peer->state = Peer::State::kGreeting;
-  peer->retry_at = executor_.now() + kGreetingWithin;
+  peer->look_at = now + kGreetingWithin;
+  Settle(peer);
+  if (!Greet(peer)) Drop(peer, Code::kInvalid);
+}
+
+bool Caller::Greet(Peer* peer) {
   random_.Fill(peer->nonce);
   Prefix prefix;
   prefix.kind = MessageKind::kHello;
@@ -255,57 +317,85 @@ void Caller::Connect(Peer* peer) {
   hello.nonce = peer->nonce;
   hello.peer = identity_.peer;
   hello.shard = identity_.shard;
-  if (identity_.peer) hello.proof = Tag(peer->nonce, identity_.peer_proof);
   hello.pid = identity_.pid;
   hello.cred = identity_.cred;
-  hello.host = std::string_view(identity_.host).substr(0, 64);
+  hello.host = std::string_view(identity_.host).substr(0, Hello::kHostBytesMax);
   hello.address = transport_.address();
-  Encoder e{MutableBytes(peer->hello)};
-  e.Put(prefix);
-  hello.Fields(e);
-  MAYFLY_CHECK(e.ok());  // an address has room: the adapter checks its length
-  SealHeader({peer->hello, e.size()}, hello_key_);
-  peer->hello_link.fn = [](Completion* c, Status) { static_cast<Peer::HelloLink*>(c)->sending = false; };
-  peer->hello_link.sending = true;
-  if (transport_.Send(peer->endpoint, {peer->hello, e.size()}, {}, &peer->hello_link) == Transport::Sent::kDone) {
-    peer->hello_link.sending = false;
+  if (hello.address.size() > Hello::kAddressBytesMax) {
+    if (peer->attempt == 1) {
+      MAYFLY_ERROR(
+          "this process's network address has {} bytes, more than the {} that a handshake carries: name fewer "
+          "transports or devices in UCX_TLS or UCX_NET_DEVICES",
+          hello.address.size(), Hello::kAddressBytesMax);
+    }
+    return false;
   }
+  if (identity_.peer) hello.proof = HelloProof(prefix, hello, identity_.peer_proof);
+  auto greeting = std::make_unique<Greeting>();
+  Encoder e{MutableBytes(greeting->header)};
+  e.Put(prefix);
+  e.Put(hello);
+  MAYFLY_CHECK(e.ok());  // kGroupsMax holds where a credential enters
+  greeting->bytes = e.size();
+  SealHeader({greeting->header, greeting->bytes}, hello_key_);
+  greeting->fn = &Greeting::Done;
+  greeting->caller = this;
+  greeting->peer = peer;
+  if (transport_.Send(peer->endpoint, {greeting->header, greeting->bytes}, {}, greeting.get()) ==
+      Transport::Sent::kPending) {
+    peer->greeting = greeting.release();
+  }
+  return true;
 }
 
-// The connection is gone: what was sent on it goes back to the queue, and is tried again until the shard has been
-// unreachable for too long.
+// After each change of a peer's state: does the sweep have to look at it?
+void Caller::Settle(Peer* peer) {
+  const bool unsettled = peer->state == Peer::State::kGreeting || peer->state == Peer::State::kBackoff;
+  if (unsettled != peer->unsettled) unsettled ? ++unsettled_ : --unsettled_;
+  peer->unsettled = unsettled;
+  if (!unsettled) return;
+  Want(peer->look_at);
+  if (!peer->unreachable) Want(Later(peer->trying_since, timing_.unreachable_after));
+}
+
+// The connection is gone: what was sent on it goes back to the head of the queue, and is tried again until the shard
+// has been unreachable for too long. Closing comes last, as it may run completions, which then find all in order.
 void Caller::Drop(Peer* peer, Code why) {
   const Nanos now = executor_.now();
-  if (peer->endpoint.value != 0) transport_.Close(std::exchange(peer->endpoint, EndpointId()));
+  const EndpointId endpoint = std::exchange(peer->endpoint, EndpointId());
+  Greeting::Forget(peer);
+  if (peer->trying_since == kNever) peer->trying_since = now;
+  peer->backoff = std::clamp(peer->backoff * 2, kRetryFirst, kRetryMost);
+  peer->look_at = now + peer->backoff;
   peer->state = Peer::State::kBackoff;
-  peer->retry_at = now + kRetryEvery;
-  if (peer->failing_since == 0) peer->failing_since = now;
-  peer->in_flight = 0;
-  for (auto& slot : slots_) {
-    if (slot->to == peer->shard && slot->state == Slot::State::kSent) {
-      slot->state = Slot::State::kQueued;
-      ++slot->generation;  // its replies on the old connection are strangers now
-      peer->waiting.push_back(slot.get());
-      ++stats_.retries;
-    }
+  for (Slot* slot = active_.last(); slot != nullptr; slot = active_.Prev(slot)) {
+    if (slot->peer != peer || slot->state != State::kSent) continue;
+    Enter(slot, State::kQueued);
+    slot->queued_at = now;
+    peer->waiting.Remove(slot);
+    peer->waiting.PushFront(slot);
   }
-  const bool too_long = now - peer->failing_since >= timing_.unreachable_after;
-  if (too_long || peer->unreachable || why == Code::kDenied || why == Code::kShutdown) {
-    if (!peer->unreachable && why != Code::kShutdown && !shut_down_) {
-      MAYFLY_WARN("{} cannot be reached ({}); calls to it fail until it answers again", book_.NameOf(peer->shard),
-                  TextOf(why));
-    }
-    peer->unreachable = true;
-    FailWaiting(peer, why == Code::kDenied || why == Code::kShutdown ? why : Code::kUnavailable);
-    peer->state = Peer::State::kIdle;  // the next call tries once more
+  const bool refused = why == Code::kDenied || why == Code::kShutdown;
+  if (refused || peer->unreachable || now - peer->trying_since >= timing_.unreachable_after) {
+    GiveUp(peer, refused ? why : Code::kUnavailable);
   }
+  Settle(peer);
+  if (endpoint.value != 0) transport_.Close(endpoint);
 }
 
-void Caller::FailWaiting(Peer* peer, Code code) {
-  while (!peer->waiting.empty()) Finish(peer->waiting.front(), code);
+void Caller::GiveUp(Peer* peer, Code why) {
+  if (!peer->unreachable && why != Code::kShutdown) {
+    MAYFLY_WARN("{} cannot be reached ({}); calls to it fail until it answers again", book_.NameOf(peer->shard),
+                TextOf(why));
+  }
+  peer->unreachable = true;
+  peer->failure = why;
+  if (peer->state == Peer::State::kBackoff) peer->state = Peer::State::kIdle;  // the next call tries once more
+  while (!peer->waiting.empty()) Finish(peer->waiting.first(), why);
 }
 
 bool Caller::HandleEndpointDown(EndpointId endpoint) {
+  if (endpoint.value == 0) return false;
   for (auto& peer : peers_) {
     if (peer != nullptr && peer->endpoint == endpoint) {
       Drop(peer.get(), Code::kUnavailable);
@@ -331,45 +421,67 @@ void Caller::OnMessage(Bytes header, Payload payload) {
     OnReply(header, prefix, std::move(payload));
   } else if (prefix.kind == MessageKind::kWelcome) {
     OnWelcome(header, prefix);
+  } else if (prefix.kind == MessageKind::kWorking) {
+    OnWorking(header, prefix);
   } else {
     ++stats_.refused_messages;
   }
 }
 
 void Caller::OnWelcome(Bytes header, const Prefix& prefix) {
+  Peer* peer = prefix.slot < peers_.size() ? peers_[prefix.slot].get() : nullptr;
   Decoder d(header.subspan(Prefix::kBytes));
   Welcome welcome;
   welcome.Fields(d);
-  Peer* peer = prefix.slot < peers_.size() ? peers_[prefix.slot].get() : nullptr;
-  if (!HeaderIsSealed(header, hello_key_) || !d.Finish().ok() || peer == nullptr ||
-      peer->state != Peer::State::kGreeting || prefix.generation != peer->attempt) {
+  if (peer == nullptr || peer->state != Peer::State::kGreeting || prefix.generation != peer->attempt ||
+      !d.Finish().ok()) {
     ++stats_.refused_messages;
     return;
   }
-  if (welcome.code != Code::kOk) {
-    Drop(peer, welcome.code);
+  // The key is made of this hello's nonce and the welcome's: only who has the secret and saw this hello can seal it.
+  const TagKey key = ConnectionKey(identity_.secret, identity_.uuid, identity_.client, peer->nonce, welcome.nonce);
+  if (!HeaderIsSealed(header, key)) {
+    ++stats_.refused_messages;
     return;
   }
-  peer->state = Peer::State::kReady;
+  if (welcome.code != Code::kOk || welcome.shard != peer->shard) {
+    Drop(peer, welcome.code != Code::kOk ? welcome.code : Code::kUnavailable);
+    return;
+  }
   peer->connection = welcome.connection;
-  peer->key = ConnectionKey(identity_.secret, identity_.uuid, identity_.client, peer->nonce, welcome.nonce);
-  peer->failing_since = 0;
+  peer->key = key;
+  peer->trying_since = kNever;
+  peer->backoff = 0;
+  if (peer->unreachable) MAYFLY_INFO("{} answers again", book_.NameOf(peer->shard));
   peer->unreachable = false;
+  peer->state = Peer::State::kReady;
+  Settle(peer);
   RaiseGeneration(welcome.generation);
   Pump(peer);
 }
 
-void Caller::OnReply(Bytes header, const Prefix& prefix, Payload payload) {
+// The call that an answer is for, if the answer is true. What is looked at before is what finds the key (H1).
+Caller::Slot* Caller::Named(Bytes header, const Prefix& prefix) {
   Slot* slot = prefix.slot < slots_.size() ? slots_[prefix.slot].get() : nullptr;
-  if (slot == nullptr || slot->generation != prefix.generation || slot->state != Slot::State::kSent) {
+  if (slot == nullptr || slot->generation != prefix.generation || slot->state != State::kSent ||
+      slot->peer->connection != prefix.connection) {
     ++stats_.late_replies;  // L1
-    return;
+    return nullptr;
   }
-  Peer* peer = peers_[slot->to.value].get();
-  if (!HeaderIsSealed(header, peer->key) || header.size() < Prefix::kBytes + ReplyHeader::kBytes) {
+  if (!HeaderIsSealed(header, slot->peer->key)) {
     ++stats_.refused_messages;
-    return;
+    return nullptr;
   }
+  ++slot->peer->heard;
+  return slot;
+}
+
+// The other side has the request and works on it: the connection lives.
+void Caller::OnWorking(Bytes header, const Prefix& prefix) { (void)Named(header, prefix); }
+
+void Caller::OnReply(Bytes header, const Prefix& prefix, Payload payload) {
+  Slot* slot = Named(header, prefix);
+  if (slot == nullptr) return;
   Decoder d(header.subspan(Prefix::kBytes));
   ReplyHeader reply;
   d.Get(reply);
@@ -381,7 +493,7 @@ void Caller::OnReply(Bytes header, const Prefix& prefix, Payload payload) {
   Code code = reply.code;
   if (code == Code::kOk && !slot->decode(d.rest(), slot->reply)) code = Code::kCorrupt;
   if (code == Code::kOk && payload.size() > slot->reply_payload.size()) code = Code::kCorrupt;
-  if (slot->reply_bytes != nullptr) *slot->reply_bytes = code == Code::kOk ? payload.size() : 0;
+  if (slot->reply_bytes != nullptr) *slot->reply_bytes = payload.size();
   if (code != Code::kOk || payload.size() == 0) {
     Finish(slot, code);
     return;
@@ -391,60 +503,114 @@ void Caller::OnReply(Bytes header, const Prefix& prefix, Payload payload) {
     Finish(slot, code);
     return;
   }
-  --peer->in_flight;
-  slot->state = Slot::State::kFetching;
-  slot->code = code;
+  Enter(slot, State::kFetching);
   slot->fetching = std::move(payload);
   slot->fetching.Fetch(slot->reply_payload.first(slot->fetching.size()), &slot->fetch_done);
 }
 
 // ---- time -------------------------------------------------------------------------------------------------------
 
-void Caller::ArmSweep() {
-  if (sweep_.sequence != 0) return;
+// One timer looks at all calls, when the first of them needs it: cheaper than a timer a call. Its instants are
+// multiples of kSweepEvery, so that many deadlines share one.
+void Caller::Want(Nanos at) {
+  if (shut_down_ || at > kNever - kSweepEvery) return;
+  at = (at + kSweepEvery - 1) / kSweepEvery * kSweepEvery;
+  if (sweep_.sequence != 0 && sweep_.deadline <= at) return;
+  executor_.Cancel(sweep_);
   sweep_ = executor_.At(
-      executor_.now() + kSweepEvery, [](void* self) { static_cast<Caller*>(self)->Sweep(); }, this);
+      at, [](void* self) { static_cast<Caller*>(self)->Sweep(); }, this);
 }
 
-// One timer looks at all calls: cheaper than a timer a call, and 10 ms are nothing against a deadline of seconds.
 void Caller::Sweep() {
   sweep_ = {};
-  if (shut_down_) return;
   const Nanos now = executor_.now();
-  for (size_t i = 0; i < slots_.size(); ++i) {
-    Slot* slot = slots_[i].get();
-    if (slot->state == Slot::State::kFree) continue;
-    if (now >= slot->deadline) {
-      if (slot->state == Slot::State::kQueued || slot->state == Slot::State::kSent) {
+  for (Slot* slot = active_.first(); slot != nullptr; slot = active_.Next(slot)) Look(slot, now);
+  if (unsettled_ != 0) {
+    for (auto& peer : peers_) {
+      if (peer != nullptr && peer->unsettled) Look(peer.get(), now);
+    }
+  }
+  Nanos next = kNever;
+  for (Slot* slot = active_.first(); slot != nullptr; slot = active_.Next(slot)) {
+    next = std::min(next, NextLook(slot, now));
+  }
+  Want(std::max(next, now + 1));
+  if (unsettled_ != 0) {
+    for (auto& peer : peers_) {
+      if (peer != nullptr && peer->unsettled) Settle(peer.get());
+    }
+  }
+}
+
+void Caller::Look(Slot* slot, Nanos now) {
+  Peer* peer = slot->peer;
+  const bool current = peer != nullptr && slot->endpoint.value != 0 && slot->endpoint == peer->endpoint;
+  switch (slot->state) {
+    case State::kFree:
+      return;
+    case State::kQueued:
+    case State::kSent:
+      if (now >= slot->deadline) {
         ++stats_.timeouts;
-        Peer* peer = peers_[slot->to.value].get();
-        const bool sending = slot->sending;
-        Finish(slot, peer->unreachable || peer->failing_since != 0 ? Code::kUnavailable : Code::kTimedOut);
-        if (sending) Drop(peer, Code::kTimedOut);  // L2: closing makes the completion come
-      } else if (slot->state == Slot::State::kFetching && now >= slot->deadline + kSecond) {
-        Drop(peers_[slot->to.value].get(), Code::kTimedOut);  // L2, with a second's grace for a transfer under way
-        slot->deadline = now + kSecond;
+        Finish(slot, peer->trying_since != kNever ? Code::kUnavailable : Code::kTimedOut);
+        if (slot->sending && current) Drop(peer, Code::kTimedOut);  // L2: closing makes the completion come
+      } else if (slot->state == State::kQueued) {
+        if (peer->unreachable && now >= Later(slot->queued_at, kProbeWait)) Finish(slot, peer->failure);
+      } else if (!slot->sending && now >= Later(slot->sent_at, timing_.resend_after)) {
+        if (slot->repeated && slot->heard == peer->heard) {
+          Drop(peer, Code::kTimedOut);  // L5
+        } else {
+          Transmit(slot, now);  // harmless: the other side knows the call, or never got it
+        }
       }
-    } else if (slot->state == Slot::State::kSent && !slot->sending && now >= slot->sent_at + timing_.resend_after) {
-      // The reply may have been lost with a connection of the other direction. The duplicate table makes it harmless.
-      --peers_[slot->to.value]->in_flight;
-      ++stats_.retries;
-      Transmit(slot);
+      return;
+    case State::kFetching:
+      if (now >= Later(slot->deadline, kFetchGrace) && current) {
+        slot->code = Code::kTimedOut;
+        Drop(peer, Code::kTimedOut);  // L2
+      }
+      return;
+    case State::kDone:
+      if (slot->sending && current && now >= slot->deadline) Drop(peer, Code::kTimedOut);  // L2
+      return;
+  }
+}
+
+// When the sweep has to look at a call again, if nothing happens to it before.
+Nanos Caller::NextLook(const Slot* slot, Nanos now) const {
+  const bool current = slot->peer != nullptr && slot->endpoint == slot->peer->endpoint;
+  switch (slot->state) {
+    case State::kFree:
+      return kNever;
+    case State::kQueued:
+      return slot->peer->unreachable ? std::min(slot->deadline, Later(slot->queued_at, kProbeWait)) : slot->deadline;
+    case State::kSent:
+      return std::min(slot->deadline, Later(slot->sending ? now : slot->sent_at, timing_.resend_after));
+    case State::kFetching:
+      return current ? Later(slot->deadline, kFetchGrace) : kNever;
+    case State::kDone:
+      return slot->sending && current ? slot->deadline : kNever;
+  }
+  return kNever;
+}
+
+void Caller::Look(Peer* peer, Nanos now) {
+  if (peer->state == Peer::State::kGreeting && now >= peer->look_at) {
+    Drop(peer, Code::kTimedOut);
+  } else if (peer->state == Peer::State::kBackoff && now >= peer->look_at) {
+    if (!peer->waiting.empty()) {
+      Connect(peer, now);
+    } else {
+      peer->state = Peer::State::kIdle;
+      peer->trying_since = kNever;
+      peer->backoff = 0;
+      Settle(peer);
     }
   }
-  for (auto& peer : peers_) {
-    if (peer == nullptr) continue;
-    if (peer->state == Peer::State::kGreeting && now >= peer->retry_at) {
-      Drop(peer.get(), Code::kTimedOut);
-    } else if (peer->state == Peer::State::kBackoff && now >= peer->retry_at) {
-      if (peer->waiting.empty()) {
-        peer->state = Peer::State::kIdle;
-      } else {
-        Connect(peer.get());
-      }
-    }
+  if (peer->unsettled && !peer->unreachable && now >= Later(peer->trying_since, timing_.unreachable_after)) {
+    GiveUp(peer, Code::kUnavailable);
+    Settle(peer);
   }
-  if (in_flight_ != 0) ArmSweep();
 }
 
 }  // namespace mayfly

@@ -1,15 +1,17 @@
 // Caller: the asking side of one lane (a client thread, or a server shard towards its peers). It connects to shards
 // when they are first needed, proves the session's secret, sends requests and matches replies; a call ends by its
 // reply, by its deadline, or with kUnavailable when its shard cannot be reached. One thread owns it; calls resume
-// through the executor's queue. Invariants  L1  a call on the wire is named {slot, generation}: a late reply finds
-// another generation and is dropped.
+// through the executor's queue.
+// Invariants  L1  a call on the wire is named {slot, generation} on one connection: a late reply finds another
+//                 generation, or another connection, and is dropped.
 //             L2  no call returns while the transport still uses its buffers: at the deadline the endpoint is closed
 //                 first if it must be, so that the local completion comes.
 //             L3  a request that executes once keeps its sequence through every retry, and goes to the same shard.
 //             L4  at most kInFlightMax requests a shard are outstanding; the others wait their turn.
+//             L5  a connection that answered nothing for two times resend_after is given up and made anew: the other
+//                 side may have lost it without a word.
 #pragma once
 
-#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,6 +19,7 @@
 #include "base/ids.h"
 #include "os/random.h"
 #include "os/transport.h"
+#include "rpc/chain.h"
 #include "task/executor.h"
 #include "task/sync.h"
 #include "wire/header.h"
@@ -28,14 +31,14 @@ namespace mayfly {
 struct Identity {
   Secret secret{};
   SessionUuid uuid{};
-  ClientId client;   // of this lane
+  ClientId client;   // of this lane; random: no other Caller may ever use it, as answers are remembered by it
   ClientId process;  // of all lanes of the process
   Cred cred;
   bool peer = false;
   ShardId shard;        // of a peer
   TagKey peer_proof{};  // servers only
   uint32_t pid = 0;
-  std::string host;
+  std::string host;  // the first Hello::kHostBytesMax bytes travel
 };
 
 // Where the shards are. The caller asks again for every connection, so addresses may change under a new view.
@@ -62,12 +65,17 @@ struct CallerStats {
 
 class Caller final : public Receiver {
  public:
-  static constexpr uint32_t kInFlightMax = 1024;
+  static constexpr uint32_t kInFlightMax = Sequence::kPlacesMax;
+  static constexpr Nanos kSweepEvery = 10 * kMillisecond;  // deadlines are seen so late at most
+  static constexpr Nanos kFetchGrace = kSecond;            // past the deadline, for a reply's payload under way (L2)
+  static constexpr Nanos kProbeWait = 200 * kMillisecond;  // of a call to an unreachable shard, for a new connection
 
   struct Timing {
     Nanos call_default = 30 * kSecond;
-    Nanos unreachable_after = 3 * kSecond;  // a shard that cannot be connected to for so long fails its calls
-    Nanos resend_after = 5 * kSecond;       // without a reply
+    // A shard that cannot be connected to for so long fails its calls. From then on a call waits kProbeWait at most,
+    // and is what makes the lane try again.
+    Nanos unreachable_after = 3 * kSecond;
+    Nanos resend_after = 5 * kSecond;  // without a reply
   };
 
   Caller(Executor& executor, Transport& transport, Random& random, const AddressBook& book, Identity identity,
@@ -75,7 +83,8 @@ class Caller final : public Receiver {
   ~Caller();
 
   // co_await caller.Call<Method::kLookup>(shard, request, &reply, options): the status of the reply, or kTimedOut,
-  // kUnavailable, kCorrupt. `request` and what it views are encoded before Call returns; *reply is filled on kOk only.
+  // kUnavailable, kCorrupt. `request` and what it views are encoded before Call returns; *reply and reply_payload mean
+  // something on kOk only.
   template <Method M>
   class Awaiter;
   template <Method M>
@@ -89,9 +98,10 @@ class Caller final : public Receiver {
   }
   // True if the last attempt to reach the shard failed and none succeeded since.
   bool Unreachable(ShardId shard) const;
-  size_t in_flight() const { return in_flight_; }
+  size_t in_flight() const { return active_.size(); }
   const CallerStats& stats() const { return stats_; }
-  // Ends every call with kShutdown and closes all endpoints.
+  // Ends every call with kShutdown and closes all endpoints. Calls whose buffers the transport still has end when it
+  // lets go of them (L2): keep it progressing until in_flight() is 0, and only then destroy this object.
   void Shutdown();
 
   // Receiver: a lane that only calls gives this object to its transport; a server's Responder passes replies on.
@@ -103,25 +113,41 @@ class Caller final : public Receiver {
  private:
   struct Slot;
   struct Peer;
+  struct Greeting;
+  struct ActiveTag;
+  struct WaitingTag;
+  enum class State : uint8_t { kFree, kQueued, kSent, kFetching, kDone };
   using DecodeFn = bool (*)(Bytes body, void* reply);
 
   Slot* Begin(ShardId to, Method method, const CallOptions& options, void* reply, DecodeFn decode);
   void Start(Slot* slot, size_t header_bytes);
-  void Submit(Slot* slot);
-  void Transmit(Slot* slot);
+  void Submit(Slot* slot, Nanos now);
+  bool CanSend(const Slot* slot) const;
+  void Transmit(Slot* slot, Nanos now);
+  void Enter(Slot* slot, State state);
   void Finish(Slot* slot, Code code);
-  void MaybeFinish(Slot* slot);
+  void Wake(Slot* slot);
   void Release(Slot* slot);
-  void Connect(Peer* peer);
-  void Drop(Peer* peer, Code why);
   void Pump(Peer* peer);
-  void FailWaiting(Peer* peer, Code code);
+
+  void Connect(Peer* peer, Nanos now);
+  bool Greet(Peer* peer);
+  void Settle(Peer* peer);
+  void Drop(Peer* peer, Code why);
+  void GiveUp(Peer* peer, Code why);
+
   void OnWelcome(Bytes header, const Prefix& prefix);
   void OnReply(Bytes header, const Prefix& prefix, Payload payload);
-  void Sweep();
-  void ArmSweep();
+  void OnWorking(Bytes header, const Prefix& prefix);
+  Slot* Named(Bytes header, const Prefix& prefix);
   static void SendDone(Completion* c, Status s);
   static void FetchDone(Completion* c, Status s);
+
+  void Want(Nanos at);
+  void Sweep();
+  void Look(Slot* slot, Nanos now);
+  void Look(Peer* peer, Nanos now);
+  Nanos NextLook(const Slot* slot, Nanos now) const;
 
   Executor& executor_;
   Transport& transport_;
@@ -132,9 +158,10 @@ class Caller final : public Receiver {
   Timing timing_;
   std::vector<std::unique_ptr<Slot>> slots_;
   std::vector<uint32_t> free_;
+  Chain<Slot, ActiveTag> active_;  // every slot that is not free, oldest call first
   std::vector<std::unique_ptr<Peer>> peers_;
+  size_t unsettled_ = 0;  // peers that the sweep must look at
   Generation generation_;
-  size_t in_flight_ = 0;
   bool shut_down_ = false;
   Executor::TimerId sweep_;
   CallerStats stats_;

@@ -4,25 +4,30 @@
 namespace mayfly {
 
 // One call. Its header is sent from here, so a slot outlives the transport's use of it (L2).
-struct Caller::Slot {
-  // Completions are embedded; `owner` leads back.
+struct Caller::Slot : ChainNode<ActiveTag>, ChainNode<WaitingTag> {
+  // Completions are embedded; `slot` leads back.
   struct Link : Completion {
     Slot* slot = nullptr;
   };
-  enum class State : uint8_t { kFree, kQueued, kSent, kFetching, kDone };
 
   Caller* caller = nullptr;
   uint32_t index = 0;
   uint32_t generation = 1;
   State state = State::kFree;
-  bool sending = false;     // the transport still has header and payload
-  bool must_close = false;  // the deadline passed while sending
-  Code code = Code::kOk;    // once kDone
+  bool sending = false;   // the transport still has header and payload
+  bool once = false;      // the method executes once
+  Code code = Code::kOk;  // once kDone
+  uint16_t attempt = 0;   // how often it was sent before
   Method method = Method::kPing;
   ShardId to;
+  Peer* peer = nullptr;  // null: there is no such shard
   Nanos deadline = 0;
+  Nanos queued_at = 0;
   Nanos sent_at = 0;
-  uint64_t sequence = 0;
+  EndpointId endpoint;    // it was last sent on
+  bool repeated = false;  // it was sent twice on this endpoint
+  uint64_t heard = 0;     // peer->heard when it was sent last
+  uint64_t sequence = 0;  // 0: none yet, or none at all
   Generation walked_at;
   Bytes payload;
   MutableBytes reply_payload;
@@ -34,6 +39,8 @@ struct Caller::Slot {
   std::coroutine_handle<> waiter;
   size_t header_bytes = 0;
   uint8_t header[Transport::kHeaderBytesMax];
+
+  bool over() const { return state == State::kDone && !sending; }
 };
 
 template <Method M>
@@ -42,7 +49,7 @@ class [[nodiscard]] Caller::Awaiter {
   Awaiter(Caller& caller, Slot* slot) : caller_(&caller), slot_(slot) {}
   Awaiter(Awaiter&& o) noexcept : caller_(o.caller_), slot_(std::exchange(o.slot_, nullptr)) {}
   ~Awaiter() { MAYFLY_CHECK(slot_ == nullptr); }  // a call must be awaited
-  bool await_ready() const { return slot_->state == Slot::State::kDone; }
+  bool await_ready() const { return slot_->over(); }
   void await_suspend(std::coroutine_handle<> h) { slot_->waiter = h; }
   Status await_resume() {
     Code code = slot_->code;

@@ -3,65 +3,28 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "rpc/parcel.h"
 
 namespace mayfly {
 
 struct Responder::Connection {
   uint32_t index = 0;
-  uint64_t id = 0;  // 0: free
+  uint64_t id = 0;      // 0: free
+  uint64_t serial = 0;  // grows from connection to connection
   EndpointId endpoint;
   TagKey key{};
   std::shared_ptr<const Party> party;
-  History* history = nullptr;  // null: denied, nothing is served on it
-  ClientId process;
-  bool welcome_sending = false;
-  struct Link : Completion {
-    Connection* connection = nullptr;
-  } link;
-  uint8_t welcome[256];
-};
-
-// The answers that one lane got from this shard, for requests that execute once (P2): a ring of the sequences that the
-// lane may still ask for.
-struct Responder::History {
-  static constexpr size_t kBodyMax = 192;
-  struct Answer {
-    uint64_t sequence = 0;       // 0: free
-    Request* working = nullptr;  // still being executed
-    Code code = Code::kOk;
-    uint8_t body_bytes = 0;
-    uint8_t body[kBodyMax];
-  };
-  uint64_t lowest = 0;
-  uint32_t connections = 0;
-  Nanos idle_since = 0;
-  std::vector<Answer> ring = std::vector<Answer>(8);
-
-  Answer* Find(uint64_t sequence) {
-    Answer& answer = ring[sequence & (ring.size() - 1)];
-    return answer.sequence == sequence ? &answer : nullptr;
-  }
-  // Room for `sequence`; null if the lane keeps more outstanding than L4 of caller.h allows.
-  Answer* Add(uint64_t sequence) {
-    for (;;) {
-      Answer& answer = ring[sequence & (ring.size() - 1)];
-      if (answer.sequence < lowest && answer.working == nullptr) {
-        answer.sequence = sequence;
-        return &answer;
-      }
-      if (ring.size() >= 4 * Caller::kInFlightMax) return nullptr;
-      std::vector<Answer> larger(ring.size() * 2);
-      for (Answer& old : ring) {
-        if (old.sequence >= lowest || old.working != nullptr) larger[old.sequence & (larger.size() - 1)] = old;
-      }
-      ring = std::move(larger);
-    }
-  }
+  History* history = nullptr;  // null: refused, nothing is served on it
+  Nanos opened_at = 0;
 };
 
 namespace {
-constexpr Nanos kSweepEvery = 500 * kMillisecond;
-}
+
+constexpr Nanos kSweepFirst = 500 * kMillisecond, kSweepEvery = kSecond;
+constexpr Nanos kRefusedFor = 500 * kMillisecond;  // then a refused connection's welcome has arrived
+constexpr size_t kReplyBefore = Prefix::kBytes + ReplyHeader::kBytes;
+
+}  // namespace
 
 Responder::Responder(Executor& executor, Transport& transport, Random& random, Options options, Caller* caller)
     : executor_(executor),
@@ -73,7 +36,7 @@ Responder::Responder(Executor& executor, Transport& transport, Random& random, O
 
 Responder::~Responder() {
   Close();
-  MAYFLY_CHECK(free_requests_.size() == requests_.size());
+  MAYFLY_CHECK(free_requests_.size() == requests_.size());  // P4
 }
 
 void Responder::Close() {
@@ -83,10 +46,7 @@ void Responder::Close() {
   for (auto& connection : connections_) {
     if (connection->id != 0) CloseConnection(connection.get());
   }
-  while (!arrived_.empty()) {
-    arrived_.front()->Finish();
-    arrived_.pop_front();
-  }
+  while (Request* request = arrived_.PopFront()) request->Finish();
 }
 
 Request* Responder::Take() {
@@ -97,19 +57,28 @@ Request* Responder::Take() {
     r->link_.request = r;
     r->link_.fn = [](Completion* c, Status status) { static_cast<Request::Link*>(c)->request->Complete(status); };
     free_requests_.push_back(r);
+    free_requests_.reserve(requests_.capacity());
   }
   Request* request = free_requests_.back();
   free_requests_.pop_back();
+  request->taken_ = true;
+  request->standing_by_ = request->answered_ = false;
   return request;
 }
 
+void Responder::Recycle(Request* request) {
+  MAYFLY_CHECK(request->taken_ && !request->pending_ && request->successor_ == nullptr);  // P4
+  request->taken_ = false;
+  request->payload_.Reset();
+  request->party_ = nullptr;
+  if (request->history_ != nullptr) --std::exchange(request->history_, nullptr)->running;
+  free_requests_.push_back(request);
+}
+
 Request* Responder::Next() {
-  while (!arrived_.empty()) {
-    Request* request = arrived_.front();
-    arrived_.pop_front();
+  while (Request* request = arrived_.PopFront()) {
     if (executor_.now() < request->deadline_) return request;
     ++stats_.expired;  // P3
-    request->Abandon();
     request->Finish();
   }
   return nullptr;
@@ -142,7 +111,12 @@ void Responder::OnMessage(Bytes header, Payload payload) {
       return;
     case MessageKind::kWelcome:
     case MessageKind::kReply:
-      if (caller_ != nullptr) caller_->OnMessage(header, std::move(payload));
+    case MessageKind::kWorking:
+      if (caller_ == nullptr) {
+        ++stats_.malformed;
+        return;
+      }
+      caller_->OnMessage(header, std::move(payload));
       return;
   }
 }
@@ -155,76 +129,85 @@ void Responder::OnHello(Bytes header, const Prefix& prefix) {
   Decoder d(header.subspan(Prefix::kBytes));
   Hello hello;
   hello.Fields(d);
-  if (!d.Finish().ok() || hello.uuid != options_.uuid || hello.cred.groups.size() > kGroupsMax ||
-      hello.address.size() > Transport::kAddressBytesMax || hello.client.value == 0) {
+  if (!d.Finish().ok() || hello.protocol != kWireVersion || hello.uuid != options_.uuid || hello.client.value == 0 ||
+      hello.process.value == 0 || hello.cred.groups.size() > kGroupsMax || hello.host.size() > Hello::kHostBytesMax) {
+    MAYFLY_WARN("a handshake of client {:x}, process {:x} is malformed and was refused", hello.client.value,
+                hello.process.value);
     ++stats_.malformed;
     return;
   }
   ++stats_.hellos;
+  Code code = Code::kOk;
+  if (prefix.slot != options_.self.value) code = Code::kUnavailable;  // it looks for a shard that was here before
+  if (hello.peer && hello.proof != HelloProof(prefix, hello, options_.peer_proof)) code = Code::kDenied;
+  if (!hello.peer && options_.uid != 0 && hello.cred.uid != options_.uid) code = Code::kDenied;
+  if (code != Code::kOk) {
+    ++stats_.denied;
+  } else if (auto found = histories_.find(hello.client);
+             found != histories_.end() && prefix.generation <= found->second->attempt) {
+    ++stats_.repeated;  // P5
+    return;
+  }
+  SendWelcome(hello, prefix, code);
+}
+
+// Makes a connection, also for a refusal: the lane has to be told.
+void Responder::SendWelcome(const Hello& hello, const Prefix& prefix, Code code) {
+  auto endpoint = transport_.Connect(hello.address);
+  if (!endpoint.ok()) return;
   Welcome welcome;
+  welcome.code = code;
   welcome.shard = options_.self;
   welcome.generation = generation_;
   welcome.view = view_.value;
   random_.Fill(welcome.nonce);
-  if (hello.peer && hello.proof != Tag(hello.nonce, options_.peer_proof)) welcome.code = Code::kDenied;
-  if (!hello.peer && options_.uid != 0 && hello.cred.uid != options_.uid) welcome.code = Code::kDenied;
-  if (welcome.code != Code::kOk) ++stats_.denied;
-
-  auto endpoint = transport_.Connect(hello.address);
-  if (!endpoint.ok()) return;
   if (free_connections_.empty()) {
     free_connections_.push_back(static_cast<uint32_t>(connections_.size()));
     connections_.push_back(std::make_unique<Connection>());
+    connections_.back()->index = free_connections_.back();
   }
   Connection* c = connections_[free_connections_.back()].get();
-  c->index = free_connections_.back();
   free_connections_.pop_back();
-  c->id = (random_.U64() & 0xffffffff00000000u) | c->index | (uint64_t{1} << 63);
+  c->id = (random_.U64() & 0xffffffff00000000u) | (uint64_t{1} << 63) | c->index;
+  c->serial = ++last_serial_;
   c->endpoint = *endpoint;
   c->key = ConnectionKey(options_.secret, options_.uuid, hello.client, hello.nonce, welcome.nonce);
-  auto party = std::make_shared<Party>();
-  *party = Party{hello.client, hello.process, hello.cred, hello.peer, hello.shard, hello.pid, std::string(hello.host)};
-  c->party = std::move(party);
+  c->party = std::make_shared<const Party>(
+      Party{hello.client, hello.process, hello.cred, hello.peer, hello.shard, hello.pid, std::string(hello.host)});
   c->history = nullptr;
-  c->process = hello.process;
-  if (welcome.code == Code::kOk) {
+  c->opened_at = executor_.now();
+  by_endpoint_[c->endpoint] = c->index;
+  if (code == Code::kOk) {
     auto& history = histories_[hello.client];
     if (history == nullptr) history = std::make_unique<History>();
-    c->history = history.get();
+    history->attempt = prefix.generation;
     ++history->connections;
-    Process& process = processes_[hello.process];
-    ++process.connections;
-    process.gone_at = 0;
+    c->history = history.get();
+    ++processes_[hello.process].connections;
+    ++live_;
   }
-  ++live_;
-  by_endpoint_[c->endpoint] = c->index;
-
   welcome.connection = c->id;
-  Prefix out;
-  out.kind = MessageKind::kWelcome;
-  out.slot = prefix.slot;
-  out.generation = prefix.generation;
-  Encoder e{MutableBytes(c->welcome)};
-  e.Put(out);
-  welcome.Fields(e);
+  uint8_t bytes[256];
+  Encoder e{MutableBytes(bytes)};
+  Pack(e, MessageKind::kWelcome, 0, prefix.slot, prefix.generation);
+  e.Put(welcome);
   MAYFLY_CHECK(e.ok());
-  SealHeader({c->welcome, e.size()}, hello_key_);
-  c->link.connection = c;
-  c->link.fn = [](Completion* link, Status) {
-    static_cast<Connection::Link*>(link)->connection->welcome_sending = false;
-  };
-  c->welcome_sending = true;
-  if (transport_.Send(c->endpoint, {c->welcome, e.size()}, {}, &c->link) == Transport::Sent::kDone) {
-    c->welcome_sending = false;
-  }
-  if (sweep_.sequence == 0) {
-    sweep_ = executor_.At(
-        executor_.now() + kSweepEvery, [](void* self) { static_cast<Responder*>(self)->Sweep(); }, this);
-  }
+  Parcel::Send(transport_, c->endpoint, {bytes, e.size()}, {}, c->key);
+  ArmSweep(kSweepFirst);
+}
+
+void Responder::Pack(Encoder& e, MessageKind kind, uint64_t connection, uint32_t slot, uint32_t generation) const {
+  Prefix prefix;
+  prefix.kind = kind;
+  prefix.view = view_.value;
+  prefix.connection = connection;
+  prefix.slot = slot;
+  prefix.generation = generation;
+  e.Put(prefix);
 }
 
 Responder::Connection* Responder::FindConnection(uint64_t id) {
-  const uint32_t index = static_cast<uint32_t>(id & 0xffffffff);
+  const uint32_t index = static_cast<uint32_t>(id);
   if (index >= connections_.size()) return nullptr;
   Connection* c = connections_[index].get();
   return c->id == id && c->id != 0 ? c : nullptr;
@@ -243,7 +226,9 @@ void Responder::OnRequest(Bytes header, const Prefix& prefix, Payload payload) {
   Decoder d(header.subspan(Prefix::kBytes));
   RequestHeader request;
   d.Get(request);
-  if (!d.ok()) {
+  const MethodInfo* info = d.ok() ? InfoOf(request.method) : nullptr;
+  if (info == nullptr || (info->once && (Sequence::PlaceOf(request.sequence) >= Sequence::kPlacesMax ||
+                                         Sequence::CountOf(request.sequence) == 0))) {
     ++stats_.malformed;
     return;
   }
@@ -251,77 +236,96 @@ void Responder::OnRequest(Bytes header, const Prefix& prefix, Payload payload) {
     ++stats_.oversized;
     return;
   }
-  const MethodInfo* info = InfoOf(request.method);
   if (info->who == Who::kPeer && !c->party->peer) {
     ++stats_.denied;
     return;
   }
   ++stats_.requests;
-  History::Answer* answer = nullptr;
-  if (info->once) {
-    History& history = *c->history;
-    history.lowest = std::max(history.lowest, request.lowest);
-    if (request.sequence < history.lowest || history.Find(request.sequence) != nullptr) {
-      ++stats_.repeated;
-      if (request.sequence >= history.lowest) Repeat(history, request.sequence, prefix);
-      return;
-    }
-    answer = history.Add(request.sequence);
-    if (answer == nullptr) {
-      ++stats_.oversized;
-      return;
-    }
-  }
   Request* r = Take();
   r->party_ = c->party;
-  r->connection_ = prefix.connection;
+  r->connection_ = c->id;
+  r->connection_serial_ = c->serial;
   r->slot_ = prefix.slot;
   r->generation_ = prefix.generation;
   r->method_ = request.method;
   r->sequence_ = info->once ? request.sequence : 0;
+  if (info->once) {
+    r->history_ = c->history;
+    ++r->history_->running;
+  }
   r->deadline_ = executor_.now() + request.time_left_ms * kMillisecond;
   r->walked_at_ = request.walked_at;
   r->payload_ = std::move(payload);
-  r->answered_ = false;
-  r->pending_ = false;
   r->body_bytes_ = d.left();
   std::memcpy(r->body_, d.rest().data(), d.left());
-  if (answer != nullptr) answer->working = r;
-  arrived_.push_back(r);
+  if (info->once ? IsNewOnce(r) : IsNew(r, request.attempt)) arrived_.PushBack(r);
 }
 
-// P2: the same request once more.
-void Responder::Repeat(History& history, uint64_t sequence, const Prefix& prefix) {
-  History::Answer* answer = history.Find(sequence);
-  if (answer->working != nullptr) {
-    answer->working->connection_ = prefix.connection;
-    answer->working->slot_ = prefix.slot;
-    answer->working->generation_ = prefix.generation;
+// P2. False if `r` was seen before; then it has been dealt with.
+bool Responder::IsNewOnce(Request* r) {
+  using State = History::Answer::State;
+  History::Answer& answer = r->history_->At(r->sequence_);
+  if (r->sequence_ > answer.sequence || (r->sequence_ == answer.sequence && answer.state == State::kOpen)) {
+    History::Begin(answer, r->sequence_, r);
+    return true;
+  }
+  if (r->sequence_ == answer.sequence && answer.state == State::kWorking) {
+    Repeat(answer.working, r);
+    return false;
+  }
+  ++stats_.repeated;
+  if (r->sequence_ == answer.sequence) SendAgain(*r, answer);
+  Recycle(r);
+  return false;
+}
+
+// A request that may be executed twice is not, as long as its first arrival is being worked on.
+bool Responder::IsNew(Request* r, uint16_t attempt) {
+  if (attempt == 0) return true;
+  for (auto& other : requests_) {  // rare, so it may look at all
+    if (other.get() != r && other->taken_ && !other->standing_by_ && !other->answered_ && other->sequence_ == 0 &&
+        other->slot_ == r->slot_ && other->generation_ == r->generation_ &&
+        other->party_->client == r->party_->client) {
+      Repeat(other.get(), r);
+      return false;
+    }
+  }
+  return true;
+}
+
+// The same call once more while it is being worked on: the answer goes where it came from last.
+void Responder::Repeat(Request* working, Request* again) {
+  ++stats_.repeated;
+  if (again->connection_serial_ < working->connection_serial_) {  // a late copy from a connection that was given up
+    Recycle(again);
     return;
   }
-  Connection* c = FindConnection(prefix.connection);
-  Request* r = Take();
-  r->party_ = c->party;
-  r->connection_ = prefix.connection;
-  r->slot_ = prefix.slot;
-  r->generation_ = prefix.generation;
-  r->sequence_ = 0;  // already remembered
-  r->answered_ = r->pending_ = false;
-  constexpr size_t kBefore = Prefix::kBytes + ReplyHeader::kBytes;
-  std::memcpy(r->out_ + kBefore, answer->body, answer->body_bytes);
-  r->SendReply(answer->code, answer->body_bytes, {});
-  if (r->pending_) {
-    struct FinishLater {
-      static Detached Run(Request* request) {
-        co_await ReplyOf(request);
-        request->Finish();
-      }
-      static Request::ReplyAwaiter ReplyOf(Request* request) { return Request::ReplyAwaiter{request}; }
-    };
-    FinishLater::Run(r);
-  } else {
-    r->Finish();
-  }
+  working->connection_ = again->connection_;
+  working->connection_serial_ = again->connection_serial_;
+  working->slot_ = again->slot_;
+  working->generation_ = again->generation_;
+  working->DropSuccessor();
+  working->successor_ = again;
+  again->standing_by_ = true;
+  Connection* c = FindConnection(again->connection_);
+  uint8_t bytes[Prefix::kBytes];
+  Encoder e{MutableBytes(bytes)};
+  Pack(e, MessageKind::kWorking, c->id, again->slot_, again->generation_);
+  Parcel::Send(transport_, c->endpoint, {bytes, e.size()}, {}, c->key);
+}
+
+void Responder::SendAgain(const Request& request, const History::Answer& answer) {
+  Connection* c = FindConnection(request.connection_);
+  ReplyHeader header;
+  header.code = answer.code;
+  header.generation = generation_;
+  uint8_t bytes[kReplyBefore + History::kBodyMax];
+  Encoder e{MutableBytes(bytes)};
+  Pack(e, MessageKind::kReply, c->id, request.slot_, request.generation_);
+  e.Put(header);
+  e.Raw(answer.body_view().data(), answer.body_view().size());
+  MAYFLY_CHECK(e.ok());
+  Parcel::Send(transport_, c->endpoint, {bytes, e.size()}, answer.payload_view(), c->key);
 }
 
 void Responder::OnEndpointDown(EndpointId endpoint) {
@@ -334,49 +338,48 @@ void Responder::OnEndpointDown(EndpointId endpoint) {
 }
 
 void Responder::CloseConnection(Connection* c) {
-  by_endpoint_.erase(c->endpoint);
-  transport_.Close(c->endpoint);
+  const EndpointId endpoint = c->endpoint;
+  by_endpoint_.erase(endpoint);
   c->id = 0;
-  --live_;
   if (c->history != nullptr) {
+    --live_;
     if (--c->history->connections == 0) c->history->idle_since = executor_.now();
-    Process& process = processes_[c->process];
+    Process& process = processes_[c->party->process];
     if (--process.connections == 0) process.gone_at = executor_.now() + options_.gone_after;
   }
   c->history = nullptr;
   c->party = nullptr;
-  if (!c->welcome_sending) free_connections_.push_back(c->index);
-  // else: its buffer is still with the transport; the slot is given up, at most one a dead handshake
+  free_connections_.push_back(c->index);
+  transport_.Close(endpoint);  // last: it may run completions
 }
 
-// Processes without a connection are declared dead, lanes long gone are forgotten.
+void Responder::ArmSweep(Nanos after) {
+  if (closed_ || sweep_.sequence != 0) return;
+  sweep_ = executor_.At(
+      executor_.now() + after, [](void* self) { static_cast<Responder*>(self)->Sweep(); }, this);
+}
+
+// Refused connections are closed, processes without a connection declared dead, lanes long gone forgotten.
 void Responder::Sweep() {
   sweep_ = {};
-  if (closed_) return;
   const Nanos now = executor_.now();
   for (auto& c : connections_) {
-    if (c->id != 0 && c->history == nullptr && !c->welcome_sending) CloseConnection(c.get());
+    if (c->id != 0 && c->history == nullptr && now >= c->opened_at + kRefusedFor) CloseConnection(c.get());
   }
-  for (auto it = processes_.begin(); it != processes_.end();) {
-    auto current = it++;
-    if (current->second.connections == 0 && current->second.gone_at != 0 && now >= current->second.gone_at) {
-      ClientId process = current->first;
-      processes_.erase(current);
-      if (on_process_gone_) on_process_gone_(process);
-    }
+  std::vector<ClientId> gone;
+  for (const auto& [id, process] : processes_) {
+    if (process.connections == 0 && now >= process.gone_at) gone.push_back(id);
   }
-  for (auto it = histories_.begin(); it != histories_.end();) {
-    auto current = it++;
-    History& h = *current->second;
-    if (h.connections != 0 || now < h.idle_since + options_.forget_after) continue;
-    if (std::none_of(h.ring.begin(), h.ring.end(), [](const auto& a) { return a.working != nullptr; })) {
-      histories_.erase(current);
-    }
-  }
-  if (!processes_.empty() || !histories_.empty() || live_ != 0) {
-    // An idle server with idle clients has nothing to look at: once a second is enough, and cheap.
-    sweep_ = executor_.At(
-        now + 2 * kSweepEvery, [](void* self) { static_cast<Responder*>(self)->Sweep(); }, this);
+  std::sort(gone.begin(), gone.end());  // a run is a function of its inputs
+  for (ClientId id : gone) processes_.erase(id);
+  absl::erase_if(histories_, [&](const auto& entry) {
+    const History& h = *entry.second;
+    return h.connections == 0 && h.running == 0 && now >= h.idle_since + options_.forget_after;
+  });
+  // An idle server with idle clients has nothing to look at: once a second is enough, and cheap.
+  if (!processes_.empty() || !histories_.empty() || !by_endpoint_.empty()) ArmSweep(kSweepEvery);
+  for (ClientId id : gone) {
+    if (on_process_gone_) on_process_gone_(id);
   }
 }
 
@@ -398,63 +401,74 @@ Request::FetchAwaiter Request::Fetch(MutableBytes to) {
 void Request::Complete(Status status) {
   pending_ = false;
   result_ = status;
-  if (payload_.size() != 0) payload_.Reset();
   if (waiter_) responder_->executor_.Post(std::exchange(waiter_, nullptr));
+  if (!sending_) {
+    payload_.Reset();
+    return;
+  }
+  sending_ = false;
+  if (status.ok()) return;
+  Responder::Connection* c = responder_->FindConnection(connection_);
+  if (c != nullptr) responder_->CloseConnection(c);  // a send that failed is the end of its endpoint
+}
+
+// What the lane's history has for this request, unless its place went to a later call.
+History::Answer* Request::OwnAnswer() {
+  if (history_ == nullptr) return nullptr;
+  History::Answer& answer = history_->At(sequence_);
+  return answer.working == this ? &answer : nullptr;
+}
+
+void Request::DropSuccessor() {
+  if (successor_ != nullptr) responder_->Recycle(std::exchange(successor_, nullptr));
 }
 
 void Request::SendReply(Code code, size_t body_bytes, Bytes payload) {
   MAYFLY_CHECK(!answered_ && !pending_);
   answered_ = true;
-  constexpr size_t kBefore = Prefix::kBytes + ReplyHeader::kBytes;
-  Responder& responder = *responder_;
-  if (sequence_ != 0) {
-    auto it = responder.histories_.find(party_->client);
-    Responder::History::Answer* answer = it != responder.histories_.end() ? it->second->Find(sequence_) : nullptr;
-    if (answer != nullptr && answer->working == this) {
-      MAYFLY_CHECK(body_bytes <= Responder::History::kBodyMax);
-      answer->working = nullptr;
-      answer->code = code;
-      answer->body_bytes = static_cast<uint8_t>(body_bytes);
-      std::memcpy(answer->body, out_ + kBefore, body_bytes);
-    }
+  if (History::Answer* answer = OwnAnswer()) {
+    History::End(*answer, code, Bytes(out_ + kReplyBefore, body_bytes), payload);  // P2
   }
+  DropSuccessor();
+  Responder& responder = *responder_;
   Responder::Connection* c = responder.FindConnection(connection_);
   if (c == nullptr) return;  // the caller is gone; it may come back and ask again
-  Prefix prefix;
-  prefix.kind = MessageKind::kReply;
-  prefix.view = responder.view_.value;
-  prefix.connection = c->id;
-  prefix.slot = slot_;
-  prefix.generation = generation_;
   ReplyHeader header;
   header.code = code;
   header.generation = responder.generation_;
   Encoder e{MutableBytes(out_)};
-  e.Put(prefix);
+  responder.Pack(e, MessageKind::kReply, c->id, slot_, generation_);
   e.Put(header);
-  SealHeader({out_, kBefore + body_bytes}, c->key);
-  pending_ = true;
-  if (responder.transport_.Send(c->endpoint, {out_, kBefore + body_bytes}, payload, &link_) == Transport::Sent::kDone) {
-    pending_ = false;
+  SealHeader({out_, kReplyBefore + body_bytes}, c->key);
+  pending_ = sending_ = true;
+  if (responder.transport_.Send(c->endpoint, {out_, kReplyBefore + body_bytes}, payload, &link_) ==
+      Transport::Sent::kDone) {
+    pending_ = sending_ = false;
   }
 }
 
 void Request::Abandon() {
   MAYFLY_CHECK(!answered_ && !pending_);
   answered_ = true;
-  if (sequence_ == 0) return;
-  auto it = responder_->histories_.find(party_->client);
-  if (it == responder_->histories_.end()) return;
-  Responder::History::Answer* answer = it->second->Find(sequence_);
-  if (answer != nullptr && answer->working == this) *answer = {};
+  Request* next = std::exchange(successor_, nullptr);
+  History::Answer* answer = OwnAnswer();
+  const bool again = next != nullptr && !responder_->closed_ && (answer != nullptr || history_ == nullptr);
+  if (answer != nullptr) {
+    answer->state = again ? History::Answer::State::kWorking : History::Answer::State::kOpen;
+    answer->working = again ? next : nullptr;
+  }
+  if (again) {
+    next->standing_by_ = false;
+    responder_->arrived_.PushBack(next);
+  } else if (next != nullptr) {
+    responder_->Recycle(next);
+  }
 }
 
 void Request::Finish() {
   MAYFLY_CHECK(!pending_);
   if (!answered_) Abandon();
-  payload_.Reset();
-  party_ = nullptr;
-  responder_->free_requests_.push_back(this);
+  responder_->Recycle(this);
 }
 
 }  // namespace mayfly

@@ -2,18 +2,18 @@
 // looks at it, remembers what it answered to requests that execute once, and hands requests to the server one by one.
 // One thread owns it.
 // Invariants  P1  no byte of a message that is not authenticated reaches a handler; such messages are counted and
-// dropped.
+//                 dropped.
 //             P2  a request that executes once is executed once a {client, sequence}: a repetition gets the first
-//             answer,
-//                 or, while it is still being worked on, replaces where that answer goes.
+//                 answer with its payload, or, while it is still being worked on, replaces where that answer goes; it
+//                 is executed in the first one's stead only if that was abandoned.
 //             P3  a request whose time ran out before it was started is dropped.
 //             P4  a Request lives until Finish; its reply's header and payload belong to the transport until Reply's
-//             await.
+//                 await.
+//             P5  a hello counts once: a copy of it, or an older one of its lane, makes no connection.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
 
-#include <deque>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -21,6 +21,8 @@
 #include "os/random.h"
 #include "os/transport.h"
 #include "rpc/caller.h"
+#include "rpc/chain.h"
+#include "rpc/history.h"
 #include "task/executor.h"
 #include "task/sync.h"
 #include "wire/header.h"
@@ -40,7 +42,9 @@ struct Party {
   std::string host;
 };
 
-class Request {
+struct ArrivedTag;
+
+class Request : private ChainNode<ArrivedTag> {
  public:
   Method method() const { return method_; }
   Bytes body() const { return {body_, body_bytes_}; }
@@ -54,36 +58,46 @@ class Request {
   struct FetchAwaiter;
   FetchAwaiter Fetch(MutableBytes to);
 
-  // co_await request->Reply(code, body, payload): remembers (P2) and sends. Returns when the transport is done with
-  // `payload`. A caller that is gone is no error.
+  // co_await request->Reply(code, body, payload): remembers (P2; a payload of at most History::kPayloadMax then) and
+  // sends. Returns when the transport is done with `payload`. A caller that is gone is no error.
   struct ReplyAwaiter;
   template <class R>
   ReplyAwaiter Reply(Code code, const R& reply, Bytes payload);
-  // No answer, and no memory of the request: it was not executed, a repetition may be.
+  // No answer, and no memory of the request: it was not executed, a repetition may be (one that has arrived meanwhile
+  // takes its place at once).
   void Abandon();
-  // The last call: the request goes back to its pool.
+  // The last call, with nothing under way: the request goes back to its pool. Unanswered, it is abandoned.
   void Finish();
   bool answered() const { return answered_; }
 
  private:
   friend class Responder;
+  friend class Chain<Request, ArrivedTag>;
   struct Link : Completion {
     Request* request = nullptr;
   };
   void SendReply(Code code, size_t body_bytes, Bytes payload);
   void Complete(Status status);
+  History::Answer* OwnAnswer();
+  void DropSuccessor();
 
   Responder* responder_ = nullptr;
   std::shared_ptr<const Party> party_;
   uint64_t connection_ = 0;
+  uint64_t connection_serial_ = 0;
   uint32_t slot_ = 0, generation_ = 0;
   Method method_ = Method::kPing;
-  uint64_t sequence_ = 0;
+  uint64_t sequence_ = 0;         // 0: executes any number of times
+  History* history_ = nullptr;    // of its lane, if it has a sequence
+  Request* successor_ = nullptr;  // the newest repetition, in case this one is abandoned
   Nanos deadline_ = 0;
   Generation walked_at_;
   Payload payload_;
+  bool taken_ = false;        // not in the pool
+  bool standing_by_ = false;  // a successor
   bool answered_ = false;
   bool pending_ = false;  // a fetch or a send is under way
+  bool sending_ = false;  // it is a send
   Status result_;
   std::coroutine_handle<> waiter_;
   Link link_;
@@ -107,7 +121,8 @@ struct Request::ReplyAwaiter {
 };
 
 struct ResponderStats {
-  uint64_t requests = 0, hellos = 0, repeated = 0, expired = 0;
+  uint64_t requests = 0, hellos = 0;   // authenticated and well formed
+  uint64_t repeated = 0, expired = 0;  // of them: seen before, too late
   uint64_t malformed = 0, unauthenticated = 0, oversized = 0, denied = 0, unknown_connection = 0;
 };
 
@@ -136,7 +151,8 @@ class Responder final : public Receiver {
   void SetView(View v) { view_ = v; }
   // Called when a process has no connection any more (by death, or by a proper end).
   void SetOnProcessGone(std::function<void(ClientId process)> fn) { on_process_gone_ = std::move(fn); }
-  // Refuses new connections and answers nothing any more.
+  // Refuses new connections and answers nothing any more. Requests that are being worked on still end by Finish, all of
+  // them before this object goes.
   void Close();
 
   size_t connections() const { return live_; }
@@ -150,15 +166,21 @@ class Responder final : public Receiver {
  private:
   friend class Request;
   struct Connection;
-  struct History;
 
   void OnHello(Bytes header, const Prefix& prefix);
+  void SendWelcome(const Hello& hello, const Prefix& prefix, Code code);
   void OnRequest(Bytes header, const Prefix& prefix, Payload payload);
+  bool IsNew(Request* request, uint16_t attempt);
+  bool IsNewOnce(Request* request);
+  void Repeat(Request* working, Request* again);
+  void SendAgain(const Request& request, const History::Answer& answer);
+  void Pack(Encoder& e, MessageKind kind, uint64_t connection, uint32_t slot, uint32_t generation) const;
   Connection* FindConnection(uint64_t id);
   void CloseConnection(Connection* connection);
-  void Repeat(History& history, uint64_t sequence, const Prefix& prefix);
   void Sweep();
+  void ArmSweep(Nanos after);
   Request* Take();
+  void Recycle(Request* request);
 
   Executor& executor_;
   Transport& transport_;
@@ -170,18 +192,19 @@ class Responder final : public Receiver {
   View view_;
   std::vector<std::unique_ptr<Connection>> connections_;
   std::vector<uint32_t> free_connections_;
+  uint64_t last_serial_ = 0;
   absl::flat_hash_map<EndpointId, uint32_t> by_endpoint_;
   absl::flat_hash_map<ClientId, std::unique_ptr<History>> histories_;
   struct Process {
     uint32_t connections = 0;
-    Nanos gone_at = 0;  // when to call on_process_gone_; 0: alive
+    Nanos gone_at = 0;  // when to call on_process_gone_, if there is no connection
   };
   absl::flat_hash_map<ClientId, Process> processes_;
-  std::deque<Request*> arrived_;
+  Chain<Request, ArrivedTag> arrived_;
   std::vector<std::unique_ptr<Request>> requests_;
   std::vector<Request*> free_requests_;
   std::function<void(ClientId)> on_process_gone_;
-  size_t live_ = 0;
+  size_t live_ = 0;  // connections that were welcomed
   bool closed_ = false;
   Executor::TimerId sweep_;
   ResponderStats stats_;

@@ -40,24 +40,24 @@ uint64_t Tag(Bytes bytes, const TagKey& key) {
 
 void SealHeader(MutableBytes header, const TagKey& key) {
   MAYFLY_CHECK(header.size() >= Prefix::kBytes);
-  uint64_t tag = 0;
-  std::memcpy(header.data() + Prefix::kTagOffset, &tag, sizeof tag);
-  tag = Tag(header, key);
-  std::memcpy(header.data() + Prefix::kTagOffset, &tag, sizeof tag);
+  const uint64_t tag = Tag(header.subspan(Prefix::kTagBytes), key);
+  std::memcpy(header.data(), &tag, sizeof tag);
 }
 
 bool HeaderIsSealed(Bytes header, const TagKey& key) {
   if (header.size() < Prefix::kBytes) return false;
-  // The tag covers the header with its own field zeroed; the received bytes belong to the transport and are not
-  // changed.
   uint64_t tag = 0;
-  std::memcpy(&tag, header.data() + Prefix::kTagOffset, sizeof tag);
-  uint8_t copy[2048];
-  if (header.size() > sizeof copy) return false;
-  std::memcpy(copy, header.data(), header.size());
-  std::memset(copy + Prefix::kTagOffset, 0, sizeof tag);
-  uint64_t want = Tag({copy, header.size()}, key);
-  return sodium_memcmp(&want, &tag, sizeof tag) == 0;
+  std::memcpy(&tag, header.data(), sizeof tag);
+  return (Tag(header.subspan(Prefix::kTagBytes), key) ^ tag) == 0;  // one comparison of 64 bits: no early end
+}
+
+uint64_t HelloProof(const Prefix& prefix, Hello hello, const TagKey& key) {
+  hello.proof = 0;
+  uint8_t bytes[2048];
+  Encoder e{MutableBytes(bytes)};
+  e(prefix.slot, prefix.generation, hello);
+  MAYFLY_CHECK(e.ok());
+  return Tag({bytes, e.size()}, key);
 }
 
 }  // namespace mayfly

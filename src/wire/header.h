@@ -1,9 +1,11 @@
 // What stands before every message, and the keyed tag that makes it trusted. Layout in share/doc/format/wire.md.
-//   hello, welcome: prefix + body, tagged with the session's hello key; they agree on a connection and its key
-//   request:        prefix + RequestHeader + body      reply: prefix + ReplyHeader + body
-// Invariants  H1  the tag is SipHash-2-4 of the whole header (prefix with a zero tag, and body) under the connection's
-//                 key; nothing else of a message is looked at before it was verified.
-//             H2  a reply names the caller's {slot, generation}; a late one finds another generation and is dropped.
+//   hello:    prefix + Hello, under the session's hello key
+//   welcome:  prefix + Welcome, under the connection's key: it proves that it answers this very hello
+//   request:  prefix + RequestHeader + body      reply: prefix + ReplyHeader + body      working: prefix
+// Invariants  H1  the first 8 bytes of a header are SipHash-2-4 of all the others under the message's key; no more than
+//                 what finds the key is looked at before it was verified.
+//             H2  a reply names the caller's {slot, generation} and its connection; a late one finds another generation
+//                 or another connection there and is dropped.
 #pragma once
 
 #include <array>
@@ -16,38 +18,48 @@ namespace mayfly {
 constexpr uint16_t kWireMagic = 0x464d;  // "MF"
 constexpr uint8_t kWireVersion = 1;
 
-enum class MessageKind : uint8_t { kHello = 1, kWelcome = 2, kRequest = 3, kReply = 4 };
-constexpr bool IsKnown(MessageKind k) { return k >= MessageKind::kHello && k <= MessageKind::kReply; }
+enum class MessageKind : uint8_t { kHello = 1, kWelcome = 2, kRequest = 3, kReply = 4, kWorking = 5 };
+constexpr bool IsKnown(MessageKind k) { return k >= MessageKind::kHello && k <= MessageKind::kWorking; }
 
 struct Prefix {
+  uint64_t tag = 0;  // first, so that what it covers is one piece
   uint16_t magic = kWireMagic;
   uint8_t version = kWireVersion;
   MessageKind kind = MessageKind::kRequest;
   uint32_t view = 0;
-  uint64_t tag = 0;
-  uint64_t connection = 0;  // of the receiver of a request or of a reply: {index:32, nonce:32}; 0 in a hello
-  uint32_t slot = 0;        // of the caller's call, H2
-  uint32_t generation = 0;
+  uint64_t connection = 0;  // as the welcome named it; 0 in a hello and a welcome
+  uint32_t slot = 0;        // of the caller's call, H2; in a hello and its welcome: the shard it is for
+  uint32_t generation = 0;  // of the slot; in a hello and its welcome: the attempt, counted up by the lane
   static constexpr size_t kBytes = 32;
-  static constexpr size_t kTagOffset = 8;
+  static constexpr size_t kTagBytes = 8;
   template <class Io>
   void Fields(Io& io) {
-    io(magic, version, kind, view, tag, connection, slot, generation);
+    io(tag, magic, version, kind, view, connection, slot, generation);
   }
 };
 
 struct RequestHeader {
   Method method = Method::kPing;
-  uint16_t reserved = 0;
+  uint16_t attempt = 0;       // 0: the first time that this call is sent
   uint32_t time_left_ms = 0;  // the caller gives up then: do not execute afterwards
-  uint64_t sequence = 0;      // of a request that executes once, else 0
-  uint64_t lowest = 0;        // sequences below this were all answered: forget them
+  uint64_t sequence = 0;      // of a request that executes once, see Sequence; else 0
   Generation walked_at;       // namespace generation when the path walk began; 0: by handle
-  static constexpr size_t kBytes = 32;
+  static constexpr size_t kBytes = 24;
   template <class Io>
   void Fields(Io& io) {
-    io(method, reserved, time_left_ms, sequence, lowest, walked_at);
+    io(method, attempt, time_left_ms, sequence, walked_at);
   }
+};
+
+// The number of a request that executes once: count:48 | place:16. A lane has at most one call in a place and counts up
+// over all of them, so a higher count in a place tells that the earlier call there has ended: its answer can be
+// forgotten. The same number again is the same call again.
+struct Sequence {
+  static constexpr uint32_t kPlaceBits = 16;
+  static constexpr uint32_t kPlacesMax = 1024;  // calls of one lane to one shard that may be unanswered at a time
+  static constexpr uint64_t Make(uint64_t count, uint32_t place) { return (count << kPlaceBits) | place; }
+  static constexpr uint32_t PlaceOf(uint64_t sequence) { return sequence & ((1u << kPlaceBits) - 1); }
+  static constexpr uint64_t CountOf(uint64_t sequence) { return sequence >> kPlaceBits; }
 };
 
 struct ReplyHeader {
@@ -69,7 +81,7 @@ using Nonce = std::array<uint8_t, 16>;
 // A SipHash key.
 using TagKey = std::array<uint8_t, 16>;
 
-// The key of hello and welcome, from the session's secret (keyed BLAKE2b; the secret itself never travels).
+// The key of hellos, from the session's secret (keyed BLAKE2b; the secret itself never travels).
 TagKey HelloKey(const Secret& secret, const SessionUuid& uuid);
 // The key of one connection. Both ends compute it from the secret and both nonces.
 TagKey ConnectionKey(const Secret& secret, const SessionUuid& uuid, ClientId client, const Nonce& caller,
@@ -79,7 +91,7 @@ TagKey PeerProofKey(const Secret& server_secret);
 
 // Writes the tag into an encoded header of at least Prefix::kBytes.
 void SealHeader(MutableBytes header, const TagKey& key);
-// False unless the header carries the right tag. Constant time in the tag.
+// False unless the header carries the right tag. Constant time in the tag; copies nothing.
 bool HeaderIsSealed(Bytes header, const TagKey& key);
 uint64_t Tag(Bytes bytes, const TagKey& key);
 
@@ -91,11 +103,13 @@ struct Hello {
   Nonce nonce{};
   bool peer = false;   // a server shard: `proof` shows it
   ShardId shard;       // of a peer
-  uint64_t proof = 0;  // Tag of {uuid, client, nonce} under PeerProofKey
+  uint64_t proof = 0;  // of a peer: HelloProof
   uint32_t pid = 0;
-  Cred cred;
-  std::string_view host;  // at most 64 bytes, for reports
-  Bytes address;          // of the caller's worker, for the way back
+  Cred cred;              // at most kGroupsMax groups
+  std::string_view host;  // at most kHostBytesMax, for reports
+  Bytes address;          // of the caller's worker, for the way back; at most kAddressBytesMax with all the rest full
+  static constexpr size_t kHostBytesMax = 64;
+  static constexpr size_t kAddressBytesMax = 1609;
   template <class Io>
   void Fields(Io& io) {
     io(protocol);
@@ -105,6 +119,9 @@ struct Hello {
     io(peer, shard, proof, pid, cred, host, address);
   }
 };
+
+// The tag of the hello (its proof taken as 0) and of its prefix's shard and attempt, under the peer proof key.
+uint64_t HelloProof(const Prefix& prefix, Hello hello, const TagKey& key);
 
 struct Welcome {
   Code code = Code::kOk;  // kDenied, kShutdown, ...: refused
