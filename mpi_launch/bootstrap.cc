@@ -1,0 +1,429 @@
+#include "bootstrap.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+
+#include "adapt/posix/clock.h"
+#include "adapt/posix/random.h"
+#include "base/log.h"
+#include "node_memory.h"
+#include "old_session.h"
+#include "server_log.h"
+#include "session/discover.h"
+
+namespace mayfly {
+namespace {
+
+constexpr Nanos kMeetWithin = 8 * kSecond,
+                kMeetWithinPerRank = 200 * kMillisecond;  // of a node, whose cores they share
+constexpr Nanos kFailWithin = 20 * kSecond;
+constexpr uint64_t kShardMemoryUnit = uint64_t{2} << 20;
+
+std::string Absolute(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::absolute(path, error).lexically_normal().string();
+}
+
+std::string Variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? std::string() : std::string(value);
+}
+
+template <class T>
+std::string Encoded(const T& value, size_t bytes_max) {
+  std::string text(bytes_max, '\0');
+  Encoder encoder(MutableBytes(reinterpret_cast<uint8_t*>(text.data()), text.size()));
+  encoder.Put(value);
+  MAYFLY_CHECK(encoder.ok());
+  text.resize(encoder.size());
+  return text;
+}
+
+template <class T>
+T Decoded(const std::string& text) {
+  T value;
+  Decoder decoder(AsBytes(text));
+  decoder.Get(value);
+  MAYFLY_CHECK(decoder.Finish().ok());  // it is our own, of the same program on another rank
+  return value;
+}
+
+// Sentences of the session room name the cause; where it is room or rights, this is what to do.
+Outcome<Done> WithRemedy(Outcome<Done> outcome, const std::string& remedy) {
+  if (outcome.ok() || !outcome.failure().sentence.starts_with("cannot ")) return outcome;
+  Failure failure = outcome.failure();
+  failure.sentence += "; " + remedy;
+  return failure;
+}
+
+uint32_t CoresOfThisProcess() {
+  cpu_set_t cores;
+  return sched_getaffinity(0, sizeof cores, &cores) == 0 ? static_cast<uint32_t>(CPU_COUNT(&cores)) : ~0u;
+}
+
+}  // namespace
+
+template <class Fn>
+Outcome<Done> Bootstrap::Step(const char* doing, Fn step) {
+  watch_.SetStep(doing);
+  return world_.Agree(step());
+}
+
+Outcome<Done> Bootstrap::Run(const std::function<void()>& serving) {
+  Outcome<Done> result = Step("reading the options", [&] { return Understand(); });
+  if (!result.ok()) {
+    wrong_options_ = true;
+    return result;
+  }
+  const auto then = [&](const char* doing, Outcome<Done> (Bootstrap::*step)()) {
+    if (result.ok()) result = Step(doing, [&] { return (this->*step)(); });
+  };
+  then("agreeing on the session", &Bootstrap::DrawSession);
+  then("looking for memory", &Bootstrap::PlanRoom);
+  if (result.ok()) result = CheckOldSession();
+  if (result.ok()) result = CheckFlushTarget();
+  if (result.ok()) {
+    result = Step("joining the session on this node", [&] {
+      return WithRemedy(footprint_.Join(charter_.runtime_path, charter_.uuid, world_.rank()),
+                        "set MAYFLY_RUNTIME_DIR to a node-local directory that you may write");
+    });
+  }
+  if (result.ok()) {
+    result = Step("opening the network", [&]() -> Outcome<Done> {
+      auto shards = LocalShards::Create(options_);
+      if (!shards.ok()) return shards.failure();
+      shards_ = std::move(*shards);
+      return Done{};
+    });
+  }
+  then("exchanging addresses", &Bootstrap::Exchange);
+  if (result.ok()) {
+    result = Step("writing the session's files", [&] { return WriteFiles(SessionState::kStarting); });
+  }
+  then("starting the server threads", &Bootstrap::StartShards);
+  if (result.ok()) {
+    // Who cannot be reached is said once, at the end of the step.
+    if (!options_.log_level_given) SetLogLevel(LogLevel::kError);
+    const Nanos within = kMeetWithin + world_.node_size() * kMeetWithinPerRank;
+    result = Step("asking the other servers for a sign of life", [&] { return shards_->MeetOthers(within); });
+    if (!options_.log_level_given) SetLogLevel(LogLevel::kWarn);
+  }
+  if (result.ok()) serving();
+  then("declaring the session ready", &Bootstrap::BecomeReady);
+  if (result.ok()) {
+    footprint_.Keep();
+  } else {
+    watch_.Ending(PosixClock().Now() + kFailWithin, kExitNotStarted, "");
+    shards_.reset();
+  }
+  return result;
+}
+
+// ---- what was asked
+// ---------------------------------------------------------------------------------------------------
+
+Outcome<Done> Bootstrap::Understand() {
+  const std::string here = options_.Common();
+  const std::string there = world_.Share(here);
+  const std::string there_host = world_.Share(world_.host());
+  if (!line_.wrong.empty()) return Fail(Code::kInvalid, "{}", line_.wrong);
+  for (size_t at = 0; at < std::min(here.size(), there.size());) {
+    const std::string ours = here.substr(at, here.find('\n', at) - at);
+    const std::string theirs = there.substr(at, there.find('\n', at) - at);
+    if (ours != theirs) {
+      return Fail(
+          Code::kInvalid,
+          "rank {} was started with other options than rank 0 on {} ({} here, {} there); start all ranks with the "
+          "same ones",
+          world_.rank(), there_host, ours, theirs);
+    }
+    at += ours.size() + 1;
+  }
+  return Done{};
+}
+
+Outcome<Done> Bootstrap::DrawSession() {
+  if (world_.rank() == 0) {
+    PosixRandom random;
+    PosixClock clock;
+    random.Fill(charter_.uuid);
+    random.Fill(charter_.secret);
+    random.Fill(charter_.server_secret);
+    charter_.created_ns = clock.Wall();
+    charter_.job = Variable("SLURM_JOB_ID").empty() ? Variable("PBS_JOBID") : Variable("SLURM_JOB_ID");
+    charter_.session_path = Absolute(options_.session);
+    if (!options_.flush_to.empty()) charter_.flush_target = Absolute(options_.flush_to);
+    charter_.runtime_path = RuntimeDir::PathFor(Variable("MAYFLY_RUNTIME_DIR"), geteuid());
+  }
+  constexpr size_t kCharterBytesMax = 64 * 1024;  // four paths and 88 bytes
+  charter_ = Decoded<Charter>(world_.Share(Encoded(charter_, kCharterBytesMax)));
+  options_.session = charter_.session_path;
+  options_.flush_to = charter_.flush_target;
+  return Done{};
+}
+
+// ---- room
+// -------------------------------------------------------------------------------------------------------------
+
+Outcome<Done> Bootstrap::PlanRoom() {
+  MemoryPlan plan;
+  plan.members = per_rank() ? world_.node_size() : 1;
+  plan.shards = per_rank() ? options_.shards : options_.shards * world_.node_size();
+  plan.asked_bytes = options_.memory_bytes;
+  Outcome<uint64_t> planned = uint64_t{0};
+  if (world_.leads_node()) {
+    // What sessions of ours that died left here takes memory that we may need.
+    Outcome<RuntimeDir> runtime = RuntimeDir::Open(charter_.runtime_path, geteuid());
+    if (runtime.ok()) {
+      const auto leftovers = runtime->Leftovers();
+      for (size_t i = 0; leftovers.ok() && i < leftovers->size(); ++i) {
+        MAYFLY_INFO("removing {}, which a dead session left", (*leftovers)[i].path);
+        (void)runtime->RemoveLeftover((*leftovers)[i]);
+      }
+    }
+    planned = PlanMemory(ReadNodeMemory(charter_.runtime_path), plan);
+  }
+  member_bytes_ = world_.ShareOnNode(planned.ok() ? *planned : 0);
+  if (!planned.ok()) return planned.failure();
+  if (world_.rank() == 0) {
+    const std::string warning = MemlockWarning(member_bytes_);
+    if (!warning.empty()) MAYFLY_WARN("{}", warning);
+    const auto cores = static_cast<uint32_t>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
+    if (CoresOfThisProcess() < std::min(cores, options_.shards)) {
+      MAYFLY_WARN(
+          "the launcher lets this process use {} cores for {} server threads; give it --bind-to none (mpirun) or "
+          "--cpu-bind=none (srun)",
+          CoresOfThisProcess(), options_.shards);
+    }
+  }
+  return Done{};
+}
+
+Outcome<Done> Bootstrap::CheckOldSession() {
+  std::optional<SessionFile> old;
+  Outcome<Done> checked = Step("looking at the session file", [&]() -> Outcome<Done> {
+    if (world_.rank() != 0) return Done{};
+    Outcome<std::optional<SessionFile>> file = ReadOldSession(options_.session);
+    if (!file.ok()) return file.failure();
+    old = std::move(*file);
+    const std::string directory = std::filesystem::path(options_.session).parent_path().string();
+    return CheckWritable(directory, "--session", "create it, or give another one");
+  });
+  if (!checked.ok()) return checked;
+  return Step("looking for servers of the session file", [&]() -> Outcome<Done> {
+    const std::string text = world_.Share(old ? UuidText(old->uuid) : std::string());
+    const auto uuid = ParseUuid(text);
+    if (!uuid) return Done{};
+    bool lives = world_.Max(world_.leads_node() && LivesHere(charter_.runtime_path, *uuid) ? 1 : 0) != 0;
+    const std::vector<std::string> hosts = world_.GatherAll(world_.host());
+    if (!old) return Done{};  // rank 0 judges
+    const bool elsewhere = std::any_of(old->hosts.begin(), old->hosts.end(), [&](const std::string& host) {
+      return std::find(hosts.begin(), hosts.end(), host) == hosts.end();
+    });
+    if (!lives && elsewhere) lives = Answers(*old, options_.session, options_.ucx, world_.host());
+    if (!lives) {
+      MAYFLY_INFO("session file {} is of a session that has ended; it is replaced", options_.session);
+      return Done{};
+    }
+    return Fail(
+        Code::kBusy,
+        "session file {} belongs to a session whose servers live (on {}{}); stop that one with `mayfly stop`, or "
+        "give another --session",
+        options_.session, old->hosts.front(), old->hosts.size() > 1 ? ", ..." : "");
+  });
+}
+
+Outcome<Done> Bootstrap::CheckFlushTarget() {
+  if (options_.flush_to.empty()) return Done{};
+  Outcome<Done> made = Step("making the directory of --flush-to", [&]() -> Outcome<Done> {
+    if (world_.rank() != 0) return Done{};
+    return footprint_.MakeDirectory(options_.flush_to);
+  });
+  if (!made.ok()) return made;
+  return Step("checking the directory of --flush-to", [&]() -> Outcome<Done> {
+    if (world_.rank() == 0 || !world_.leads_node()) return Done{};
+    return CheckWritable(options_.flush_to, "--flush-to", "give one on a filesystem that all nodes see");
+  });
+}
+
+// ---- members
+// ----------------------------------------------------------------------------------------------------------
+
+Outcome<Done> Bootstrap::Exchange() {
+  Introduction mine;
+  mine.host = world_.host();
+  mine.leader = static_cast<uint32_t>(world_.ShareOnNode(world_.rank()));
+  mine.weight = options_.weight;
+  mine.memory_bytes = member_bytes_;
+  for (Bytes address : shards_->addresses()) mine.addresses.emplace_back(AsText(address));
+  const size_t bytes_max = 1024 + mine.addresses.size() * (Transport::kAddressBytesMax + 8);
+  std::vector<Introduction> ranks;
+  for (const std::string& text : world_.GatherAll(Encoded(mine, bytes_max))) {
+    ranks.push_back(Decoded<Introduction>(text));
+  }
+  Outcome<Done> built = BuildLayout(ranks);
+  if (!built.ok()) return built;
+  const uint64_t ours = placement_->Fingerprint();
+  const bool equal = world_.Max(ours) == ours && world_.Max(~ours) == ~ours;
+  if (equal) return Done{};
+  return Fail(Code::kCorrupt, "rank {} computes another placement than others; run the same mayflyd on all nodes",
+              world_.rank());
+}
+
+// Members by their first rank, and the ranks of a member one after the other, so that all ranks number alike.
+Outcome<Done> Bootstrap::BuildLayout(const std::vector<Introduction>& ranks) {
+  std::vector<Member> members;
+  std::map<uint32_t, uint32_t> member_of;  // by first rank
+  std::vector<std::vector<uint32_t>> ranks_of;
+  for (uint32_t r = 0; r < ranks.size(); ++r) {
+    const uint32_t first = per_rank() ? r : ranks[r].leader;
+    const auto [at, is_new] = member_of.try_emplace(first, static_cast<uint32_t>(members.size()));
+    if (is_new) {
+      if (members.size() == Layout::kMembersMax) {
+        return Fail(Code::kInvalid, "there are more than {} members; start fewer ranks, or leave out --member-per rank",
+                    Layout::kMembersMax);
+      }
+      members.push_back({MemberId(static_cast<uint16_t>(at->second)), ranks[r].host, ranks[r].weight, 0});
+      ranks_of.emplace_back();
+    }
+    members[at->second].shards += static_cast<uint32_t>(ranks[r].addresses.size());
+    ranks_of[at->second].push_back(r);
+  }
+  Result<Layout> layout = Layout::Build(std::move(members));
+  if (!layout.ok()) return Fail(layout.code(), "no layout for these members; start fewer ranks or --shards");
+  layout_ = std::move(*layout);
+  for (const auto& of_member : ranks_of) {
+    for (uint32_t r : of_member) {
+      if (r == world_.rank()) first_shard_ = ShardId(static_cast<uint32_t>(addresses_.size()));
+      for (const std::string& address : ranks[r].addresses) {
+        addresses_.push_back(address);
+        rank_of_shard_.push_back(r);
+      }
+    }
+  }
+  MAYFLY_CHECK(addresses_.size() == layout_->shard_count());
+  Result<Placement> placement = Placement::Build(*layout_);
+  if (!placement.ok()) return Fail(placement.code(), "no placement for these members; start fewer ranks or --shards");
+  placement_ = std::move(*placement);
+  return Done{};
+}
+
+uint32_t Bootstrap::root_rank() const { return rank_of_shard_[book_->map().placement().RootShard().value]; }
+
+// ---- files
+// ------------------------------------------------------------------------------------------------------------
+
+SessionFile Bootstrap::DescribeSession(SessionState state) const {
+  SessionFile file;
+  file.uuid = charter_.uuid;
+  file.secret = charter_.secret;
+  file.protocol = kWireVersion;
+  file.state = state;
+  file.job = charter_.job;
+  file.uid = geteuid();
+  file.created_ns = charter_.created_ns;
+  file.member_count = layout_->member_count();
+  file.shard_count = layout_->shard_count();
+  file.map_path = footprint_.directory() + "/map";
+  file.hosts = HostsOf(*layout_);
+  return file;
+}
+
+Outcome<Done> Bootstrap::WriteFiles(SessionState state) {
+  const SessionFile file = DescribeSession(state);
+  std::vector<Bytes> addresses;
+  for (const std::string& address : addresses_) addresses.push_back(AsBytes(address));
+  Outcome<Done> written = Done{};
+  const std::string node_remedy = "make room in the runtime directory (`mayfly clean`), or set MAYFLY_RUNTIME_DIR";
+  const std::string shared_remedy = "give a --session that can be written";
+  const auto with_map = [&](auto write) {
+    write(NodeMapSource{charter_.uuid, View(1), *layout_, RingOptions(), *placement_, addresses});
+  };
+  const bool starting = state == SessionState::kStarting;
+  if (world_.leads_node()) {
+    if (starting) {
+      with_map([&](const NodeMapSource& map) { written = WithRemedy(footprint_.WriteNodeMap(map), node_remedy); });
+    }
+    if (written.ok()) written = WithRemedy(footprint_.WriteNodeFile(file), node_remedy);
+  }
+  if (world_.rank() != 0 || !written.ok()) return written;
+  if (starting) {
+    with_map([&](const NodeMapSource& map) {
+      written = WithRemedy(footprint_.WriteShared(options_.session, file, &map), shared_remedy);
+    });
+    return written;
+  }
+  return WithRemedy(footprint_.WriteShared(options_.session, file, nullptr), shared_remedy);
+}
+
+// ---- ready
+// ------------------------------------------------------------------------------------------------------------
+
+Outcome<Done> Bootstrap::StartShards() {
+  Outcome<NodeMap> map = NodeMap::Open(footprint_.directory() + "/map", geteuid());
+  if (!map.ok()) return map.failure();
+  if (map->placement().Fingerprint() != placement_->Fingerprint()) {
+    return Fail(Code::kCorrupt, "the node map of {} has another placement; run the same mayflyd on all nodes",
+                world_.host());
+  }
+  book_ = std::make_unique<NodeBook>(std::move(*map));
+  placement_.reset();  // from now on the one that the whole node shares
+  addresses_.clear();
+
+  PosixRandom random;
+  LocalShards::Setup setup;
+  setup.book = book_.get();
+  setup.first = first_shard_;
+  setup.arena_directory = footprint_.directory();
+  setup.oversubscribed = uint64_t{options_.shards} * world_.node_size() >
+                         static_cast<uint64_t>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
+  ShardOptions& shard = setup.shard;
+  shard.secret = charter_.secret;
+  shard.uuid = charter_.uuid;
+  shard.server_secret = charter_.server_secret;
+  shard.process = ClientId(random.U64() | 1);
+  shard.pid = static_cast<uint32_t>(getpid());
+  shard.host = world_.host();
+  shard.uid = geteuid();
+  shard.gid = getegid();
+  const uint32_t shards_of_member = layout_->member(layout_->MemberOf(first_shard_)).shards;
+  shard.memory_bytes = member_bytes_ / shards_of_member / kShardMemoryUnit * kShardMemoryUnit;
+  shard.chunk_bits = options_.chunk_bits;
+  shard.checksums = options_.checksums;
+  shard.flush_target = options_.flush_to;
+  for (uint32_t i = 0; i < options_.shards; ++i) footprint_.AddShard(ShardId(first_shard_.value + i));
+  shards_->Start(std::move(setup));
+  return Done{};
+}
+
+Outcome<Done> Bootstrap::BecomeReady() {
+  if (world_.rank() == 0) {
+    // Two starts at once: the file names the later one.
+    const Outcome<std::optional<SessionFile>> file = ReadOldSession(options_.session);
+    if (!file.ok() || !*file || (*file)->uuid != charter_.uuid) {
+      return Fail(Code::kBusy, "another server took the session file {} meanwhile; give another --session",
+                  options_.session);
+    }
+  }
+  return WriteFiles(SessionState::kReady);
+}
+
+std::string Bootstrap::ReadySentence() const {
+  const size_t hosts = HostsOf(*layout_).size();
+  const auto several = [](uint64_t count, const char* what) {
+    return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
+  };
+  const std::string end = options_.flush_to.empty() ? "nothing is kept at the end (no --flush-to)"
+                          : options_.flush_at_end   ? "at the end everything is flushed to " + options_.flush_to
+                                                  : "`mayfly stop` flushes to " + options_.flush_to + ", a signal not";
+  return fmt::format("ready: {} with {} on {}, {} each; session file {}; {}",
+                     several(layout_->member_count(), "member"), several(layout_->shard_count(), "shard"),
+                     several(hosts, "host"), SizeText(member_bytes_), options_.session, end);
+}
+
+}  // namespace mayfly

@@ -1,0 +1,107 @@
+// The birth of a session: from "some processes that MPI knows" to "a filesystem that is ready". Each step ends in an
+// agreement: it went well on all ranks, or all know the sentence of the first that failed.
+//   options    understood, and the same everywhere
+//   session    rank 0 draws uuid and secrets
+//   room       enough memory, directories that can be written, no other server on the session file
+//   network    a worker a shard; one exchange of addresses; layout and placement, equal on every rank
+//   files      node map and session file, on every node and where the user said
+//   barrier    every shard asks log2 N others for a sign of life, without MPI
+// Afterwards no rank calls MPI until the end. One thread.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "footprint.h"
+#include "local_shards.h"
+#include "node_book.h"
+#include "options.h"
+#include "ring/placement.h"
+#include "watch.h"
+#include "wire/header.h"
+#include "world.h"
+
+namespace mayfly {
+
+class Bootstrap {
+ public:
+  Bootstrap(World& world, Watch& watch, Footprint& footprint, CommandLine line)
+      : world_(world), watch_(watch), footprint_(footprint), line_(std::move(line)), options_(line_.options) {}
+
+  // The same outcome on every rank. On failure what was started has ended, but the footprint is still there.
+  // `serving` is called when clients can do their work but do not yet know.
+  Outcome<Done> Run(const std::function<void()>& serving);
+
+  LocalShards& shards() { return *shards_; }
+  const NodeBook& book() const { return *book_; }
+  // As all ranks agreed: paths are absolute.
+  const ServerOptions& options() const { return options_; }
+  uint32_t root_rank() const;
+  std::string ReadySentence() const;
+  // kInvalid in options: the command line was wrong.
+  bool wrong_options() const { return wrong_options_; }
+
+ private:
+  // What rank 0 decides for all.
+  struct Charter {
+    SessionUuid uuid{};
+    Secret secret{}, server_secret{};
+    uint64_t created_ns = 0;
+    std::string job, session_path, flush_target, runtime_path;
+    template <class Io>
+    void Fields(Io& io) {
+      io.Raw(uuid.data(), uuid.size());
+      io.Raw(secret.data(), secret.size());
+      io.Raw(server_secret.data(), server_secret.size());
+      io(created_ns, job, session_path, flush_target, runtime_path);
+    }
+  };
+  // What every rank tells all.
+  struct Introduction {
+    std::string host;
+    uint32_t leader = 0;  // the first rank of its node
+    uint32_t weight = 1;
+    uint64_t memory_bytes = 0;  // of its member
+    std::vector<std::string> addresses;
+    template <class Io>
+    void Fields(Io& io) {
+      io(host, leader, weight, memory_bytes, addresses);
+    }
+  };
+
+  template <class Fn>
+  Outcome<Done> Step(const char* doing, Fn step);
+
+  Outcome<Done> Understand();
+  Outcome<Done> DrawSession();
+  Outcome<Done> PlanRoom();
+  Outcome<Done> CheckOldSession();
+  Outcome<Done> CheckFlushTarget();
+  Outcome<Done> Exchange();
+  Outcome<Done> BuildLayout(const std::vector<Introduction>& ranks);
+  Outcome<Done> WriteFiles(SessionState state);
+  Outcome<Done> StartShards();
+  Outcome<Done> BecomeReady();
+  SessionFile DescribeSession(SessionState state) const;
+  bool per_rank() const { return options_.member_per == ServerOptions::MemberPer::kRank; }
+
+  World& world_;
+  Watch& watch_;
+  Footprint& footprint_;
+  CommandLine line_;
+  ServerOptions options_;
+  bool wrong_options_ = false;
+
+  Charter charter_;
+  uint64_t member_bytes_ = 0;
+  std::vector<std::string> addresses_;  // by shard of the session
+  std::vector<uint32_t> rank_of_shard_;
+  ShardId first_shard_;
+  std::optional<Layout> layout_;
+  std::optional<Placement> placement_;
+  std::unique_ptr<NodeBook> book_;
+  std::unique_ptr<LocalShards> shards_;
+};
+
+}  // namespace mayfly

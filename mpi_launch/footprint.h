@@ -1,0 +1,64 @@
+// Everything that this process leaves on disk, made here and removed here: its mark and files in the runtime directory,
+// the arena files of its shards, the shared session file, and directories made for the flush target.
+// Any thread. Invariants  T1  nothing is made after Remove: a start that is interrupted cannot leave something behind.
+//                         T2  Remove takes only what this process made or, of files that others may replace, what still
+//                             names this session.
+#pragma once
+
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "session/node_map.h"
+#include "session/runtime_dir.h"
+#include "session/session_file.h"
+
+namespace mayfly {
+
+class Footprint {
+ public:
+  // The runtime directory, if need be, and this process's mark as the server `rank` of the session.
+  Outcome<Done> Join(const std::string& runtime_path, const Uuid& uuid, uint32_t rank);
+  // Of the session on this node; after Join.
+  std::string directory() const;
+  // Arena files are `<directory>/<prefix>.<n>`; the arena removes its own, Remove those of a shard that did not get to
+  // it.
+  static std::string ArenaPrefix(ShardId shard);
+  void AddShard(ShardId shard);
+
+  // This node's files: by the first rank of the node.
+  Outcome<Done> WriteNodeMap(const NodeMapSource& source);
+  Outcome<Done> WriteNodeFile(const SessionFile& file);
+  // The shared session file and, beside it, the map: by rank 0.
+  Outcome<Done> WriteShared(const std::string& path, const SessionFile& file, const NodeMapSource* map);
+  // Makes `directory` and its parents and checks that a file can be made in it. Remove takes away what was made, unless
+  // Keep was called.
+  Outcome<Done> MakeDirectory(const std::string& directory);
+  void Keep();
+
+  // Gives up after a while if another thread is stuck in a call here (a file system that hangs).
+  void Remove();
+
+ private:
+  template <class Fn>
+  Outcome<Done> Unless(Fn make);
+
+  std::timed_mutex mutex_;
+  bool removed_ = false;
+  std::optional<RuntimeDir> runtime_;
+  std::string directory_;
+  Uuid uuid_{};
+  uint32_t rank_ = 0;
+  uint32_t uid_ = 0;
+  uint32_t protocol_ = 0;
+  bool default_runtime_ = false;
+  std::vector<ShardId> shards_;
+  std::string shared_;
+  std::vector<std::string> made_;  // parents first
+};
+
+// A file can be made in it and removed. `if_missing`: what to do when there is no such directory.
+Outcome<Done> CheckWritable(const std::string& directory, const std::string& option, const std::string& if_missing);
+
+}  // namespace mayfly

@@ -1,0 +1,237 @@
+#include "local_shards.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "footprint.h"
+#include "stop_report.h"
+
+namespace mayfly {
+namespace {
+
+constexpr Nanos kSpin = 20 * kMicrosecond, kSpinOversubscribed = 100 * kMicrosecond;  // (source: MEASURED.md)
+constexpr Nanos kPingAgainAfter = 200 * kMillisecond;
+constexpr Nanos kAskWithin = 10 * kSecond;
+constexpr int kAskAttempts = 3;
+constexpr Nanos kAskAgainAfter = 500 * kMillisecond;
+// When one of our shards has left and others hear nothing, the message to them is lost.
+constexpr auto kOthersLeaveWithin = std::chrono::seconds(5);
+
+// One shard's part of the barrier. `missing` is the shard that did not answer.
+Task<Status> MeetAsShard(Shard* shard, uint32_t self, uint32_t count, Nanos deadline, ShardId* missing) {
+  for (uint32_t distance = 1; distance < count; distance *= 2) {
+    const ShardId to((self + distance) % count);
+    *missing = to;
+    for (;;) {
+      const Status status = co_await shard->Ping(to, deadline);
+      if (status.ok()) break;
+      // Others may be slow to start: whoever is not there yet is asked again.
+      if (status.code() == Code::kDenied || status.code() == Code::kShutdown ||
+          shard->executor().now() + kPingAgainAfter >= deadline)
+        co_return status;
+      co_await shard->executor().Sleep(kPingAgainAfter);
+    }
+  }
+  co_return Code::kOk;
+}
+
+// Asks the root as `mayfly stop` does, and follows the end until the root says how it went: then *told is true and the
+// status is the root's verdict.
+Task<Status> AskForStop(SideLane* lane, ShardId root, bool flush, uint32_t budget_ms, bool* told) {
+  *told = false;
+  FlushSpec spec;
+  spec.budget_ms = budget_ms;
+  std::string payload(spec.source.size() + spec.target.size() + spec.pattern.size() + 64, '\0');
+  Encoder encoder(MutableBytes(reinterpret_cast<uint8_t*>(payload.data()), payload.size()));
+  encoder.Put(spec);
+  MAYFLY_CHECK(encoder.ok());
+  payload.resize(encoder.size());
+  FlushRequest request;
+  request.stop = true;
+  request.flush = flush;
+  FlushReply job;
+  CallOptions options;
+  options.payload = AsBytes(payload);
+  options.deadline = lane->executor().now() + kAskWithin;
+  MAYFLY_CO_TRY(co_await lane->caller().Call<Method::kFlush>(root, request, &job, options));
+  std::string report(kTransferBytesMax, '\0');
+  for (;;) {
+    co_await lane->executor().Sleep(kAskAgainAfter);
+    FlushStatusRequest ask;
+    ask.job = job.job;
+    FlushStatusReply status;
+    CallOptions follow;
+    follow.deadline = lane->executor().now() + kAskWithin;
+    follow.reply_payload = MutableBytes(reinterpret_cast<uint8_t*>(report.data()), report.size());
+    MAYFLY_CO_TRY(co_await lane->caller().Call<Method::kFlushStatus>(root, ask, &status, follow));
+    if (!status.done) continue;
+    *told = true;
+    co_return status.result;
+  }
+}
+
+}  // namespace
+
+Outcome<std::unique_ptr<LocalShards>> LocalShards::Create(const ServerOptions& options) {
+  std::unique_ptr<LocalShards> member(new LocalShards);
+  member->ucx_ = options.ucx;
+  for (uint32_t i = 0; i < options.shards; ++i) {
+    std::string why;
+    auto transport = UcxTransport::Create(options.ucx, &why);
+    if (transport == nullptr) return Fail(Code::kUnavailable, "no network: {}", why);
+    if (transport->address().size() > Hello::kAddressBytesMax) {
+      return Fail(Code::kUnavailable,
+                  "the network address of this process has {} bytes, {} fit into a handshake; name fewer transports or "
+                  "devices in UCX_TLS or UCX_NET_DEVICES",
+                  transport->address().size(), Hello::kAddressBytesMax);
+    }
+    member->transports_.push_back(std::move(transport));
+  }
+  return member;
+}
+
+LocalShards::~LocalShards() {
+  Leave();
+  if (!threads_.empty()) (void)Wait();
+}
+
+std::vector<Bytes> LocalShards::addresses() const {
+  std::vector<Bytes> all;
+  for (const auto& transport : transports_) all.push_back(transport->address());
+  return all;
+}
+
+void LocalShards::Start(Setup setup) {
+  setup_ = std::move(setup);
+  for (uint32_t i = 0; i < transports_.size(); ++i) {
+    ShardThread::Options options;
+    options.shard = setup_.shard;
+    options.shard.self = ShardId(setup_.first.value + i);
+    options.arena_directory = setup_.arena_directory;
+    options.arena_prefix = Footprint::ArenaPrefix(options.shard.self);
+    options.spin = setup_.oversubscribed ? kSpinOversubscribed : kSpin;
+    const auto count = [this](size_t* what) {
+      return [this, what] {
+        std::lock_guard lock(mutex_);
+        ++*what;
+        changed_.notify_all();
+      };
+    };
+    threads_.push_back(std::make_unique<ShardThread>(std::move(transports_[i]), *setup_.book, std::move(options),
+                                                     count(&leaving_), count(&ended_)));
+  }
+  transports_.clear();
+}
+
+Outcome<Done> LocalShards::MeetOthers(Nanos within) {
+  const uint32_t count = setup_.book->shard_count();
+  std::vector<ShardId> missing(threads_.size());
+  std::vector<std::future<Status>> all;
+  for (uint32_t i = 0; i < threads_.size(); ++i) {
+    const uint32_t self = setup_.first.value + i;
+    all.push_back(threads_[i]->Run([self, count, within, out = &missing[i]](Shard& shard) {
+      return MeetAsShard(&shard, self, count, shard.executor().now() + within, out);
+    }));
+  }
+  Outcome<Done> met = Done{};
+  for (uint32_t i = 0; i < all.size(); ++i) {
+    const Status status = all[i].get();
+    if (status.ok() || !met.ok()) continue;
+    const char* remedy = status.code() == Code::kDenied
+                             ? "another program has its address: start the session again"
+                             : "see that the network that UCX chose connects the two nodes (UCX_NET_DEVICES, UCX_TLS, "
+                               "--tls, a firewall), or leave that node out";
+    met = Fail(status.code(), "{} cannot be reached from here ({}); {}", setup_.book->NameOf(missing[i]),
+               TextOf(status.code()), remedy);
+  }
+  return met;
+}
+
+bool LocalShards::has_root() const {
+  const uint32_t root = setup_.book->map().placement().RootShard().value;
+  return root >= setup_.first.value && root - setup_.first.value < threads_.size();
+}
+
+void LocalShards::RequestStop(const ServerOptions& options) {
+  std::lock_guard lock(mutex_);
+  if (std::exchange(stop_requested_, true)) return;
+  const bool flush = options.flush_at_end && !options.flush_to.empty();
+  const auto budget_ms = static_cast<uint32_t>(std::min<uint64_t>(uint64_t{options.flush_by_s} * 1000, UINT32_MAX));
+  if (has_root()) {
+    const uint32_t root = setup_.book->map().placement().RootShard().value;
+    threads_[root - setup_.first.value]->Post([=](Shard& shard) { shard.BeginStop(flush, budget_ms); });
+    return;
+  }
+  asker_ = std::thread([this, flush, budget_ms] { AskRoot(flush, budget_ms); });
+}
+
+// The root's shard takes a repetition for the stop that runs already, so all ranks may ask.
+void LocalShards::AskRoot(bool flush, uint32_t budget_ms) {
+  const ShardId root = setup_.book->map().placement().RootShard();
+  auto lane = SideLane::Create(ucx_, *setup_.book, setup_.shard.secret, setup_.shard.host);
+  if (!lane.ok()) {
+    request_failure_ = lane.failure().sentence;
+    Leave();
+    return;
+  }
+  SideLane* const side = lane->get();
+  Status status;
+  bool told = false;
+  for (int attempt = 0; attempt < kAskAttempts && !told && !asker_ends_; ++attempt) {
+    status = side->Drive(AskForStop(side, root, flush, budget_ms, &told), &asker_ends_);
+  }
+  if (told && status.ok()) return;
+  if (told) {
+    request_failure_ = fmt::format("the flush failed ({}); see the message of the first rank", TextOf(status.code()));
+    // A session goes on after a flush that failed, for whoever stopped it to mend; but a signal's word is final.
+    status = side->Drive(AskForStop(side, root, false, 0, &told), &asker_ends_);
+  }
+  if (told || asker_ends_) return;
+  request_failure_ = fmt::format(
+      "{}, which coordinates the end of the session, cannot be reached ({}); what this "
+      "server held was not flushed",
+      setup_.book->NameOf(root), TextOf(status.code()));
+  MAYFLY_WARN("{}", request_failure_);
+  Leave();
+}
+
+void LocalShards::Leave() {
+  for (auto& thread : threads_) thread->Leave();
+}
+
+LocalShards::End LocalShards::Wait() {
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return leaving_ > 0; });
+    asker_ends_ = true;  // the end is here: whether by its asking or not does not matter
+    if (!changed_.wait_for(lock, kOthersLeaveWithin, [this] { return leaving_ == threads_.size(); })) Leave();
+    changed_.wait(lock, [this] { return ended_ == threads_.size(); });
+  }
+  std::thread asker;
+  {
+    std::lock_guard lock(mutex_);
+    stop_requested_ = true;
+    asker.swap(asker_);
+  }
+  if (asker.joinable()) asker.join();
+  End end;
+  end.request_failure = request_failure_;
+  for (auto& thread : threads_) {
+    const ShardThread::End& shard = thread->end();
+    end.stuck |= shard.stuck;
+    if (!shard.root) continue;
+    end.root = true;
+    // Ended without a stop: by Leave, because the start failed or nobody could be asked.
+    if (!shard.verdict.ended) continue;
+    StopSentence said = SentenceOfStop(shard.verdict.result == Code::kOk, shard.report);
+    end.complete = said.complete;
+    end.sentence = std::move(said.sentence);
+  }
+  if (end.stuck) {
+    for (auto& thread : threads_) (void)thread.release();  // what is stuck uses it
+  }
+  threads_.clear();
+  return end;
+}
+
+}  // namespace mayfly

@@ -1,0 +1,71 @@
+// The shards of this process: one thread each. The owner's thread calls everything here but RequestStop, which the
+// watch's thread calls.
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "options.h"
+#include "shard_thread.h"
+#include "side_lane.h"
+
+namespace mayfly {
+
+class LocalShards {
+ public:
+  // Network addresses first: they go to all others before any shard can be made.
+  static Outcome<std::unique_ptr<LocalShards>> Create(const ServerOptions& options);
+  ~LocalShards();
+  // By shard of this process.
+  std::vector<Bytes> addresses() const;
+
+  struct Setup {
+    const NodeBook* book = nullptr;  // outlives the member
+    ShardOptions shard;              // of all of them, but for `self`
+    ShardId first;                   // the others follow
+    std::string arena_directory;
+    bool oversubscribed = false;  // more shards than cores on this node
+  };
+  void Start(Setup setup);
+  // The dissemination barrier: every shard of this process asks those at distance 1, 2, 4, ... for a sign of life.
+  Outcome<Done> MeetOthers(Nanos within);
+  bool has_root() const;
+
+  // Asks for the session's end: the root's shard, if it is one of ours, else by a message to it. Once; any thread.
+  void RequestStop(const ServerOptions& options);
+  // Ends our shards without asking anybody.
+  void Leave();
+
+  struct End {
+    bool stuck = false;  // leave by _exit
+    bool root = false;   // the root was here, so:
+    bool complete = true;
+    std::string sentence;  // what was flushed, or why not everything was
+    // Of a request that we sent to the root elsewhere: why it failed.
+    std::string request_failure;
+  };
+  // Until all shards have left.
+  End Wait();
+
+ private:
+  LocalShards() = default;
+  void AskRoot(bool flush, uint32_t budget_ms);
+
+  UcxOptions ucx_;
+  std::vector<std::unique_ptr<UcxTransport>> transports_;  // until Start
+  Setup setup_;
+  std::vector<std::unique_ptr<ShardThread>> threads_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  size_t leaving_ = 0, ended_ = 0;
+  bool stop_requested_ = false;
+  std::thread asker_;
+  std::atomic<bool> asker_ends_{false};
+  std::string request_failure_;  // of the asker's thread, until it is joined
+};
+
+}  // namespace mayfly

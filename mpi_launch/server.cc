@@ -1,0 +1,97 @@
+#include "server.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "bootstrap.h"
+#include "server_log.h"
+#include "signals.h"
+
+namespace mayfly {
+namespace {
+
+constexpr Nanos kFinalizeWithin = 5 * kSecond;
+constexpr Nanos kEndWithin = 20 * kSecond;  // until all ranks have drained and said how
+
+std::string HostName() {
+  char name[256] = {};
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
+// Serves until the session ends; its outcome as this rank knows it. `left_behind`: something of ours cannot be ended.
+Outcome<Done> Serve(LocalShards& shards, std::string* flushed, bool* left_behind) {
+  const LocalShards::End end = shards.Wait();
+  *left_behind = end.stuck;
+  *flushed = end.sentence;
+  if (!end.complete) return Fail(Code::kIo, "{}", end.sentence);
+  if (!end.request_failure.empty()) return Fail(Code::kUnavailable, "{}", end.request_failure);
+  return Done{};
+}
+
+}  // namespace
+
+int RunServer(int argc, char** argv) {
+  CommandLine line = ParseCommandLine(argc, argv);
+  if (!line.print.empty()) {
+    if (RankOfEnvironment() == 0) std::fputs(line.print.c_str(), stdout);
+    return kExitDone;
+  }
+  Signals::Install();
+  StartLog(LogLevel::kWarn);
+  const std::string host = HostName();
+  const ServerOptions asked = line.options;
+  PosixClock clock;
+  const Nanos started = clock.Now();
+  Footprint footprint;
+  Watch watch(footprint, host, RankOfEnvironment() == 0);
+  watch.SetStep("waiting for the other ranks in MPI_Init");
+  watch.Starting(started + asked.start_timeout_s * kSecond);
+
+  World world(&argc, &argv);
+  const bool first = world.rank() == 0;
+  watch.SetSpeaker(first);
+  if (asked.log_level_given) SetLogLevel(asked.log_level);
+  world.OnError([&](const std::string& cause) { watch.Quit(kExitNotStarted, cause); });
+  Bootstrap bootstrap(world, watch, footprint, std::move(line));
+  const Outcome<Done> start = bootstrap.Run([&] {
+    watch.Serving([&](const std::string& signal) {
+      MAYFLY_INFO("{}: ending the session", signal);
+      bootstrap.shards().RequestStop(bootstrap.options());
+    });
+  });
+  if (!start.ok()) {
+    const int code = bootstrap.wrong_options() ? kExitUsage : kExitNotStarted;
+    watch.Ending(clock.Now() + kFinalizeWithin, code, "");
+    footprint.Remove();
+    if (first) SayFailure(start.failure().sentence);
+    world.Finalize();
+    return code;
+  }
+  if (first) SetLogLevel(asked.log_level);
+  if (first) MAYFLY_INFO("{}, after {:.1f} s", bootstrap.ReadySentence(), (clock.Now() - started) / 1e9);
+
+  watch.Ready();
+  std::string flushed;
+  bool left_behind = false;
+  const Outcome<Done> mine = Serve(bootstrap.shards(), &flushed, &left_behind);
+  footprint.Remove();
+  // From here on MPI again. Should a server have died, it may hang or fail: then this rank ends with what it knows.
+  int code = mine.ok() ? kExitDone : kExitNotFlushed;
+  const std::string sentence = mine.ok() ? std::string() : mine.failure().sentence;
+  if (!mine.ok() && mine.failure().status.code() == Code::kUnavailable) watch.Quit(code, sentence);
+  watch.Ending(clock.Now() + kEndWithin, code, sentence);
+  world.OnError([&](const std::string&) { watch.Quit(code, sentence); });
+  const Outcome<Done> end = world.Agree(mine);
+  flushed = world.Share(flushed, bootstrap.root_rank());
+  code = end.ok() ? kExitDone : kExitNotFlushed;
+  if (first && !end.ok()) SayFailure(end.failure().sentence);
+  if (first && end.ok()) MAYFLY_INFO("the session has ended; {}", flushed);
+  watch.Ending(clock.Now() + kFinalizeWithin, code, "");
+  world.Finalize();
+  if (left_behind) _exit(code);
+  return code;
+}
+
+}  // namespace mayfly

@@ -1,0 +1,16 @@
+// The report of a session's end (JSON, made by the root's shard) as one sentence for the user.
+#pragma once
+
+#include <string>
+
+namespace mayfly {
+
+struct StopSentence {
+  bool complete = false;
+  std::string sentence;
+};
+
+// `ok`: the verdict of the stop. `report`: its JSON; may be empty.
+StopSentence SentenceOfStop(bool ok, const std::string& report);
+
+}  // namespace mayfly
