@@ -62,13 +62,17 @@ TEST(DentryTable, GrowsAndShrinksBySegments) {
   for (int round = 0; round < 2; ++round) {
     for (int i = 0; i < 50000; ++i) {
       names.Add(dir, "n" + std::to_string(i));
-      if (i % 10000 == 0) ASSERT_EQ(names.table.Check(), "");
+      if (i % 10000 == 0) {
+        ASSERT_EQ(names.table.Check(), "");
+      }
     }
     EXPECT_LT(names.table.memory_bytes(), 50000u * 20);
     for (int i = 0; i < 50000; ++i) {
       const std::string name = "n" + std::to_string((i * 7919) % 50000);
       names.Remove(dir, name, DentryTable::HashOf(dir, name));
-      if (i % 10000 == 0) ASSERT_EQ(names.table.Check(), "");
+      if (i % 10000 == 0) {
+        ASSERT_EQ(names.table.Check(), "");
+      }
     }
     EXPECT_EQ(names.table.size(), 0u);
     EXPECT_EQ(names.table.Check(), "");
