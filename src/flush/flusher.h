@@ -18,10 +18,10 @@
 //                 that did not change meanwhile; whatever fails before leaves the name as it was, and no temporary.
 //             F2  blocking calls (PfsTree) are made inside Offload work only; that work owns or shares what it touches,
 //                 and file data only under pins that live until it is done.
-//             F3  a job ends once: Report exists from then on, and no work of it runs at this shard's peers that this
-//                 shard could still reach.
-//             F4  memory is bounded: a job keeps a record a directory; a shard keeps at most kFilesMax files in work,
-//                 kSliceBytes pinned for each; lists in reports are cut (their counts are not).
+//             F3  a job ends once, and its report with it. What a shard still does for it then, because it could not be
+//                 asked or the PFS holds it up, is cancelled.
+//             F4  memory is bounded: a job keeps a record a directory; a shard has at most kFilesMax files in work, at
+//                 most three slices of kSliceBytes pinned for each; lists in reports are cut (their counts are not).
 // The messages: wire/messages.h, "flush". What a flush does to the target: share/doc/format/flush.md.
 #pragma once
 
@@ -55,8 +55,8 @@ struct FlushContext {
   Namespace& names;
   ChunkStore& store;
   bool checksums = true;
-  // The exact attributes of an inode whose home is this shard, size and mtime as all its shards know them. kNoEntry or
-  // kStale if it is gone.
+  // The exact attributes of an inode whose home is this shard, size and mtime as all its shards know them; the version
+  // differs whenever content or attributes changed on any of them. kNoEntry or kStale if it is gone.
   std::function<Task<Status>(InodeId inode, Nanos deadline, Attr* attr)> exact_attr;
 };
 
@@ -66,7 +66,7 @@ class Flusher {
   static constexpr Nanos kAbandonNanos = 60 * kSecond;     // a job that its coordinator does not ask for is cancelled
   static constexpr uint32_t kFilesMax = 16;                // files in work at a shard
   static constexpr uint32_t kSliceBytes = 16u << 20;       // of a file, pinned and written in one go
-  static constexpr uint32_t kDirectoriesMax = 32;          // in flight at the coordinator
+  static constexpr uint32_t kDirectoriesMax = 32;          // being listed or finished by the coordinator
   static constexpr uint32_t kTriesMax = 3;                 // for a file that changes while it is copied
   static constexpr uint32_t kReportsMax = 16;              // of ended jobs that are kept
   static constexpr uint32_t kRequestBytesMax = 64 * 1024;  // payload of FlushDir, FlushFile, FlushChunks

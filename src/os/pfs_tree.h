@@ -36,6 +36,7 @@ struct PfsAttr {
   uint64_t size = 0;
   uint64_t blocks = 0;  // of 512 bytes
   Nanos mtime = 0;      // since 1970, as the PFS keeps it (some keep whole seconds)
+  Nanos ctime = 0;
   uint64_t links = 0;
   uint64_t device = 0, number = 0;  // equal in both: the same file
 };

@@ -91,6 +91,11 @@ timespec TimeOf(Nanos t) {
   return out;
 }
 
+// Times before 1970 are 0 here.
+Nanos NanosOf(const timespec& t) {
+  return t.tv_sec < 0 ? 0 : static_cast<Nanos>(t.tv_sec) * kSecond + static_cast<Nanos>(t.tv_nsec);
+}
+
 PfsAttr AttrOf(const struct stat& st) {
   PfsAttr a;
   a.type = S_ISREG(st.st_mode)   ? PfsType::kFile
@@ -102,7 +107,8 @@ PfsAttr AttrOf(const struct stat& st) {
   a.gid = st.st_gid;
   a.size = static_cast<uint64_t>(st.st_size);
   a.blocks = static_cast<uint64_t>(st.st_blocks);
-  if (st.st_mtim.tv_sec >= 0) a.mtime = static_cast<Nanos>(st.st_mtim.tv_sec) * kSecond + st.st_mtim.tv_nsec;
+  a.mtime = NanosOf(st.st_mtim);
+  a.ctime = NanosOf(st.st_ctim);
   a.links = st.st_nlink;
   a.device = st.st_dev;
   a.number = st.st_ino;

@@ -1,0 +1,63 @@
+// What a shard keeps of a flush in which it takes part, and of one piece of work in it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "os/pfs_tree.h"
+#include "task/sync.h"
+#include "wire/messages.h"
+
+namespace mayfly::flush_internal {
+
+struct FlushJob {
+  explicit FlushJob(Executor& executor) : changed(executor) {}
+
+  uint64_t id = 0;
+  std::string target;
+  std::shared_ptr<PfsRoot> root;  // once opened
+  PfsStatus open_status;
+  bool opening = false;
+  WaitQueue changed;  // opened, stopped
+
+  bool coordinated_here = false;
+  bool cancelled = false;
+  Nanos cancelled_at = 0;
+  Nanos deadline = kNever;  // of the budget
+  Nanos asked_at = 0;       // by the coordinator
+  uint32_t running = 0;     // pieces of work
+
+  // Nothing more is begun.
+  bool Stopped(Nanos now) const { return cancelled || now >= deadline; }
+  // What was begun had its time to end.
+  bool GraceOver(Nanos now) const {
+    constexpr Nanos kGrace = 5 * kSecond;
+    return (cancelled && now >= cancelled_at + kGrace) || (deadline != kNever && now >= deadline + kGrace);
+  }
+  void Cancel(Nanos now) {
+    if (cancelled) return;
+    cancelled = true;
+    cancelled_at = now;
+    changed.WakeAll();
+  }
+};
+
+// Something that a request started and that further requests ask after.
+struct FlushWork {
+  explicit FlushWork(Executor& executor) : changed(executor) {}
+  std::shared_ptr<FlushJob> job;
+  FlushOutcome outcome;
+  std::vector<const FlushOutcome*> live;  // of parts at other shards, for the progress
+  bool done = false;
+  Nanos done_at = 0;
+  WaitQueue changed;
+
+  uint64_t ProgressBytes() const {
+    uint64_t bytes = outcome.progress_bytes;
+    for (const FlushOutcome* part : live) bytes += part->progress_bytes;
+    return bytes;
+  }
+};
+
+}  // namespace mayfly::flush_internal
