@@ -34,6 +34,18 @@ TEST(DentryStore, KeepsNamesOfEveryLengthApart) {
   EXPECT_LE(store.memory_bytes(), 2 * DentryStore::kSlabBytes);
 }
 
+TEST(DentryStore, FillsTheGapsOfFullSlabsFirst) {
+  DentryStore store;
+  std::vector<DentryRef> refs;
+  for (int i = 0; i < 10000; ++i) refs.push_back(store.Allocate("a name of some length"));
+  const uint64_t full = store.memory_bytes();
+  for (size_t i = 0; i < refs.size(); i += 2) store.Free(refs[i]);
+  for (size_t i = 0; i < refs.size(); i += 2) refs[i] = store.Allocate("a name of some length");
+  EXPECT_EQ(store.memory_bytes(), full);
+  std::sort(refs.begin(), refs.end());
+  EXPECT_EQ(std::unique(refs.begin(), refs.end()), refs.end());
+}
+
 class Names {
  public:
   DentryRef Add(InodeId parent, const std::string& name, uint32_t hash) {
