@@ -38,14 +38,12 @@ int Wait(const Context& c, uint32_t seconds) {
   std::string text;
   if (!Report(session.get(), "ping", &text)) return kFailed;
   const Json report = Json::parse(text, nullptr, false);
-  const Json missing = report.value("missing", Json::array());
-  if (!missing.empty()) {
-    std::string names;
-    for (const Json& name : missing)
-      names += (names.empty() ? "" : ", ") + (name.is_string() ? name.get<std::string>() : name.dump());
-    return Fail(fmt::format("the session is up but these members do not answer: {}", names));
+  std::string missing;
+  for (const Json& shard : report.value("shards", Json::array())) {
+    if (!shard.value("answers", false)) missing += (missing.empty() ? "" : ", ") + shard.value("name", "?");
   }
-  fmt::print("ready: {} shards answer\n", report.value("answering", 0));
+  if (!missing.empty()) return Fail(fmt::format("the session is up but these members do not answer: {}", missing));
+  fmt::print("ready: {} shards answer\n", report.value("shards_answering", 0));
   return kDone;
 }
 
@@ -60,15 +58,16 @@ int Status(const Context& c, bool as_json) {
   }
   const Json report = Json::parse(text, nullptr, false);
   if (report.is_discarded()) return Fail("the status report does not parse; `mayfly status --json` shows it");
-  fmt::print("session {}\n", report.value("uuid", "?"));
+  fmt::print("session {}\n", report.value("session", "?"));
   fmt::print("{:>5} {:<16} {:>8} {:>10} {:>10} {:>9} {:>9} {:>11} {}\n", "shard", "host", "pid", "memory", "used",
              "inodes", "clients", "requests", "transport");
   uint64_t refused = 0, corrupt = 0;
-  for (const Json& s : report.value("shards", Json::array())) {
-    if (!s.contains("memory")) {
-      fmt::print("{:>5} {:<16} does not answer\n", s.value("shard", -1), s.value("host", "?"));
+  for (const Json& shard : report.value("shards", Json::array())) {
+    if (!shard.contains("status") || !shard["status"].contains("memory")) {
+      fmt::print("{:>5} {} does not answer\n", shard.value("shard", -1), shard.value("name", "?"));
       continue;
     }
+    const Json& s = shard["status"];
     const Json& r = s["requests"];
     fmt::print("{:>5} {:<16} {:>8} {:>10} {:>10} {:>9} {:>9} {:>11} {}\n", s.value("shard", -1), s.value("host", "?"),
                s.value("pid", 0), Bytes(s["memory"].value("limit", uint64_t{0})),
