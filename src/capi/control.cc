@@ -1,0 +1,312 @@
+// Running the session: reports, flush, stop.
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <algorithm>
+
+#include <nlohmann/json.hpp>
+
+#include "capi/entry.h"
+#include "ring/balance.h"
+#include "session/uuid.h"
+
+using namespace mayfly;
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr size_t kShardsAtOnce = 64;
+constexpr Nanos kPingWithin = 5 * kSecond;
+constexpr Nanos kLookFirst = 10 * kMillisecond, kLookMost = 400 * kMillisecond;
+constexpr Nanos kGoneWithin = 30 * kSecond;
+constexpr uint32_t kMissesMax = 5;  // of asking how a flush goes
+
+// Each shard at most once, in groups: `start(shard)` makes a task, `take(shard, result)` gets what it gave.
+template <class Start, class Take>
+void ForEachShard(Engine& engine, uint32_t shards, Start start, Take take) {
+  using T = decltype(start(ShardId(0)));
+  for (uint32_t first = 0; first < shards; first += kShardsAtOnce) {
+    const uint32_t end = std::min<uint32_t>(first + kShardsAtOnce, shards);
+    std::vector<T> tasks;
+    tasks.reserve(end - first);
+    for (uint32_t s = first; s < end; ++s) tasks.push_back(start(ShardId(s)));
+    for (uint32_t s = first; s < end; ++s) {
+      engine.Finish(tasks[s - first]);
+      take(ShardId(s), tasks[s - first].Take());
+    }
+  }
+}
+
+Json ClientJson(Engine& engine, Mount& mount) {
+  const CallerStats& calls = engine.caller().stats();
+  const MountCounters& counters = mount.counters();
+  return {{"transport", engine.ground().transport().Describe()},
+          {"calls", calls.calls},
+          {"retries", calls.retries},
+          {"timeouts", calls.timeouts},
+          {"late_replies", calls.late_replies},
+          {"refused_messages", calls.refused_messages},
+          {"connects", calls.connects},
+          {"checksum_mismatches", counters.checksum_mismatches.load()},
+          {"writes_buffered", counters.writes_buffered.load()},
+          {"buffers_sent", counters.buffers_sent.load()},
+          {"revoked", counters.revoked.load()},
+          {"read_ahead_hits", counters.read_ahead_hits.load()}};
+}
+
+Json MembersJson(const Layout& layout) {
+  Json members = Json::array();
+  for (const Member& member : layout.members()) {
+    members.push_back({{"member", member.id.value},
+                       {"host", member.host},
+                       {"weight", member.weight},
+                       {"first_shard", layout.FirstShardOf(member.id).value},
+                       {"shards", member.shards}});
+  }
+  return members;
+}
+
+Json StatusReport(Engine& engine, Instance& instance) {
+  Platform& platform = instance.platform();
+  Json shards = Json::array();
+  uint32_t answered = 0;
+  ForEachShard(
+      engine, platform.layout().shard_count(), [&](ShardId shard) { return engine.lane().ShardStatus(shard); },
+      [&](ShardId shard, Result<std::string> status) {
+        Json one = {{"shard", shard.value}, {"name", platform.book().NameOf(shard)}, {"reachable", status.ok()}};
+        if (status.ok()) {
+          ++answered;
+          one["status"] = Json::parse(*status, nullptr, false);
+        } else {
+          one["error"] = std::string(TextOf(status.code()));
+        }
+        shards.push_back(std::move(one));
+      });
+  return {{"session", UuidText(platform.identity().uuid)},
+          {"members", MembersJson(platform.layout())},
+          {"shards_answering", answered},
+          {"shards", std::move(shards)},
+          {"client", ClientJson(engine, instance.mount())}};
+}
+
+Json SpreadJson(const LoadSpread& spread) {
+  return {{"min_percent", spread.min}, {"mean_percent", spread.mean}, {"max_percent", spread.max}};
+}
+
+Json RingReport(Instance& instance) {
+  Platform& platform = instance.platform();
+  const Placement& placement = platform.placement();
+  Json report = {{"session", UuidText(platform.identity().uuid)},
+                 {"shards", placement.shard_count()},
+                 {"slots", placement.slot_count()},
+                 {"order", placement.tables().order.size()},
+                 {"root_shard", placement.RootShard().value},
+                 {"points_per_member", platform.ring().points_per_member},
+                 {"fingerprint", fmt::format("{:016x}", placement.Fingerprint())}};
+  auto ring = Ring::Build(platform.layout(), platform.ring());
+  if (ring.ok()) {
+    const Balance balance = BalanceOf(platform.layout(), *ring, placement);
+    report["plain_ring"] = SpreadJson(balance.ring);
+    report["slot_table"] = SpreadJson(balance.table);
+    Json members = MembersJson(platform.layout());
+    for (size_t i = 0; i < members.size() && i < balance.members.size(); ++i) {
+      members[i]["fair_percent"] = balance.members[i].fair;
+      members[i]["ring_percent"] = balance.members[i].ring;
+      members[i]["table_percent"] = balance.members[i].table;
+    }
+    report["members"] = std::move(members);
+  }
+  return report;
+}
+
+Task<Result<Nanos>> TimedPing(Lane* lane, ShardId shard) {
+  const Nanos start = lane->executor().now();
+  MAYFLY_CO_TRY(co_await lane->Ping(shard, start + kPingWithin));
+  co_return lane->executor().now() - start;
+}
+
+Json PingReport(Engine& engine, Instance& instance) {
+  Platform& platform = instance.platform();
+  Json shards = Json::array();
+  uint32_t answered = 0;
+  ForEachShard(
+      engine, platform.layout().shard_count(), [&](ShardId shard) { return TimedPing(&engine.lane(), shard); },
+      [&](ShardId shard, Result<Nanos> took) {
+        Json one = {{"shard", shard.value}, {"name", platform.book().NameOf(shard)}, {"answers", took.ok()}};
+        if (took.ok()) {
+          ++answered;
+          one["microseconds"] = static_cast<double>(*took) / 1000.0;
+        } else {
+          one["error"] = std::string(TextOf(took.code()));
+        }
+        shards.push_back(std::move(one));
+      });
+  return {{"session", UuidText(platform.identity().uuid)},
+          {"transport", engine.ground().transport().Describe()},
+          {"shards_answering", answered},
+          {"shards", std::move(shards)}};
+}
+
+// ---- flush and stop -----------------------------------------------------------------------------------------------
+
+struct FlushCall {
+  const Call& call;
+  Instance& instance;
+  mayfly_progress_fn progress;
+  void* user;
+  char** report;
+};
+
+void DriveFor(Engine& engine, Nanos nanos) {
+  const Nanos until = engine.now() + nanos;
+  while (engine.now() < until) engine.TurnOrWait(until);
+}
+
+FlushSpec SpecOf(const mayfly_flush_options* options) {
+  FlushSpec spec;
+  if (options == nullptr) return spec;
+  if (options->source != nullptr) spec.source = options->source;
+  if (options->target != nullptr) spec.target = options->target;
+  if (options->pattern != nullptr) spec.pattern = options->pattern;
+  spec.budget_ms = options->budget_ms;
+  return spec;
+}
+
+void Report(const FlushCall& flush, const std::string& json) {
+  if (flush.report != nullptr && !json.empty()) *flush.report = strdup(json.c_str());
+}
+
+// Follows a flush to its end.
+int64_t Follow(const FlushCall& flush, Engine& engine, uint64_t job) {
+  bool cancel = false;
+  uint32_t misses = 0;
+  for (Nanos pause = kLookFirst;; pause = std::min(pause * 2, kLookMost)) {
+    FlushStatusReply reply;
+    std::string report;
+    auto task = engine.lane().FlushProgress(job, cancel, &reply, &report);
+    engine.Finish(task);
+    const Status status = task.Take();
+    if (!status.ok()) {
+      if (++misses >= kMissesMax || status.code() == Code::kInvalid || status.code() == Code::kNoEntry) {
+        return FailSaying(ErrnoOf(status.code()),
+                          fmt::format("{}: the server that leads it does not answer ({}), so its outcome is unknown; ask "
+                                      "again, or look at the target directory",
+                                      flush.call.name, TextOf(status.code())));
+      }
+    } else {
+      misses = 0;
+      const mayfly_progress now{reply.files_done, reply.files_total, reply.bytes_done, reply.bytes_total};
+      if (flush.progress != nullptr && flush.progress(&now, flush.user) != 0) cancel = true;
+      if (reply.done) {
+        Report(flush, report);
+        if (reply.result == Code::kOk) return 0;
+        return FailSaying(ErrnoOf(reply.result), fmt::format("{}: not everything was copied and verified ({}); the "
+                                                             "report lists what is missing and why",
+                                                             flush.call.name, TextOf(reply.result)));
+      }
+    }
+    DriveFor(engine, pause);
+  }
+}
+
+int64_t RunFlush(const FlushCall& flush, Engine& engine, FlushRequest what, const FlushSpec& spec) {
+  if (flush.report != nullptr) *flush.report = nullptr;
+  Status sent = flush.instance.FlushFiles(engine);
+  if (!sent.ok()) {
+    return FailSaying(ErrnoOf(sent.code()),
+                      fmt::format("{}: this process could not send what it had buffered ({})", flush.call.name,
+                                  TextOf(sent.code())));
+  }
+  auto start = engine.lane().StartFlush(what, spec);
+  engine.Finish(start);
+  auto job = start.Take();
+  if (!job.ok()) {
+    if (job.code() == Code::kInvalid) {
+      return FailSaying(EINVAL, fmt::format("{}: no target directory; name one here or start the servers with --flush-to",
+                                            flush.call.name));
+    }
+    return Fail(flush.call, job.code());
+  }
+  return Follow(flush, engine, *job);
+}
+
+mayfly_flush_options CompletedFlush(const mayfly_flush_options* given) {
+  mayfly_flush_options options;
+  mayfly_flush_options_init(&options);
+  if (given != nullptr) memcpy(&options, given, std::min<size_t>(given->struct_bytes, sizeof options));
+  return options;
+}
+
+}  // namespace
+
+char* mayfly_report(mayfly_fs* fs, const char* what) {
+  const Call call{"mayfly_report", what != nullptr ? what : ""};
+  if (fs == nullptr || what == nullptr) {
+    FailErrno(call, EFAULT);
+    return nullptr;
+  }
+  char* text = nullptr;
+  const std::string_view kind(what);
+  Instance& instance = InstanceOf(fs);
+  const int64_t entered = Enter(call, instance, [&](Engine& engine) -> int64_t {
+    Json report;
+    if (kind == "status") {
+      report = StatusReport(engine, instance);
+    } else if (kind == "ring") {
+      report = RingReport(instance);
+    } else if (kind == "ping") {
+      report = PingReport(engine, instance);
+    } else {
+      return FailErrno(call, EINVAL);
+    }
+    text = strdup(report.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+    return text != nullptr ? 0 : FailErrno(call, ENOMEM);
+  });
+  return entered == 0 ? text : nullptr;
+}
+
+void mayfly_flush_options_init(mayfly_flush_options* options) {
+  memset(options, 0, sizeof *options);
+  options->struct_bytes = sizeof *options;
+}
+
+int mayfly_flush(mayfly_fs* fs, const mayfly_flush_options* options, mayfly_progress_fn progress, void* user,
+                 char** report) {
+  const Call call{"mayfly_flush", ""};
+  MAYFLY_NEED(call, fs != nullptr);
+  const mayfly_flush_options completed = CompletedFlush(options);
+  Instance& instance = InstanceOf(fs);
+  const FlushCall flush{call, instance, progress, user, report};
+  return static_cast<int>(Enter(call, instance, [&](Engine& engine) {
+    FlushRequest what;
+    return RunFlush(flush, engine, what, SpecOf(&completed));
+  }));
+}
+
+int mayfly_stop(mayfly_fs* fs, const mayfly_flush_options* options, mayfly_progress_fn progress, void* user,
+                char** report) {
+  const Call call{"mayfly_stop", ""};
+  MAYFLY_NEED(call, fs != nullptr);
+  const mayfly_flush_options completed = CompletedFlush(options);
+  Instance& instance = InstanceOf(fs);
+  const FlushCall flush{call, instance, progress, user, report};
+  return static_cast<int>(Enter(call, instance, [&](Engine& engine) -> int64_t {
+    FlushRequest what;
+    what.stop = true;
+    what.flush = options != nullptr;
+    const int64_t result = RunFlush(flush, engine, what, SpecOf(&completed));
+    if (result != 0) return result;
+    const Nanos until = engine.now() + kGoneWithin;
+    while (!instance.platform().SessionIsGone()) {
+      if (engine.now() >= until) {
+        return FailSaying(ETIMEDOUT,
+                          "mayfly_stop: all is verified, but the servers of this node have not left; 'mayfly clean' "
+                          "removes what they leave behind");
+      }
+      DriveFor(engine, kLookFirst);
+    }
+    return 0;
+  }));
+}

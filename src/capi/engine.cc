@@ -1,0 +1,52 @@
+#include "capi/engine.h"
+
+#include <algorithm>
+
+namespace mayfly {
+
+Engine::Engine(std::unique_ptr<Ground> ground, const AddressBook& book, Identity identity, Mount& mount)
+    : ground_(std::move(ground)),
+      transport_(ground_->transport()),
+      idle_(ground_->idle()),
+      executor_(ground_->clock()),
+      caller_(executor_, transport_, ground_->random(), book, std::move(identity),
+              [&] {
+                Caller::Timing timing;
+                timing.call_default = mount.options().op_timeout;
+                timing.unreachable_after = std::min(timing.unreachable_after, mount.options().op_timeout);
+                return timing;
+              }()),
+      lane_(executor_, caller_, mount, ground_->random().U64()) {
+  transport_.SetReceiver(&caller_);
+}
+
+Engine::~Engine() { transport_.SetReceiver(nullptr); }
+
+void Engine::TurnOrWait(Nanos until) {
+  if (Turn()) {
+    idle_since_ = 0;
+    return;
+  }
+  const Nanos now = executor_.now();
+  if (idle_since_ == 0) idle_since_ = now;
+  if (now - idle_since_ < kSpin) {
+    idle_.Yield();
+  } else {
+    idle_.Sleep(std::min(executor_.next_timer(), until));
+  }
+}
+
+void Engine::TurnOrSleep(Nanos until) {
+  if (!Turn()) idle_.Sleep(std::min(executor_.next_timer(), until));
+}
+
+bool Engine::Close(Nanos until) {
+  caller_.Shutdown();
+  while (!lane_.idle() || caller_.in_flight() != 0) {
+    if (executor_.now() >= until) return false;
+    TurnOrWait(until);
+  }
+  return true;
+}
+
+}  // namespace mayfly

@@ -1,0 +1,41 @@
+// The real platform: session file and node map of this node, UCX and the machine's clock, chance and sleep.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "adapt/ucx/ucx_worker.h"
+#include "capi/platform.h"
+#include "session/discover.h"
+#include "session/node_map.h"
+#include "session/outcome.h"
+
+namespace mayfly {
+
+class PosixPlatform final : public Platform, private AddressBook {
+ public:
+  // Finds the session (session/discover.h) and waits until it is ready, for `wait` at most. Codes: kNotMapped (none),
+  // kTimedOut (not ready), kAccess, kNotSupported (another version), or what was wrong with its files.
+  static Outcome<std::unique_ptr<PosixPlatform>> Connect(const std::string& session, Nanos wait, UcxOptions ucx);
+
+  std::unique_ptr<Ground> NewGround(std::string* why) override;
+  const AddressBook& book() const override { return *this; }
+  const Layout& layout() const override { return map_.layout(); }
+  const Placement& placement() const override { return map_.placement(); }
+  RingOptions ring() const override { return map_.ring(); }
+  Identity identity() const override;
+  bool SessionIsGone() override;
+
+ private:
+  PosixPlatform(FoundSession found, NodeMap map, UcxOptions ucx);
+  uint32_t shard_count() const override { return map_.layout().shard_count(); }
+  Bytes AddressOf(ShardId shard) const override { return map_.AddressOf(shard); }
+  std::string NameOf(ShardId shard) const override;
+
+  const FoundSession found_;
+  const NodeMap map_;
+  const UcxOptions ucx_;
+  Identity identity_;  // but for the process id, which changes at a fork
+};
+
+}  // namespace mayfly

@@ -1,0 +1,75 @@
+// Moves the bytes of files: cuts a range into pieces (one chunk, one message of at most 4 MiB each), keeps several in
+// flight, makes and verifies checksums, and puts holes where they belong. Belongs to a lane; no state between calls.
+// Invariants  P1  a piece never crosses a chunk.
+//             P2  no byte is handed out whose checksum does not fit; a mismatch is asked for once more, then kIo.
+//             P3  zeros are handed out only for what was a hole when it was read: where a shard knows of nothing and
+//                 the file goes on, it is asked again after the size was.
+#pragma once
+
+#include "client/mount.h"
+#include "rpc/caller.h"
+#include "task/executor.h"
+#include "task/task.h"
+
+namespace mayfly {
+
+// Which file. A value.
+struct FileId {
+  InodeId inode;
+  uint8_t chunk_bits = kChunkBitsDefault;
+};
+
+class DataPath {
+ public:
+  static constexpr uint32_t kInFlight = 16;  // pieces of one call
+
+  DataPath(Executor& executor, Caller& caller, Mount& mount) : executor_(executor), caller_(caller), mount_(mount) {}
+
+  // One past the last byte that a file can have.
+  static uint64_t SizeMax(uint8_t chunk_bits);
+
+  // Reads [offset, offset + to.size()); the count, less than that only at the end of the file. `size_hint`: how long
+  // the file may be, so that a small file does not cost messages about what lies behind it.
+  Task<Result<size_t>> Read(FileId file, uint64_t offset, MutableBytes to, uint64_t size_hint);
+  // The count: a prefix of `data` when a later piece failed. kFileTooBig at the limit.
+  Task<Result<size_t>> Write(FileId file, uint64_t offset, Bytes data);
+  // At the end of the file, wherever it is; atomic up to 4 MiB. *end: behind the last byte that was appended.
+  Task<Result<size_t>> Append(FileId file, Bytes data, uint64_t* end);
+  // fallocate's two kinds, on the chunks of [offset, offset + bytes): space for it, or a hole in it.
+  enum class Range : uint8_t { kReserve, kPunch };
+  Task<Status> ForRange(FileId file, Range kind, uint64_t offset, uint64_t bytes);
+  // The next data or hole at or after `from`, which is below `size`; kNoDevice: no data from there on.
+  Task<Result<uint64_t>> Seek(FileId file, uint64_t from, bool hole);
+
+  // By handle, from the home.
+  Task<Result<Attr>> GetAttr(InodeId inode, bool exact);
+
+ private:
+  struct Piece {
+    ChunkIndex chunk;
+    uint32_t offset = 0;  // within the chunk
+    uint32_t bytes = 0;
+  };
+  // What a piece's read came to: `covered` bytes are right; less than asked where the shard knew of nothing more.
+  struct Got {
+    uint32_t covered = 0;
+    bool size_known = false;
+    uint64_t size = 0;
+  };
+  static Piece PieceAt(FileId file, uint64_t offset, uint64_t bytes);  // P1
+  Nanos Deadline() { return executor_.now() + mount_.options().op_timeout; }
+  ShardId ShardOf(FileId file, ChunkIndex chunk) const { return mount_.placement().ChunkShard(file.inode.home(), chunk); }
+
+  Task<Status> ReadPiece(FileId file, Piece piece, MutableBytes to, Got* got);
+  Task<Status> Ask(FileId file, Piece piece, MutableBytes to, ReadReply* reply, uint32_t* covered);
+  Task<Status> WritePiece(FileId file, Piece piece, Bytes data);
+  Task<Status> RangePiece(FileId file, Range kind, Piece piece);
+  Task<Status> ReadStride(FileId file, uint64_t offset, MutableBytes to, size_t* done, bool* ended);
+  Task<Status> SeekAt(FileId file, ShardId shard, uint64_t from, bool hole, OffsetReply* reply);
+
+  Executor& executor_;
+  Caller& caller_;
+  Mount& mount_;
+};
+
+}  // namespace mayfly

@@ -1,0 +1,39 @@
+// The lock of one open file, among lanes of several threads. It is held across messages, so whoever finds it taken must
+// go on serving its own lane: it looks again after a short sleep (Lane::LockSlow) and gives up at its deadline.
+#pragma once
+
+#include <atomic>
+#include <utility>
+
+namespace mayfly {
+
+class FileLock {
+ public:
+  bool Try() { return !held_.load(std::memory_order_relaxed) && !held_.exchange(true, std::memory_order_acquire); }
+  void Unlock() { held_.store(false, std::memory_order_release); }
+
+ private:
+  std::atomic<bool> held_{false};
+};
+
+// Unlocks what it holds when it goes.
+class FileGuard {
+ public:
+  FileGuard() = default;
+  FileGuard(const FileGuard&) = delete;
+  ~FileGuard() { Release(); }
+  bool Try(FileLock& lock) {
+    if (!lock.Try()) return false;
+    lock_ = &lock;
+    return true;
+  }
+  void Release() {
+    if (lock_ != nullptr) std::exchange(lock_, nullptr)->Unlock();
+  }
+  bool holds() const { return lock_ != nullptr; }
+
+ private:
+  FileLock* lock_ = nullptr;
+};
+
+}  // namespace mayfly

@@ -1,0 +1,115 @@
+#include "client/file_table.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "client/mount.h"
+
+namespace mayfly {
+
+Result<int> FileTable::Add(FileRef file, uint64_t revocations) {
+  std::lock_guard lock(mutex_);
+  if (file->mount.revocations() != revocations) file->sole = false;  // D3
+  size_t index = slots_.size();
+  if (!free_.empty()) {
+    std::pop_heap(free_.begin(), free_.end(), std::greater<>());  // D1
+    index = static_cast<size_t>(free_.back());
+    free_.pop_back();
+  } else if (index < kFilesMax) {
+    slots_.emplace_back();
+  } else {
+    return Code::kTooManyFiles;
+  }
+  slots_[index].file = std::move(file);
+  slots_[index].closing = false;
+  return kBase + static_cast<int>(index);
+}
+
+FileRef FileTable::Find(int fd) {
+  const size_t index = static_cast<size_t>(fd) - kBase;
+  if (fd < kBase) return nullptr;
+  std::lock_guard lock(mutex_);
+  if (index >= slots_.size() || slots_[index].closing) return nullptr;
+  return slots_[index].file;
+}
+
+FileRef FileTable::StartClose(int fd) {
+  const size_t index = static_cast<size_t>(fd) - kBase;
+  if (fd < kBase) return nullptr;
+  std::lock_guard lock(mutex_);
+  if (index >= slots_.size() || slots_[index].closing || slots_[index].file == nullptr) return nullptr;
+  slots_[index].closing = true;
+  return slots_[index].file;
+}
+
+void FileTable::FinishClose(int fd) {
+  FileRef file;  // goes after the lock
+  std::lock_guard lock(mutex_);
+  Slot& slot = slots_[static_cast<size_t>(fd) - kBase];
+  file = std::move(slot.file);
+  Free(static_cast<size_t>(fd) - kBase);
+}
+
+void FileTable::Free(size_t index) {
+  slots_[index] = Slot();
+  free_.push_back(static_cast<int>(index));
+  std::push_heap(free_.begin(), free_.end(), std::greater<>());
+}
+
+std::vector<FileRef> FileTable::Revoke(Mount& mount, std::span<const InodeId> inodes) {
+  std::vector<FileRef> found;
+  std::lock_guard lock(mutex_);
+  mount.CountRevocation();
+  for (const Slot& slot : slots_) {
+    if (slot.file == nullptr || &slot.file->mount != &mount) continue;
+    if (std::find(inodes.begin(), inodes.end(), slot.file->inode) != inodes.end()) found.push_back(slot.file);
+  }
+  return found;
+}
+
+std::vector<FileRef> FileTable::Of(const Mount& mount) {
+  std::vector<FileRef> found;
+  std::lock_guard lock(mutex_);
+  for (const Slot& slot : slots_) {
+    if (slot.file != nullptr && &slot.file->mount == &mount) found.push_back(slot.file);
+  }
+  return found;
+}
+
+std::vector<FileRef> FileTable::Of(const Mount& mount, InodeId inode) {
+  std::vector<FileRef> found;
+  std::lock_guard lock(mutex_);
+  for (const Slot& slot : slots_) {
+    if (slot.file != nullptr && &slot.file->mount == &mount && slot.file->inode == inode) found.push_back(slot.file);
+  }
+  return found;
+}
+
+std::vector<FileRef> FileTable::TakeAll(const Mount& mount) {
+  std::vector<FileRef> found;
+  std::lock_guard lock(mutex_);
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].file == nullptr || &slots_[i].file->mount != &mount) continue;
+    found.push_back(std::move(slots_[i].file));
+    if (!slots_[i].closing) Free(i);  // else its FinishClose does
+  }
+  return found;
+}
+
+void FileTable::Renew() {
+  for (Slot& slot : slots_) {
+    if (slot.file == nullptr) continue;
+    const OpenFile& old = *slot.file;
+    Attr attr;
+    attr.inode = old.inode;
+    attr.type = old.type;
+    attr.chunk_bits = old.chunk_bits;
+    auto file = std::make_shared<OpenFile>(old.mount, attr, old.flags, old.epoch.load());
+    file->offset = old.offset;
+    file->size_hint = old.size_hint.load();
+    // What the parent's lanes were doing with the old one never goes on here, nor ends.
+    left_behind_.push_back(std::exchange(slot.file, std::move(file)));
+  }
+}
+
+}  // namespace mayfly

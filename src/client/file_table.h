@@ -1,0 +1,53 @@
+// The descriptors of a process, of all its sessions. Any thread.
+// Invariants  D1  a new file gets the lowest free number, as POSIX demands.
+//             D2  a descriptor that is being closed is no longer found, but its number is not given out, and
+//                 revocations still reach its file, until its buffered bytes were sent.
+//             D3  no file enters as sole that was revoked since its open was sent.
+#pragma once
+
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "client/open_file.h"
+
+namespace mayfly {
+
+class FileTable {
+ public:
+  static constexpr int kBase = 0x40000000;  // MAYFLY_FD_BASE
+  static constexpr size_t kFilesMax = 1u << 20;
+
+  // `revocations`: Mount::revocations() before the open was sent (D3). kTooManyFiles.
+  Result<int> Add(FileRef file, uint64_t revocations);
+  FileRef Find(int fd);  // null: no such descriptor
+  // D2. Null: no such descriptor. FinishClose must follow.
+  FileRef StartClose(int fd);
+  void FinishClose(int fd);
+
+  // Counts a revocation (D3) and gives the files of `mount` with one of these inodes, open or closing.
+  std::vector<FileRef> Revoke(Mount& mount, std::span<const InodeId> inodes);
+  std::vector<FileRef> Of(const Mount& mount);
+  std::vector<FileRef> Of(const Mount& mount, InodeId inode);
+  // Forgets the descriptors of a mount that goes.
+  std::vector<FileRef> TakeAll(const Mount& mount);
+
+  std::mutex& fork_mutex() { return mutex_; }
+  // In a forked child: each descriptor gets an open file of its own, without a lock that another thread of the parent
+  // held and without bytes that the parent will send.
+  void Renew();
+
+ private:
+  struct Slot {
+    FileRef file;
+    bool closing = false;
+  };
+  void Free(size_t index);
+
+  std::mutex mutex_;
+  std::vector<Slot> slots_;
+  std::vector<int> free_;  // a heap, the lowest first
+  std::vector<FileRef> left_behind_;
+};
+
+}  // namespace mayfly

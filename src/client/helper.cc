@@ -1,0 +1,110 @@
+#include "client/helper.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+
+namespace mayfly {
+namespace {
+
+constexpr size_t kRevokedAtOnce = kPageBytesMax / sizeof(uint64_t);
+constexpr Nanos kPollGrace = 5 * kSecond;  // beyond the server's own bound
+
+}  // namespace
+
+Helper::Helper(Lane& lane) : lane_(lane), mount_(lane.mount()), poked_(lane.executor()) {
+  lane_.Spawn(Run(), "the helper");
+}
+
+Helper::~Helper() = default;
+
+void Helper::Poke() {
+  poked_since_ = true;
+  poked_.WakeAll();
+}
+
+void Helper::Stop() {
+  stopping_ = true;
+  Poke();
+}
+
+Task<Status> Helper::Run() {
+  while (!stopping_) {
+    poked_since_ = false;
+    for (ShardId shard : mount_.TakeListenRequests()) lane_.Spawn(Listen(shard), "listening for revocations");
+    const Nanos now = lane_.executor().now();
+    const Nanos close_before = now - std::min(now, CloseQueue::kAgeMax);
+    lane_.SendClosesOlder(close_before);
+    if (mount_.buffered() != 0) {
+      (void)co_await lane_.FlushOlder(now - std::min(now, kBufferAgeMax));  // errors wait with the files
+      if (stopping_) break;
+    }
+    // While anything ages it looks once a second; else it sleeps until it is told (SomethingAges).
+    Nanos until = kNever;
+    if (mount_.closes().oldest() != kNever || mount_.buffered() != 0) {
+      until = lane_.executor().now() + CloseQueue::kAgeMax / 2;
+    } else {
+      mount_.helper_watches() = false;
+      if (mount_.closes().oldest() != kNever || mount_.buffered() != 0) {  // it came in between
+        mount_.helper_watches() = true;
+        continue;
+      }
+    }
+    if (!poked_since_) (void)co_await poked_.Wait(until);  // no suspension since it was looked at
+  }
+  co_return Code::kOk;
+}
+
+Task<Status> Helper::Listen(ShardId shard) {
+  auto room = std::make_unique<uint8_t[]>(kRevokedAtOnce * sizeof(uint64_t));
+  // The connection must stand before the shard counts as listened to.
+  Status status = co_await lane_.Ping(shard, lane_.Deadline());
+  if (status.ok()) mount_.SetListening(shard, true);  // H1
+  while (status.ok() && !stopping_) {
+    Empty request;
+    CountReply reply;
+    size_t bytes = 0;
+    CallOptions options = lane_.ByHandle(lane_.executor().now() + kRevokePollMs * kMillisecond + kPollGrace);
+    options.reply_payload = MutableBytes(room.get(), kRevokedAtOnce * sizeof(uint64_t));
+    options.reply_bytes = &bytes;
+    status = co_await lane_.caller().Call<Method::kRevoked>(shard, request, &reply, options);
+    if (!status.ok() || bytes == 0) continue;
+    std::vector<InodeId> inodes(bytes / sizeof(uint64_t));
+    for (size_t i = 0; i < inodes.size(); ++i) {
+      uint64_t number = 0;
+      std::memcpy(&number, room.get() + i * sizeof number, sizeof number);
+      inodes[i] = InodeId(number);
+    }
+    status = co_await GiveUp(shard, std::move(inodes));
+  }
+  mount_.SetListening(shard, false);
+  if (!stopping_) (void)co_await StopBuffering(shard);
+  co_return status;
+}
+
+Task<Status> Helper::GiveUp(ShardId shard, std::vector<InodeId> inodes) {
+  std::vector<FileRef> files = mount_.files().Revoke(mount_, inodes);
+  (void)co_await lane_.Yield(files);  // what failed is with the files
+  // Somebody holds its lock for longer than a deadline: the shard will name it again.
+  for (const FileRef& file : files) {
+    if (file->sole) std::erase(inodes, file->inode);
+  }
+  Empty reply;
+  CloseRequest request;
+  for (size_t first = 0; first < inodes.size(); first += CloseRequest::kClosesMax) {
+    const size_t end = std::min<size_t>(first + CloseRequest::kClosesMax, inodes.size());
+    request.inodes.assign(inodes.begin() + static_cast<ptrdiff_t>(first), inodes.begin() + static_cast<ptrdiff_t>(end));
+    const CallOptions options = lane_.ByHandle(lane_.Deadline());
+    MAYFLY_CO_TRY(co_await lane_.caller().Call<Method::kYielded>(shard, request, &reply, options));
+  }
+  co_return Code::kOk;
+}
+
+// Nobody hears this shard's revocations any more: its files are written through from now on.
+Task<Status> Helper::StopBuffering(ShardId shard) {
+  std::vector<FileRef> files = mount_.files().Of(mount_);
+  std::erase_if(files, [shard](const FileRef& file) { return file->inode.home() != shard || !file->sole; });
+  co_return co_await lane_.Yield(std::move(files));
+}
+
+}  // namespace mayfly

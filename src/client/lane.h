@@ -1,0 +1,164 @@
+// Lane: the operations of one thread on one session, as coroutines. It has connections, a path cache and background
+// tasks of its own; what several threads share is in Mount. The results are those of Linux on a local filesystem.
+// One thread owns it and drives executor and transport until the tasks it started are done.
+// Invariants  L1  every operation ends by its deadline (ClientOptions::op_timeout); a long transfer by that of its last
+//                 piece.
+//             L2  what an argument views or points to must stay until the operation has ended.
+//             L3  no code of the protocol leaves an operation: kGeneration, kBusy, kConflict and kElsewhere end here.
+// Which file does what: lane_names.cc (directory entries), lane_attr.cc (attributes), lane_open.cc (open and close),
+// lane_io.cc (reading and writing), lane_buffer.cc (write-behind and readahead), lane_session.cc (the session).
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "client/data_path.h"
+#include "client/mount.h"
+#include "client/path_walk.h"
+#include "rpc/caller.h"
+#include "task/sync.h"
+
+namespace mayfly {
+
+struct StatFs {
+  uint64_t bytes = 0, bytes_free = 0, inodes = 0, inodes_free = 0;
+  uint32_t chunk_bytes = 0;
+};
+
+class Lane {
+ public:
+  Lane(Executor& executor, Caller& caller, Mount& mount, uint64_t seed);
+  Lane(const Lane&) = delete;
+  // Only once idle().
+  ~Lane();
+
+  // ---- names ----
+  Task<Status> Mkdir(std::string_view path, uint16_t permissions);
+  Task<Status> Rmdir(std::string_view path);
+  Task<Status> Unlink(std::string_view path);
+  Task<Status> Rename(std::string_view from, std::string_view to, uint32_t flags);  // 1: no replace, 2: exchange
+  Task<Status> Link(std::string_view from, std::string_view to);
+  Task<Status> Symlink(std::string_view target, std::string_view path);
+  Task<Result<std::string>> ReadLink(std::string_view path);
+
+  // ---- attributes: by path, following a symlink at its end or not, or by descriptor ----
+  struct Target {
+    std::string_view path;
+    bool follow = true;
+    FileRef file;  // used instead of the path
+  };
+  Task<Result<Attr>> Stat(std::string_view path, bool follow);
+  Task<Result<Attr>> Stat(FileRef file);
+  Task<Status> Access(std::string_view path, uint32_t want, bool follow);  // rights.h; 0: does it exist
+  // `change` without its inode. A mask of 0 is a chown of neither id.
+  Task<Status> SetAttr(Target target, SetAttrRequest change);
+  Task<Result<size_t>> GetXattr(Target target, std::string_view name, MutableBytes value);  // empty: asks the length
+  Task<Status> SetXattr(Target target, std::string_view name, Bytes value, uint32_t flags);
+  Task<Result<size_t>> ListXattr(Target target, MutableBytes list);
+  Task<Status> RemoveXattr(Target target, std::string_view name);
+
+  // ---- open files ----
+  // `flags`: OpenFlags. The descriptor.
+  Task<Result<int>> Open(std::string_view path, uint32_t flags, uint16_t permissions);
+  // An empty file, opened and closed again.
+  Task<Status> Create(std::string_view path, bool exclusive, uint16_t permissions);
+  Task<Status> Close(int fd);
+  // At the file's offset, which moves.
+  Task<Result<size_t>> Read(FileRef file, MutableBytes to);
+  Task<Result<size_t>> Write(FileRef file, Bytes data);
+  Task<Result<size_t>> ReadAt(FileRef file, MutableBytes to, uint64_t offset);
+  Task<Result<size_t>> WriteAt(FileRef file, Bytes data, uint64_t offset);
+  enum class Whence : uint8_t { kSet, kCurrent, kEnd, kData, kHole };
+  Task<Result<uint64_t>> Seek(FileRef file, int64_t offset, Whence whence);
+  Task<Status> Sync(FileRef file);
+  Task<Status> Truncate(FileRef file, uint64_t size);
+  enum class Allocate : uint8_t { kExtend, kKeepSize, kPunch };
+  Task<Status> Fallocate(FileRef file, Allocate what, uint64_t offset, uint64_t bytes);
+
+  // ---- session ----
+  Task<Result<StatFs>> StatFileSystem();
+  Task<Status> Ping(ShardId shard, Nanos deadline);
+  Task<Result<std::string>> ShardStatus(ShardId shard);  // JSON
+  Task<Result<uint64_t>> StartFlush(FlushRequest what, const FlushSpec& spec);  // the job
+  // *report: JSON once the job is done.
+  Task<Status> FlushProgress(uint64_t job, bool cancel, FlushStatusReply* reply, std::string* report);
+
+  // ---- what the helper and this class's owner do ----
+  // Sends what is buffered of these files and gives up being their sole user, because another wants to look at them.
+  Task<Status> Yield(std::vector<FileRef> files);
+  // Sends buffers that have been filled since `before` or earlier.
+  Task<Status> FlushOlder(Nanos before);
+  Task<Status> SendCloses(CloseQueue::Batch batch);
+  // Starts a task in the background; idle() is false until it has ended.
+  void Spawn(Task<Status> task, const char* what) { gate_.Spawn(std::move(task), what); }
+  bool idle() const { return gate_.running() == 0; }
+  // Sends the closes of all lanes that have waited since `before` or earlier.
+  void SendClosesOlder(Nanos before);
+
+  Executor& executor() { return executor_; }
+  Caller& caller() { return caller_; }
+  Mount& mount() { return mount_; }
+  Walker& walker() { return walker_; }
+  DataPath& data() { return data_; }
+  Nanos Deadline() { return executor_.now() + mount_.options().op_timeout; }
+  CallOptions ByHandle(Nanos deadline) const {
+    CallOptions options;
+    options.deadline = deadline;
+    return options;
+  }
+
+ private:
+  friend class Directory;
+
+  struct Opened {
+    Attr attr;
+    bool sole = false;
+  };
+  Task<Result<Opened>> OpenPath(std::string_view path, uint32_t flags, uint16_t permissions);
+  Task<Status> OpenAtHome(InodeId inode, uint32_t flags, Nanos deadline, OpenReply* reply, TargetBuffer* target);
+  // Asks for the file alone only where the helper would hear that another wants it.
+  uint32_t WithSharing(uint32_t flags, ShardId home);
+  void QueueClose(InodeId inode);
+  // After a fork the home does not know this process: opens the file again.
+  Task<Status> Adopt(OpenFile& file);
+
+  // What the entry itself is that a walk's last component names, symlinks not followed.
+  Task<Status> LookAtLast(Walk* walk, Attr* attr);
+  // The inode of a target. kStale from the operation on it: call again.
+  Task<Status> Locate(const Target* target, Walk* walk, Attr* attr);
+
+  Task<Status> Lock(OpenFile& file, FileGuard* guard);
+  Task<Status> LockSlow(OpenFile& file, FileGuard* guard);
+  FileId IdOf(const OpenFile& file) const { return {file.inode, file.chunk_bits}; }
+  Task<Result<size_t>> ReadHere(OpenFile& file, MutableBytes to, uint64_t offset, FileGuard* guard, bool keep);
+  Task<Result<size_t>> WriteHere(OpenFile& file, Bytes data, uint64_t offset, FileGuard* guard, bool keep);
+  // Before this process changes or looks at an inode other than by the open file that may buffer bytes of it.
+  Task<Status> FlushInode(InodeId inode);
+
+  // lane_buffer.cc: write-behind and readahead, under the file's lock.
+  bool MayBuffer(OpenFile& file, uint64_t offset, size_t bytes);
+  Task<Result<size_t>> BufferWrite(OpenFile& file, Bytes data, uint64_t offset);
+  Task<Status> FlushBuffer(OpenFile& file);
+  static Status TakeDeferred(OpenFile& file) { return file.deferred.exchange(Code::kOk); }
+  void DropBuffer(OpenFile& file);
+  bool MayReadAhead(OpenFile& file, uint64_t offset, size_t bytes);
+  struct FromAhead {
+    size_t bytes = 0;
+    bool ended = false;  // the file ends there
+  };
+  Task<FromAhead> ReadAhead(OpenFile& file, MutableBytes to, uint64_t offset);
+  static Task<Status> LoadAhead(Lane* lane, FileId file, std::shared_ptr<AheadPiece> piece);
+  void TopUp(OpenFile& file, uint64_t from);
+
+  Executor& executor_;
+  Caller& caller_;
+  Mount& mount_;
+  Walker walker_;
+  DataPath data_;
+  Gate gate_;
+  WaitQueue ahead_done_;  // a piece that was read ahead has arrived, or failed
+};
+
+}  // namespace mayfly

@@ -1,0 +1,202 @@
+// Write-behind and readahead of a file's sole user. Everything here runs under the file's lock, but for LoadAhead.
+#include <algorithm>
+#include <new>
+
+#include "client/lane.h"
+
+namespace mayfly {
+namespace {
+
+constexpr size_t kAheadReadMax = 512 * 1024;  // larger reads go straight into the caller's memory
+constexpr size_t kAheadFirst = 256 * 1024, kAheadPieceMax = 1u << 20;
+constexpr uint32_t kAheadRun = 2;  // reads in a row before bytes are fetched ahead
+
+}  // namespace
+
+// ---- write-behind -------------------------------------------------------------------------------------------------
+
+bool Lane::MayBuffer(OpenFile& file, uint64_t offset, size_t bytes) {
+  if (!file.sole || !mount_.Listening(file.inode.home())) return false;  // F2, M2
+  if (offset + bytes > DataPath::SizeMax(file.chunk_bits)) return false;
+  const WriteBuffer& buffer = file.buffer;
+  return buffer.size != 0 ? offset == buffer.start + buffer.size : offset == buffer.next;
+}
+
+Task<Result<size_t>> Lane::BufferWrite(OpenFile& file, Bytes data, uint64_t offset) {
+  WriteBuffer& buffer = file.buffer;
+  file.ahead.pieces.clear();
+  ++file.changes;
+  size_t done = 0;
+  while (done < data.size()) {
+    if (buffer.bytes == nullptr) buffer.bytes = mount_.TakeBuffer();
+    if (buffer.bytes == nullptr) {
+      auto rest = co_await data_.Write(IdOf(file), offset + done, data.subspan(done));
+      if (!rest.ok() && done == 0) co_return rest;
+      done += rest.ok() ? *rest : 0;
+      break;
+    }
+    if (buffer.size == 0) {
+      buffer.start = offset + done;
+      buffer.since = executor_.now();
+    }
+    // To the next multiple of its size, so that all but the first message are aligned.
+    const size_t room = mount_.options().write_behind_bytes - buffer.start % mount_.options().write_behind_bytes;
+    const size_t n = std::min(room - buffer.size, data.size() - done);
+    std::memcpy(buffer.bytes.get() + buffer.size, data.data() + done, n);
+    buffer.size += n;
+    done += n;
+    if (!file.buffered.exchange(true)) {
+      ++mount_.buffered();
+      mount_.SomethingAges();
+    }
+    if (buffer.size == room) MAYFLY_CO_TRY(co_await FlushBuffer(file));
+  }
+  buffer.next = offset + done;
+  ++mount_.counters().writes_buffered;
+  if (buffer.next > file.size_hint) file.size_hint = buffer.next;
+  co_return done;
+}
+
+Task<Status> Lane::FlushBuffer(OpenFile& file) {
+  if (!file.buffered) co_return Code::kOk;
+  WriteBuffer& buffer = file.buffer;
+  Status status;
+  size_t done = 0;
+  ++file.changes;
+  while (status.ok() && done < buffer.size) {
+    auto written = co_await data_.Write(IdOf(file), buffer.start + done, {buffer.bytes.get() + done, buffer.size - done});
+    status = written.status();
+    if (written.ok()) done += *written;
+  }
+  ++file.changes;
+  buffer.next = buffer.start + buffer.size;
+  ++mount_.counters().buffers_sent;
+  DropBuffer(file);
+  co_return status;
+}
+
+void Lane::DropBuffer(OpenFile& file) {
+  mount_.GiveBuffer(std::move(file.buffer.bytes));
+  file.buffer.size = 0;
+  if (file.buffered.exchange(false)) --mount_.buffered();
+}
+
+Task<Status> Lane::Yield(std::vector<FileRef> files) {
+  Status result;
+  for (const FileRef& file : files) {
+    FileGuard guard;
+    Status status = co_await Lock(*file, &guard);
+    if (!status.ok()) {
+      result = status;
+      continue;
+    }
+    status = co_await FlushBuffer(*file);
+    if (!status.ok()) file->deferred = status.code();
+    file->sole = false;
+    file->ahead.pieces.clear();
+    ++mount_.counters().revoked;
+  }
+  co_return result;
+}
+
+Task<Status> Lane::FlushOlder(Nanos before) {
+  for (const FileRef& file : mount_.files().Of(mount_)) {
+    if (!file->buffered) continue;
+    FileGuard guard;
+    if (!guard.Try(file->lock)) continue;  // somebody is busy with it: the next round finds it
+    if (file->buffer.size == 0 || file->buffer.since > before) continue;
+    Status status = co_await FlushBuffer(*file);
+    if (!status.ok()) file->deferred = status.code();
+  }
+  co_return Code::kOk;
+}
+
+// ---- readahead ----------------------------------------------------------------------------------------------------
+
+bool Lane::MayReadAhead(OpenFile& file, uint64_t offset, size_t bytes) {
+  Readahead& ahead = file.ahead;
+  const size_t window = mount_.options().readahead_bytes;
+  const bool sequential = offset == ahead.next;
+  ahead.next = offset + bytes;
+  if (!sequential) {
+    ahead.run = 0;
+    ahead.window = kAheadFirst;
+    ahead.pieces.clear();
+    return false;
+  }
+  if (bytes > std::min(kAheadReadMax, window / 2) || !file.sole || !mount_.Listening(file.inode.home())) return false;
+  return ++ahead.run >= kAheadRun;
+}
+
+// Fetches what lies behind `from` until a window is here or on its way.
+void Lane::TopUp(OpenFile& file, uint64_t from) {
+  Readahead& ahead = file.ahead;
+  const size_t window = std::min<size_t>(std::max(ahead.window, kAheadFirst), mount_.options().readahead_bytes);
+  const size_t piece_bytes = std::min(std::max<size_t>(window / 2, 64 * 1024), kAheadPieceMax);
+  for (;;) {
+    uint64_t at = from;
+    if (!ahead.pieces.empty()) {
+      const AheadPiece& last = *ahead.pieces.back();
+      at = last.offset + last.asked;
+      if (at >= from + window || at >= file.size_hint) return;
+      if (last.state == AheadPiece::State::kHere && last.bytes < last.asked) return;  // the file ends there
+    }
+    auto piece = std::make_shared<AheadPiece>();
+    piece->offset = at;
+    piece->asked = piece_bytes - at % piece_bytes;
+    piece->changes = file.changes;
+    piece->lane = this;
+    piece->data.reset(new (std::nothrow) uint8_t[piece->asked]);
+    if (piece->data == nullptr) return;
+    ahead.pieces.push_back(piece);
+    Spawn(LoadAhead(this, IdOf(file), std::move(piece)), "reading ahead");
+  }
+}
+
+Task<Status> Lane::LoadAhead(Lane* lane, FileId file, std::shared_ptr<AheadPiece> piece) {
+  auto read = co_await lane->data_.Read(file, piece->offset, {piece->data.get(), piece->asked}, kNever);
+  if (read.ok()) piece->bytes = *read;
+  piece->state = read.ok() ? AheadPiece::State::kHere : AheadPiece::State::kFailed;
+  lane->ahead_done_.WakeAll();
+  co_return Code::kOk;  // whoever reads there asks again and gets the error
+}
+
+Task<Lane::FromAhead> Lane::ReadAhead(OpenFile& file, MutableBytes to, uint64_t offset) {
+  Readahead& ahead = file.ahead;
+  const Nanos deadline = Deadline();
+  auto& pieces = ahead.pieces;
+  while (!pieces.empty() && pieces.front()->offset + pieces.front()->asked <= offset) pieces.pop_front();
+  if (!pieces.empty() && (pieces.front()->offset > offset || pieces.front()->changes != file.changes)) pieces.clear();
+  TopUp(file, offset);
+  FromAhead got;
+  while (got.bytes < to.size() && !pieces.empty()) {
+    const std::shared_ptr<AheadPiece> piece = pieces.front();
+    while (piece->state == AheadPiece::State::kLoading && piece->lane == this) {
+      if (!(co_await ahead_done_.Wait(deadline)).ok()) break;
+    }
+    // Another lane's piece that is still loading may take as long as its thread computes.
+    if (piece->state != AheadPiece::State::kHere || piece->changes != file.changes) {  // F3
+      pieces.clear();
+      break;
+    }
+    const size_t at = static_cast<size_t>(offset + got.bytes - piece->offset);
+    const size_t n = std::min(piece->bytes > at ? piece->bytes - at : 0, to.size() - got.bytes);
+    std::memcpy(to.data() + got.bytes, piece->data.get() + at, n);
+    got.bytes += n;
+    if (piece->bytes < piece->asked && at + n >= piece->bytes) {
+      got.ended = true;
+      break;
+    }
+    if (at + n == piece->asked) {
+      pieces.pop_front();
+      ahead.window = std::min<size_t>(ahead.window * 2, mount_.options().readahead_bytes);
+    }
+  }
+  if (got.bytes != 0) {
+    ++mount_.counters().read_ahead_hits;
+    TopUp(file, offset + got.bytes);
+  }
+  co_return got;
+}
+
+}  // namespace mayfly

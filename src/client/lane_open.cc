@@ -1,0 +1,149 @@
+// Opening and closing. The order of the checks is that of Linux's open_last_lookups, do_open and may_open.
+#include "client/lane.h"
+
+namespace mayfly {
+
+uint32_t Lane::WithSharing(uint32_t flags, ShardId home) {
+  if ((flags & kOpenUnshared) != 0) return flags;
+  if (mount_.options().write_behind_bytes == 0 || (flags & kOpenWrite) == 0 || (flags & kOpenAppend) != 0) {
+    return flags | kOpenUnshared;
+  }
+  if (mount_.Listening(home)) return flags;
+  if (mount_.wants_to_listen()) mount_.AskToListen(home);
+  return flags | kOpenUnshared;
+}
+
+Task<Status> Lane::OpenAtHome(InodeId inode, uint32_t flags, Nanos deadline, OpenReply* reply, TargetBuffer* target) {
+  OpenInodeRequest request;
+  request.inode = inode;
+  request.flags = WithSharing(flags, inode.home());
+  CallOptions options = ByHandle(deadline);
+  target->AddTo(&options);
+  co_return co_await caller_.Call<Method::kOpenInode>(inode.home(), request, reply, options);
+}
+
+Task<Result<Lane::Opened>> Lane::OpenPath(std::string_view path, uint32_t flags, uint16_t permissions) {
+  const bool create = (flags & kOpenCreate) != 0;
+  const bool exclusive = create && (flags & kOpenExclusive) != 0;
+  Walk walk(walker_, path, Deadline());
+  TargetBuffer target(walker_);
+  for (;;) {
+    if (!walk.TryToParent()) co_await walk.ToParent();
+    if (!walk.status().ok()) co_return walk.status();
+    Status status;
+    OpenReply reply;
+    uint32_t sent = flags;
+    if (!walk.is_name()) {
+      if (create) co_return exclusive ? Code::kExists : Code::kIsDirectory;
+      status = co_await OpenAtHome(walk.dots(), flags, walk.deadline(), &reply, &target);
+    } else {
+      if (create && walk.slash()) co_return Code::kIsDirectory;
+      if (walk.too_long()) co_return Code::kNameTooLong;
+      if (walk.slash()) sent = (sent | kOpenDirectory) & ~kOpenNoFollow;
+      if (exclusive) sent |= kOpenNoFollow;
+      OpenRequest request;
+      request.parent = walk.parent();
+      request.name = walk.name();
+      request.flags = WithSharing(sent, walk.shard());
+      request.permissions = permissions;
+      request.chunk_bits = create ? mount_.options().chunk_bits : 0;
+      CallOptions options = walk.Options();
+      target.AddTo(&options);
+      status = co_await caller_.Call<Method::kOpen>(walk.shard(), request, &reply, options);
+      if (status.ok() && reply.elsewhere) {
+        const InodeId inode = reply.attr.inode;
+        reply = OpenReply();
+        status = co_await OpenAtHome(inode, sent & ~kOpenExclusive, walk.deadline(), &reply, &target);
+      }
+      if (status.ok() && reply.attr.type == FileType::kSymlink) {
+        if (exclusive) co_return Code::kExists;
+        if ((sent & kOpenNoFollow) != 0) {
+          co_return (sent & kOpenDirectory) != 0 ? Code::kNotDirectory : Code::kLoop;
+        }
+        MAYFLY_CO_TRY(walk.Follow(target.text()));
+        continue;
+      }
+    }
+    if (status.ok()) {
+      Opened opened;
+      opened.attr = reply.attr;
+      opened.sole = reply.sole;
+      co_return opened;
+    }
+    if (!Walk::MayRetry(status)) co_return status;
+    MAYFLY_CO_TRY(co_await walk.Again(status));
+  }
+}
+
+Task<Result<int>> Lane::Open(std::string_view path, uint32_t flags, uint16_t permissions) {
+  const uint64_t revocations = mount_.revocations();
+  auto opened = co_await OpenPath(path, flags, permissions);
+  if (!opened.ok()) co_return opened.code();
+  auto file = std::make_shared<OpenFile>(mount_, opened->attr, flags, mount_.epoch());
+  file->sole = opened->sole;
+  // A home with chunks on other shards does not know the size; what is certain is that it is not small.
+  file->size_hint = opened->attr.partial ? kNever : opened->attr.size;
+  auto fd = mount_.files().Add(std::move(file), revocations);
+  if (!fd.ok()) QueueClose(opened->attr.inode);
+  co_return fd;
+}
+
+Task<Status> Lane::Create(std::string_view path, bool exclusive, uint16_t permissions) {
+  const uint32_t flags = kOpenCreate | kOpenUnshared | (exclusive ? uint32_t{kOpenExclusive} : 0u);
+  auto opened = co_await OpenPath(path, flags, permissions);
+  if (!opened.ok()) co_return opened.code();
+  QueueClose(opened->attr.inode);
+  co_return Code::kOk;
+}
+
+Task<Status> Lane::Close(int fd) {
+  FileRef file = mount_.files().StartClose(fd);
+  if (file == nullptr) co_return Code::kBadHandle;
+  Status status;
+  if (file->sole || file->buffered) {
+    FileGuard guard;
+    status = co_await Lock(*file, &guard);
+    if (status.ok()) {
+      status = co_await FlushBuffer(*file);
+      file->ahead.pieces.clear();
+      file->sole = false;
+    }
+    if (file->buffered) DropBuffer(*file);
+  }
+  if (Status deferred = TakeDeferred(*file); status.ok()) status = deferred;
+  mount_.files().FinishClose(fd);
+  if (file->epoch == mount_.epoch()) QueueClose(file->inode);
+  co_return status;
+}
+
+void Lane::QueueClose(InodeId inode) {
+  CloseQueue::Batch full = mount_.closes().Add(inode, executor_.now());
+  if (!full.empty()) Spawn(SendCloses(std::move(full)), "telling of closed files");
+  mount_.SomethingAges();
+}
+
+Task<Status> Lane::SendCloses(CloseQueue::Batch batch) {
+  CloseRequest request;
+  const ShardId home = batch.front().home();
+  request.inodes = std::move(batch);
+  Empty reply;
+  co_return co_await caller_.Call<Method::kClose>(home, request, &reply, ByHandle(Deadline()));
+}
+
+void Lane::SendClosesOlder(Nanos before) {
+  for (CloseQueue::Batch& batch : mount_.closes().TakeOlder(before)) {
+    Spawn(SendCloses(std::move(batch)), "telling of closed files");
+  }
+}
+
+Task<Status> Lane::Adopt(OpenFile& file) {
+  const uint64_t epoch = mount_.epoch();
+  OpenReply reply;
+  TargetBuffer target(walker_);
+  const uint32_t flags = (file.flags & (kOpenRead | kOpenWrite)) | kOpenUnshared;
+  MAYFLY_CO_TRY(co_await OpenAtHome(file.inode, flags, Deadline(), &reply, &target));
+  file.epoch = epoch;
+  co_return Code::kOk;
+}
+
+}  // namespace mayfly

@@ -1,0 +1,76 @@
+#include "client/mount.h"
+
+#include <new>
+
+namespace mayfly {
+
+namespace {
+constexpr size_t kBuffersKept = 4;
+}
+
+void Mount::AskToListen(ShardId shard) {
+  wants_to_listen_ = true;
+  uint8_t off = kOff;
+  if (!listening_[shard.value].compare_exchange_strong(off, kAsked)) return;
+  {
+    std::lock_guard lock(mutex_);
+    listen_requests_.push_back(shard);
+  }
+  WakeHelper();
+}
+
+std::vector<ShardId> Mount::TakeListenRequests() {
+  std::lock_guard lock(mutex_);
+  return std::exchange(listen_requests_, {});
+}
+
+bool Mount::HasListenRequests() {
+  std::lock_guard lock(mutex_);
+  return !listen_requests_.empty();
+}
+
+std::unique_ptr<uint8_t[]> Mount::TakeBuffer() {
+  std::lock_guard lock(mutex_);
+  if (!free_buffers_.empty()) {
+    auto buffer = std::move(free_buffers_.back());
+    free_buffers_.pop_back();
+    return buffer;
+  }
+  if (buffers_ >= kBuffersMax) return nullptr;
+  std::unique_ptr<uint8_t[]> buffer(new (std::nothrow) uint8_t[options_.write_behind_bytes]);
+  if (buffer != nullptr) ++buffers_;
+  return buffer;
+}
+
+void Mount::GiveBuffer(std::unique_ptr<uint8_t[]> buffer) {
+  if (buffer == nullptr) return;
+  std::lock_guard lock(mutex_);
+  if (free_buffers_.size() < kBuffersKept) {
+    free_buffers_.push_back(std::move(buffer));
+  } else {
+    --buffers_;
+  }
+}
+
+void Mount::LockForFork() {
+  closes_.fork_mutex().lock();
+  mutex_.lock();
+}
+
+void Mount::UnlockAfterFork() {
+  mutex_.unlock();
+  closes_.fork_mutex().unlock();
+}
+
+// With the locks held, in the child's only thread.
+void Mount::RenewInChild() {
+  ++epoch_;
+  closes_.Forget();
+  listen_requests_.clear();
+  for (auto& state : listening_) state = kOff;
+  helper_watches_ = false;
+  buffered_ = 0;
+  buffers_ = static_cast<uint32_t>(free_buffers_.size());
+}
+
+}  // namespace mayfly

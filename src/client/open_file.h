@@ -1,0 +1,81 @@
+// An open file: what one mayfly_open made, shared by the threads that use its descriptor.
+// Invariants  F1  `offset`, `buffer` and `ahead` are touched under `lock` only.
+//             F2  bytes are buffered, or read ahead, only while `sole`: then the home has promised that nobody else
+//                 uses the file before this process gave it up. `sole` goes under `lock` and never comes back.
+//             F3  read-ahead bytes are served only if `changes` is what it was when they were asked for: every change
+//                 through this file counts it up before and after.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <memory>
+
+#include "base/ids.h"
+#include "base/status.h"
+#include "client/file_lock.h"
+#include "wire/types.h"
+
+namespace mayfly {
+
+class Mount;
+class Lane;
+
+// Bytes [start, start + size) of a file that no server has yet.
+struct WriteBuffer {
+  std::unique_ptr<uint8_t[]> bytes;
+  uint64_t start = 0;
+  size_t size = 0;
+  Nanos since = 0;         // when the first of them came
+  uint64_t next = 0;  // where the last small write ended: one that begins there is sequential
+};
+
+// A stretch of a file on its way, or here.
+struct AheadPiece {
+  enum class State : uint8_t { kLoading, kHere, kFailed };
+  uint64_t offset = 0;
+  size_t asked = 0;
+  size_t bytes = 0;  // fewer than asked: the file ends there
+  std::atomic<State> state{State::kLoading};  // set last by the lane that loads it
+  uint64_t changes = 0;                       // F3
+  Lane* lane = nullptr;  // which alone looks at it while it loads
+  std::unique_ptr<uint8_t[]> data;
+};
+
+struct Readahead {
+  std::deque<std::shared_ptr<AheadPiece>> pieces;  // in order, without gaps
+  uint64_t next = 0;  // where the last read ended
+  uint32_t run = 0;   // reads in a row that began where the last one ended
+  size_t window = 0;
+};
+
+struct OpenFile {
+  OpenFile(Mount& mount, const Attr& attr, uint32_t flags, uint64_t epoch)
+      : mount(mount), inode(attr.inode), type(attr.type), chunk_bits(attr.chunk_bits), flags(flags), epoch(epoch) {}
+  OpenFile(const OpenFile&) = delete;
+
+  Mount& mount;
+  const InodeId inode;
+  const FileType type;
+  const uint8_t chunk_bits;
+  const uint32_t flags;          // OpenFlags
+  std::atomic<uint64_t> epoch;   // Mount::epoch() of the process that opened it at its home
+  std::atomic<bool> sole{false};
+  std::atomic<bool> buffered{false};  // buffer.size != 0
+  // What sending the buffer failed with in the background: reported once, by the next write, fsync or close.
+  std::atomic<Code> deferred{Code::kOk};
+  std::atomic<uint64_t> changes{0};
+  std::atomic<uint64_t> size_hint{0};  // how long the file was when it was last looked at
+
+  FileLock lock;
+  uint64_t offset = 0;
+  WriteBuffer buffer;
+  Readahead ahead;
+
+  bool readable() const { return (flags & kOpenRead) != 0; }
+  bool writable() const { return (flags & kOpenWrite) != 0; }
+  bool appends() const { return (flags & kOpenAppend) != 0; }
+};
+
+using FileRef = std::shared_ptr<OpenFile>;
+
+}  // namespace mayfly

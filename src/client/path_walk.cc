@@ -1,0 +1,274 @@
+#include "client/path_walk.h"
+
+#include <algorithm>
+
+#include "client/rights.h"
+
+namespace mayfly {
+namespace {
+
+constexpr Nanos kBackoffFirst = 50 * kMicrosecond, kBackoffMost = 5 * kMillisecond;
+// An entry may for a moment lead to an inode that is being removed. Longer than this it is a damaged namespace.
+constexpr uint32_t kStaleMax = 200;
+
+std::string_view WithoutSlashes(std::string_view text) {
+  size_t n = 0;
+  while (n < text.size() && text[n] == '/') ++n;
+  return text.substr(n);
+}
+
+}  // namespace
+
+Nanos Walker::Jitter(Nanos nanos) {
+  jitter_ ^= jitter_ << 13;
+  jitter_ ^= jitter_ >> 7;
+  jitter_ ^= jitter_ << 17;
+  return nanos / 2 + jitter_ % std::max<Nanos>(nanos, 1);
+}
+
+Walk::Walk(Walker& walker, std::string_view path, Nanos deadline) : walker_(walker), path_(path), deadline_(deadline) {
+  if (path.empty() || path.size() > kPathBytesMax) {
+    status_ = path.empty() ? Code::kNoEntry : Code::kNameTooLong;
+    at_parent_ = true;
+    return;
+  }
+  Begin();
+}
+
+void Walk::Begin() {
+  generation_ = walker_.caller.generation();
+  walker_.cache.Enter(generation_);
+  stack_.clear();
+  const bool everywhere = walker_.cred.uid == 0;
+  const auto& root = walker_.cache.root();
+  if (everywhere || root) stack_.push_back({walker_.placement.RootInode(), everywhere || root->searchable});
+  rest_ = path_;
+  pending_ = {};
+  links_ = 0;
+  status_ = Status();
+  at_parent_ = false;
+}
+
+// Walks as far as the cache knows the way. True at the parent, or when it failed; false if something must be asked.
+bool Walk::Advance() {
+  if (generation_.value == 0 || stack_.empty() || !pending_.empty()) return false;
+  for (;;) {
+    const std::string_view at = WithoutSlashes(rest_);
+    at_parent_ = true;
+    if (at.empty()) {  // nothing but slashes
+      last_ = Last::kRoot;
+      slash_ = true;
+      name_ = {};
+      return true;
+    }
+    if (!stack_.back().searchable) return Fail(Code::kAccess);  // W3
+    const size_t bytes = std::min(at.find('/'), at.size());
+    const std::string_view component = at.substr(0, bytes);
+    const std::string_view after = WithoutSlashes(at.substr(bytes));
+    const bool dot = component == ".", dotdot = component == "..";
+    if (after.empty()) {
+      name_ = component;
+      slash_ = bytes != at.size();
+      last_ = dot ? Last::kDot : dotdot ? Last::kDotDot : Last::kName;
+      return true;
+    }
+    rest_ = after;
+    if (dot) continue;
+    if (dotdot) {
+      if (stack_.size() > 1) stack_.pop_back();  // W2; above the root is the root
+      continue;
+    }
+    if (component.size() > kNameBytesMax) return Fail(Code::kNameTooLong);
+    if (const PathCache::Dir* dir = walker_.cache.Find(stack_.back().inode, component)) {
+      stack_.push_back({dir->inode, dir->searchable});
+      continue;
+    }
+    pending_ = component;
+    at_parent_ = false;
+    return false;
+  }
+}
+
+Task<void> Walk::ToParent() {
+  for (;;) {
+    if (TryToParent()) co_return;
+    Status status;
+    if (generation_.value == 0) {
+      // No shard has told us the generation yet; the first welcome does.
+      Empty empty;
+      CallOptions options;
+      options.deadline = deadline_;
+      status = co_await walker_.caller.Call<Method::kPing>(walker_.placement.RootShard(), empty, &empty, options);
+      if (status.ok()) {
+        Begin();
+        if (generation_.value == 0) status = Code::kIo;  // W1: a shard always knows one
+      }
+    } else if (stack_.empty()) {
+      status = co_await LookAtRoot();
+    } else {
+      status = co_await LookUpPending();
+    }
+    if (!status.ok() && MayRetry(status)) status = co_await Again(status);
+    if (!status.ok()) {
+      status_ = status;
+      at_parent_ = true;
+      co_return;
+    }
+  }
+}
+
+Task<Status> Walk::LookAtRoot() {
+  const InodeId root = walker_.placement.RootInode();
+  Attr attr;
+  Status status = co_await GetAttr(root, false, &attr);
+  if (!status.ok()) co_return status;
+  const bool searchable = HasRights(walker_.cred, attr, kRightExecute);
+  walker_.cache.SetRoot(generation_, {root, searchable});
+  stack_.push_back({root, searchable});
+  co_return Code::kOk;
+}
+
+// Looks `pending_` up, a component in the middle of the path.
+Task<Status> Walk::LookUpPending() {
+  LookupRequest request;
+  request.parent = parent();
+  request.name = pending_;
+  LookupReply reply;
+  TargetBuffer target(walker_);
+  CallOptions options = Options();
+  target.AddTo(&options);
+  const ShardId shard = walker_.placement.DentryShard(request.parent, request.name);
+  Status status = co_await walker_.caller.Call<Method::kLookup>(shard, request, &reply, options);
+  if (status.ok()) {
+    if (reply.attr.type == FileType::kDirectory) {
+      Learned(request.parent, request.name, reply.attr);
+      stack_.push_back({reply.attr.inode, HasRights(walker_.cred, reply.attr, kRightExecute)});
+      pending_ = {};
+    } else if (reply.attr.type == FileType::kSymlink) {
+      // The target takes the place of the component: "target/rest".
+      std::string text(target.text());
+      text += '/';
+      text += rest_;
+      status = Follow(text);
+    } else {
+      status = Code::kNotDirectory;
+    }
+  }
+  co_return status;
+}
+
+void Walk::Learned(InodeId parent, std::string_view name, const Attr& attr) {
+  walker_.cache.Insert(generation_, parent, name, {attr.inode, HasRights(walker_.cred, attr, kRightExecute)});
+}
+
+Status Walk::Follow(std::string_view target) {
+  if (++links_ > kSymlinksMax) return Code::kLoop;  // W4
+  if (target.empty()) return Code::kNoEntry;
+  std::string text(target);
+  if (at_parent_ && slash_) text += '/';
+  if (text[0] == '/') stack_.resize(1, stack_[0]);
+  text_ = std::move(text);
+  rest_ = text_;
+  pending_ = {};
+  at_parent_ = false;
+  return Code::kOk;
+}
+
+InodeId Walk::dots() const {
+  if (last_ == Last::kDotDot && stack_.size() > 1) return stack_[stack_.size() - 2].inode;
+  return stack_.back().inode;
+}
+
+InodeId Walk::above() const {
+  const size_t depth = stack_.size() - (last_ == Last::kDotDot && stack_.size() > 1 ? 1 : 0);
+  return stack_[depth > 1 ? depth - 2 : 0].inode;
+}
+
+InodeId Walk::Below(InodeId dir) const {
+  for (size_t i = 0; i + 1 < stack_.size(); ++i) {
+    if (stack_[i].inode == dir) return stack_[i + 1].inode;
+  }
+  return InodeId();
+}
+
+CallOptions Walk::Options() const {
+  CallOptions options;
+  options.deadline = deadline_;
+  options.walked_at = generation_;  // W1
+  return options;
+}
+
+Task<Status> Walk::GetAttr(InodeId inode, bool exact, Attr* out) {
+  GetAttrRequest request;
+  request.inode = inode;
+  request.exact_size = exact;
+  AttrReply reply;
+  CallOptions options;
+  options.deadline = deadline_;
+  Status status = co_await walker_.caller.Call<Method::kGetAttr>(inode.home(), request, &reply, options);
+  if (status.ok()) *out = reply.attr;
+  co_return status;
+}
+
+Task<Status> Walk::Find(FindOptions find, Attr* out) {
+  for (;;) {
+    if (!TryToParent()) co_await ToParent();
+    if (!status_.ok()) co_return status_;
+    Status status;
+    if (!is_name()) {
+      status = co_await GetAttr(dots(), find.exact, out);
+      if (status.ok()) co_return status;
+    } else {
+      if (too_long()) co_return Code::kNameTooLong;
+      LookupRequest request;
+      request.parent = parent();
+      request.name = name_;
+      request.exact_size = find.exact;
+      LookupReply reply;
+      TargetBuffer target(walker_);
+      CallOptions options = Options();
+      target.AddTo(&options);
+      status = co_await walker_.caller.Call<Method::kLookup>(shard(), request, &reply, options);
+      if (status.ok() && reply.attr.type == FileType::kSymlink) {
+        if (find.follow || slash_) {
+          status = Follow(target.text());
+          if (status.ok()) continue;
+        } else if (find.target != nullptr) {
+          find.target->assign(target.text());
+        }
+      }
+      if (status.ok()) {
+        const bool directory = reply.attr.type == FileType::kDirectory;
+        if (directory) Learned(request.parent, request.name, reply.attr);
+        if (slash_ && !directory) co_return Code::kNotDirectory;
+        *out = reply.attr;
+        if (find.exact && reply.attr.partial) status = co_await GetAttr(reply.attr.inode, true, out);
+        if (status.ok() && find.enter && directory) {
+          stack_.push_back({reply.attr.inode, HasRights(walker_.cred, reply.attr, kRightExecute)});
+          last_ = Last::kDot;
+        }
+        if (status.ok()) co_return status;
+      }
+    }
+    if (!MayRetry(status)) co_return status;
+    MAYFLY_CO_TRY(co_await Again(status));
+  }
+}
+
+Task<Status> Walk::Again(Status why) {
+  const Nanos now = walker_.executor.now();
+  if (now >= deadline_) co_return Code::kTimedOut;
+  if (why.code() == Code::kStale && ++stale_ > kStaleMax) co_return Code::kNoEntry;
+  // A newer generation is a reason to walk at once, unless it changes all the time.
+  const bool newer = walker_.caller.generation() > generation_;
+  if (!newer || why.code() != Code::kGeneration || ++tries_ > 3) {
+    const uint32_t doublings = std::min(tries_++, 7u);
+    const Nanos wait = walker_.Jitter(std::min(kBackoffFirst << doublings, kBackoffMost));
+    if (now + wait >= deadline_) co_return Code::kTimedOut;
+    co_await walker_.executor.Sleep(wait);
+  }
+  Begin();
+  co_return Code::kOk;
+}
+
+}  // namespace mayfly
