@@ -117,6 +117,7 @@ Outcome<Done> Bootstrap::Run(const std::function<void()>& serving) {
   then("declaring the session ready", &Bootstrap::BecomeReady);
   if (result.ok()) {
     footprint_.Keep();
+    if (world_.rank() == root_rank()) footprint_.CareForShared(options_.session, kWireVersion);
   } else {
     watch_.Ending(PosixClock().Now() + kFailWithin, kExitNotStarted, "");
     shards_.reset();

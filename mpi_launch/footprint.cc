@@ -83,6 +83,12 @@ Outcome<Done> Footprint::WriteShared(const std::string& path, const SessionFile&
   });
 }
 
+void Footprint::CareForShared(const std::string& path, uint32_t protocol) {
+  std::lock_guard lock(mutex_);
+  shared_ = path;
+  protocol_ = protocol;
+}
+
 Outcome<Done> Footprint::MakeDirectory(const std::string& directory) {
   return Unless([&]() -> Outcome<Done> {
     std::vector<fs::path> missing;

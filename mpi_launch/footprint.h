@@ -32,6 +32,8 @@ class Footprint {
   Outcome<Done> WriteNodeFile(const SessionFile& file);
   // The shared session file and, beside it, the map: by rank 0.
   Outcome<Done> WriteShared(const std::string& path, const SessionFile& file, const NodeMapSource* map);
+  // Remove shall take the shared file and the map too, although rank 0 wrote them: it may have died.
+  void CareForShared(const std::string& path, uint32_t protocol);
   // Makes `directory` and its parents and checks that a file can be made in it. Remove takes away what was made, unless
   // Keep was called.
   Outcome<Done> MakeDirectory(const std::string& directory);

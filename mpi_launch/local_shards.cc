@@ -191,7 +191,6 @@ void LocalShards::AskRoot(bool flush, uint32_t budget_ms) {
       "{}, which coordinates the end of the session, cannot be reached ({}); what this "
       "server held was not flushed",
       setup_.book->NameOf(root), TextOf(status.code()));
-  MAYFLY_WARN("{}", request_failure_);
   Leave();
 }
 

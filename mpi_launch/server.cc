@@ -12,7 +12,8 @@ namespace mayfly {
 namespace {
 
 constexpr Nanos kFinalizeWithin = 5 * kSecond;
-constexpr Nanos kEndWithin = 20 * kSecond;  // until all ranks have drained and said how
+// Until all ranks have drained and said how. A dead one never will, and each end after a death takes so long.
+constexpr Nanos kEndWithin = 8 * kSecond;
 
 std::string HostName() {
   char name[256] = {};

@@ -29,13 +29,13 @@ void RestoreMpiSegments() {
   if (!unlinked.empty()) close(open(unlinked.c_str(), O_CREAT | O_EXCL | O_CLOEXEC | O_WRONLY, 0600));
 }
 
-// Open MPI puts message buffers in /dev/shm, and talks much when there is no room; its sockets do as well for a start.
+// Open MPI puts message buffers in /dev/shm, and complains at length when there is no room: elsewhere, then.
 void AvoidFullSharedMemory() {
   constexpr uint64_t kEnough = uint64_t{64} << 20;
   struct statvfs file_system {};
-  if (statvfs("/dev/shm", &file_system) == 0 && file_system.f_bavail * file_system.f_frsize < kEnough) {
-    setenv("OMPI_MCA_btl", "^vader,sm", 0);
-  }
+  if (statvfs("/dev/shm", &file_system) != 0 || file_system.f_bavail * file_system.f_frsize >= kEnough) return;
+  const char* temporary = std::getenv("TMPDIR");
+  setenv("OMPI_MCA_btl_vader_backing_directory", temporary != nullptr && *temporary != 0 ? temporary : "/tmp", 0);
 }
 
 }  // namespace
@@ -148,8 +148,9 @@ void RemoveMpiSegments() {
   const std::string rank = fmt::format(".{}", RankOfEnvironment());
   std::ifstream maps("/proc/self/maps");
   for (std::string line; std::getline(maps, line);) {
-    const size_t at = line.find("/dev/shm/vader_segment.");
-    if (at == std::string::npos || !line.ends_with(rank) || unlink(line.c_str() + at) != 0) continue;
+    const size_t at = line.find('/');
+    if (line.find("/vader_segment.") == std::string::npos || !line.ends_with(rank) || unlink(line.c_str() + at) != 0)
+      continue;
     std::lock_guard lock(unlinked_mutex);
     unlinked = line.substr(at);
   }

@@ -1,0 +1,251 @@
+#!/bin/bash
+# ctest: TIMEOUT 600 LABELS plain
+# The start and the end of the servers on one machine: from 1 to 64 members, several shards; every end leaves nothing;
+# every failure is one sentence with host, cause and remedy, and a non-zero exit of all ranks within seconds.
+set -Eeuo pipefail
+trap 'echo "FAILED: line $LINENO: $BASH_COMMAND"' ERR
+command -v mpirun >/dev/null || { echo "skipped: mpirun is not installed (share/install-packages)"; exit 77; }
+command -v mayflyd >/dev/null || { echo "skipped: mayflyd is not in PATH (run by ctest, or add the build's mpi_launch)"; exit 77; }
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+work=$(mktemp -d)
+. "$here/bootstrap_common.sh"
+trap 'end_everything; rm -rf "$work"' EXIT
+mkdir -m 0700 "$MAYFLY_RUNTIME_DIR"
+cd "$work"
+
+expect() { # WHAT EXPECTED ACTUAL
+  [[ $2 == "$3" ]] || fail "$1: expected '$2', got '$3'"
+}
+
+# run MEMBERS SHARDS HOW RANKS OPTIONS...: a whole life. HOW ends it: a signal to mpirun (USR1, TERM, INT), or to one
+# server only (one:SIGNAL).
+run() {
+  local members=$1 shards=$2 how=$3 ranks=$4 started before pid
+  shift 4
+  started=$(now_us)
+  launch mpirun -n "$ranks" mayflyd --session "$session" "$@"
+  wait_ready 90
+  local ready_ms=$((($(now_us) - started) / 1000))
+  expect "members" "$members" "$(field members)"
+  expect "shards" "$shards" "$(field shards)"
+  expect "mode of the session file" 600 "$(stat -c %a "$session")"
+  expect "mode of the map" 600 "$(stat -c %a "$session.map")"
+  expect "servers" "$ranks" "$(servers | wc -l)"
+  local node=$MAYFLY_RUNTIME_DIR/$(field session)
+  expect "marks" "$ranks" "$(find "$node" -name 'rank-*.pid' | wc -l)"
+  within 5 grep -q '"ready"' "$node/session.json" || fail "the node's copy is not ready"
+  before=$(cpu_ns)
+  read -r -t 2 <> <(:) || true # what is measured is that nothing happens
+  local idle
+  idle=$(awk -v ns=$(($(cpu_ns) - before)) 'BEGIN { printf "%.2f", ns / 2e7 }')
+  started=$(now_us)
+  if [[ $how == one:* ]]; then
+    pid=$(servers | tail -n 1) # not the first: that is rank 0
+    kill "-${how#one:}" "$pid"
+  else
+    kill "-$how" "$launcher"
+  fi
+  wait_end 60
+  expect_nothing_left
+  # mpirun that was told to end does not return 0, whatever the servers did.
+  [[ $how == TERM || $how == INT ]] || expect "status after $how" 0 "$status"
+  grep -q 'the session has ended' "$output" || [[ $how == TERM || $how == INT ]] || fail "no word about the end"
+  echo "    $members members, $shards shards: ready after $ready_ms ms, idle $idle% of a core in all," \
+    "ended by $how after $((($(now_us) - started) / 1000)) ms"
+}
+
+step "one to seven members, ended by signals"
+small="--member-per rank --memory 64M"
+# shellcheck disable=SC2086  # several options
+{
+  run 1 1 USR1 1 $small
+  run 2 2 one:TERM 2 $small
+  run 4 4 TERM 4 $small
+  run 4 4 one:USR2 4 $small
+  run 7 7 INT 7 $small
+}
+step "several shards a member: threads of a rank, and further ranks of a node"
+run 2 6 USR1 2 --member-per rank --shards 3 --memory 192M
+run 1 3 one:INT 3 --memory 192M
+run 1 4 one:HUP 2 --shards 2 --memory 256M
+
+step "a flush target: made at the start, verified at the end"
+launch mpirun -n 2 mayflyd --member-per rank --memory 64M --session "$session" --flush-to "$work/pfs/out"
+wait_ready 30
+[[ -d $work/pfs/out ]] || fail "the target was not made"
+grep -q "flushed to $work/pfs/out" "$output" || fail "the target is not named"
+kill -USR1 "$launcher"
+wait_end 30
+expect "status" 0 "$status"
+expect_nothing_left
+rmdir "$work/pfs/out" "$work/pfs"
+
+step "64 members"
+# shellcheck disable=SC2086  # several options
+run 64 64 USR1 64 $small
+
+step "a second signal: at once"
+launch mpirun -n 3 mayflyd $small --session "$session"
+wait_ready 30
+mapfile -t pids < <(servers)
+kill -STOP "${pids[2]}" # holds up an orderly end
+kill -TERM "${pids[0]}" "${pids[1]}"
+gone() { [[ ! -e $session ]]; }
+within 5 gone || fail "the session file was not removed at the signal"
+read -r -t 1.2 <> <(:) || true # a second signal counts only a second after the first
+kill -TERM "${pids[0]}" "${pids[1]}" 2>/dev/null || true
+over() { ! kill -0 "${pids[0]}" 2>/dev/null && ! kill -0 "${pids[1]}" 2>/dev/null; }
+within 5 over || fail "a second SIGTERM did not end the servers"
+kill -CONT "${pids[2]}" 2>/dev/null || true
+wait_end 20
+expect_nothing_left
+
+step "a server dies: mpirun ends the others, which leave nothing, and take its traces away"
+launch mpirun -n 4 mayflyd $small --session "$session"
+wait_ready 30
+kill -KILL "$(servers | tail -n 1)"
+wait_end 20
+((status != 0)) || fail "status 0 after a death"
+segments='' # of the dead server, which only Open MPI knows
+expect_nothing_left
+
+step "a server dies and the others live on (mpirun --enable-recovery): they end, by themselves, in bounded time"
+launch mpirun --enable-recovery -n 3 mayflyd $small --session "$session"
+wait_ready 30
+kill -KILL "$(servers | tail -n 1)"
+two_left() { (($(servers | wc -l) == 2)); }
+within 5 two_left
+read -r -t 1 <> <(:) || true # long enough for mpirun to end them, if it did
+two_left || fail "the others did not survive"
+kill -USR1 "$launcher"
+wait_end 40
+segments=''
+expect_nothing_left
+
+step "everything is killed: the next start takes the leftovers away"
+launch mpirun -n 2 mayflyd $small --session "$session"
+wait_ready 30
+# shellcheck disable=SC2046  # a list
+kill -KILL "$launcher" $(servers)
+wait_end 5
+within 5 no_servers
+[[ -e $session && -n $(ls "$MAYFLY_RUNTIME_DIR") ]] || fail "nothing was left: this tests nothing"
+rm -f $segments
+launch mpirun -n 2 mayflyd $small --session "$session"
+within 30 grep -q ' ready: ' "$output" || fail "no start over the leftovers"
+wait_ready 5
+expect "sessions in the runtime directory" 1 "$(ls "$MAYFLY_RUNTIME_DIR" | wc -l)"
+kill -USR1 "$launcher"
+wait_end 20
+expect_nothing_left
+
+step "ended while starting"
+launch mpirun -n 4 mayflyd $small --session "$session"
+joined() { [[ -n $(ls "$MAYFLY_RUNTIME_DIR") ]] || ! launched; }
+within 30 joined
+kill -TERM "$launcher"
+wait_end 20
+segments=''
+expect_nothing_left
+
+step "failures: options"
+expect_failure 20 2 'wrong option .*--memroy.*--help' mpirun -n 3 mayflyd --memroy 1G
+expect_failure 20 2 'wrong option .*1X is no size; write it like' mpirun -n 2 mayflyd --memory 1X
+expect_failure 20 2 'rank 1 was started with other options.*--chunk 1048576 here.*same ones' \
+  mpirun -n 1 mayflyd $small --session "$session" : -n 2 mayflyd $small --session "$session" --chunk 1M
+mayflyd --help | grep -q 'Exit codes' || fail "--help"
+mayflyd --version | grep -q '^mayflyd [0-9]' || fail "--version"
+
+step "failures: directories"
+expect_failure 20 3 "directory $work/none of --session cannot be written: No such.*; create it" \
+  mpirun -n 2 mayflyd $small --session "$work/none/s.json"
+expect_failure 20 3 'cannot create /proc/none for --flush-to: .*; give a directory' \
+  mpirun -n 2 mayflyd $small --session "$session" --flush-to /proc/none/out
+[[ ! -e /proc/none ]]
+expect_failure 20 3 'cannot create runtime directory .*set MAYFLY_RUNTIME_DIR' \
+  env MAYFLY_RUNTIME_DIR="$work/no/runtime" mpirun -n 2 mayflyd $small --session "$session"
+echo "not a session" >"$session" && chmod 600 "$session"
+launch mpirun -n 2 mayflyd $small --session "$session"
+wait_end 20
+expect "status" 3 "$status"
+expect_sentence 'is damaged.*remove it'
+expect "a file that is no session file" "not a session" "$(cat "$session")"
+rm "$session"
+if [[ $(id -u) != 0 ]]; then
+  mkdir -m 0500 "$work/closed"
+  expect_failure 20 3 'cannot be written: Permission denied; give a directory that you may write' \
+    mpirun -n 2 mayflyd $small --session "$session" --flush-to "$work/closed"
+fi
+
+step "failures: memory"
+expect_failure 20 3 'is too little for a server thread.*; give --memory 64M' \
+  mpirun -n 2 mayflyd --member-per rank --memory 63M --session "$session"
+expect_failure 20 3 'too little for 4 server threads.*; give --memory 256M' \
+  mpirun -n 2 mayflyd --shards 2 --memory 128M --session "$session"
+expect_failure 20 3 '2 members of 900 TiB each do not fit.*; give --memory [0-9]+M or less' \
+  mpirun -n 2 mayflyd --member-per rank --memory 900T --session "$session"
+[[ -z $(ls "$MAYFLY_RUNTIME_DIR") ]]
+
+step "failures: another server"
+launch mpirun -n 2 mayflyd $small --session "$session"
+wait_ready 30
+first=$launcher first_output=$output first_id=$(field session)
+output=$work/second
+launch mpirun -n 2 mayflyd $small --session "$session"
+wait_end 20
+expect "status" 3 "$status"
+expect_sentence 'belongs to a session whose servers live .*; stop that one'
+expect "the first session" "$first_id" "$(field session)"
+# With another session file the two live side by side and do not meet.
+launch mpirun -n 2 mayflyd $small --session "$work/other.json"
+within 30 grep -q ' ready: ' "$output" || fail "no second session"
+expect "sessions in the runtime directory" 2 "$(ls "$MAYFLY_RUNTIME_DIR" | wc -l)"
+kill -USR1 "$launcher"
+wait_end 20
+expect "status of the second" 0 "$status"
+[[ ! -e $work/other.json && ! -e $work/other.json.map ]] || fail "the second session's files are left"
+expect "servers of the first" 2 "$(servers | wc -l)"
+launcher=$first output=$first_output
+kill -USR1 "$launcher"
+wait_end 20
+expect "status of the first" 0 "$status"
+expect_nothing_left
+
+step "failures: a member that cannot be reached"
+expect_failure 40 3 'member [01]\) cannot be reached.*; see that the network' \
+  mpirun -n 1 env UCX_TLS=tcp mayflyd $small --session "$session" : \
+  -n 1 env UCX_TLS=posix,cma,self mayflyd $small --session "$session"
+expect_failure 20 3 'no network: UCX .*UCX_TLS' mpirun -n 2 mayflyd $small --session "$session" --tls no_such_transport
+
+step "failures: a rank that never comes"
+expect_failure 20 3 'did not end in time while waiting for the other ranks.*; a process' \
+  mpirun -n 1 mayflyd $small --session "$session" --start-timeout 2 : -n 1 sleep 60
+
+step "a low limit of locked memory only warns"
+if command -v setpriv >/dev/null && setpriv --bounding-set -ipc_lock true 2>/dev/null; then
+  launch setpriv --bounding-set -ipc_lock --inh-caps -ipc_lock \
+    bash -c "ulimit -l 64; exec mpirun -n 2 mayflyd $small --session '$session'"
+  wait_ready 30
+  expect "warnings" 1 "$(grep -c 'limit of locked memory is 64 KiB' "$output")"
+  kill -USR1 "$launcher"
+  wait_end 20
+  expect "status" 0 "$status"
+  expect_nothing_left
+else
+  echo "not tried: setpriv cannot take CAP_IPC_LOCK away"
+fi
+
+step "failures: a full /dev/shm"
+if unshare -m true 2>/dev/null; then
+  for size in 40m 16k; do
+    expect_failure 30 3 '2 members of 64 MiB each do not fit into the .* free in /dev/shm; .*mayfly clean' \
+      unshare -m bash -c "mount -t tmpfs -o size=$size,mode=1777 small /dev/shm
+        MAYFLY_RUNTIME_DIR=/dev/shm/mayfly-full mpirun -n 2 mayflyd --member-per rank --session '$session'
+        status=\$?
+        [[ -z \$(find /dev/shm -mindepth 1) ]] || { find /dev/shm; exit 99; }
+        exit \$status"
+  done
+else
+  echo "not tried: no mount namespaces"
+fi
+echo "all as expected"
