@@ -98,7 +98,8 @@ void Shard::BeginStop(bool flush, uint32_t budget_ms) {
   FlushSpec spec;
   spec.target = options_.flush_target;
   spec.budget_ms = budget_ms;
-  (void)StartJob(true, flush && !spec.target.empty(), std::move(spec), true);
+  if (spec.target.empty()) flush = false;
+  (void)StartJob(true, flush, std::move(spec), true);
 }
 
 Shard::StopVerdict Shard::stop_verdict() const {
