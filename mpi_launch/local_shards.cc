@@ -35,9 +35,9 @@ Task<Status> MeetAsShard(Shard* shard, uint32_t self, uint32_t count, Nanos dead
   co_return Code::kOk;
 }
 
-// Asks the root as `mayfly stop` does, and follows the end until the root says how it went: then *told is true and the
-// status is the root's verdict.
-Task<Status> AskForStop(SideLane* lane, ShardId root, bool flush, uint32_t budget_ms, bool* told) {
+// Asks the root as `mayfly stop` does, and follows the end until the root says how it went: then *told is true, the
+// status is the root's verdict and *report says more.
+Task<Status> AskForStop(SideLane* lane, ShardId root, bool flush, uint32_t budget_ms, bool* told, std::string* report) {
   *told = false;
   FlushSpec spec;
   spec.budget_ms = budget_ms;
@@ -54,7 +54,7 @@ Task<Status> AskForStop(SideLane* lane, ShardId root, bool flush, uint32_t budge
   options.payload = AsBytes(payload);
   options.deadline = lane->executor().now() + kAskWithin;
   MAYFLY_CO_TRY(co_await lane->caller().Call<Method::kFlush>(root, request, &job, options));
-  std::string report(kTransferBytesMax, '\0');
+  std::string buffer(kTransferBytesMax, '\0');
   for (;;) {
     co_await lane->executor().Sleep(kAskAgainAfter);
     FlushStatusRequest ask;
@@ -62,10 +62,13 @@ Task<Status> AskForStop(SideLane* lane, ShardId root, bool flush, uint32_t budge
     FlushStatusReply status;
     CallOptions follow;
     follow.deadline = lane->executor().now() + kAskWithin;
-    follow.reply_payload = MutableBytes(reinterpret_cast<uint8_t*>(report.data()), report.size());
+    follow.reply_payload = MutableBytes(reinterpret_cast<uint8_t*>(buffer.data()), buffer.size());
+    size_t bytes = 0;
+    follow.reply_bytes = &bytes;
     MAYFLY_CO_TRY(co_await lane->caller().Call<Method::kFlushStatus>(root, ask, &status, follow));
     if (!status.done) continue;
     *told = true;
+    *report = buffer.substr(0, bytes);
     co_return status.result;
   }
 }
@@ -171,26 +174,29 @@ void LocalShards::AskRoot(bool flush, uint32_t budget_ms) {
   auto lane = SideLane::Create(ucx_, *setup_.book, setup_.shard.secret, setup_.shard.host);
   if (!lane.ok()) {
     request_failure_ = lane.failure().sentence;
+    root_lost_ = true;
     Leave();
     return;
   }
   SideLane* const side = lane->get();
   Status status;
   bool told = false;
+  std::string report;
   for (int attempt = 0; attempt < kAskAttempts && !told && !asker_ends_; ++attempt) {
-    status = side->Drive(AskForStop(side, root, flush, budget_ms, &told), &asker_ends_);
+    status = side->Drive(AskForStop(side, root, flush, budget_ms, &told, &report), &asker_ends_);
   }
   if (told && status.ok()) return;
   if (told) {
-    request_failure_ = fmt::format("the flush failed ({}); see the message of the first rank", TextOf(status.code()));
+    request_failure_ = SentenceOfStop(false, report).sentence;
     // A session goes on after a flush that failed, for whoever stopped it to mend; but a signal's word is final.
-    status = side->Drive(AskForStop(side, root, false, 0, &told), &asker_ends_);
+    status = side->Drive(AskForStop(side, root, false, 0, &told, &report), &asker_ends_);
   }
   if (told || asker_ends_) return;
   request_failure_ = fmt::format(
       "{}, which coordinates the end of the session, cannot be reached ({}); what this "
       "server held was not flushed",
       setup_.book->NameOf(root), TextOf(status.code()));
+  root_lost_ = true;
   Leave();
 }
 
@@ -215,6 +221,7 @@ LocalShards::End LocalShards::Wait() {
   if (asker.joinable()) asker.join();
   End end;
   end.request_failure = request_failure_;
+  end.root_lost = root_lost_;
   for (auto& thread : threads_) {
     const ShardThread::End& shard = thread->end();
     end.stuck |= shard.stuck;

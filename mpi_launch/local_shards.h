@@ -44,8 +44,9 @@ class LocalShards {
     bool root = false;   // the root was here, so:
     bool complete = true;
     std::string sentence;  // what was flushed, or why not everything was
-    // Of a request that we sent to the root elsewhere: why it failed.
+    // A stop that we asked the root elsewhere for: why it was not complete, or could not be asked for.
     std::string request_failure;
+    bool root_lost = false;  // the latter
   };
   // Until all shards have left.
   End Wait();
@@ -66,6 +67,7 @@ class LocalShards {
   std::thread asker_;
   std::atomic<bool> asker_ends_{false};
   std::string request_failure_;  // of the asker's thread, until it is joined
+  bool root_lost_ = false;       // likewise
 };
 
 }  // namespace mayfly

@@ -27,7 +27,9 @@ Outcome<Done> Serve(LocalShards& shards, std::string* flushed, bool* left_behind
   *left_behind = end.stuck;
   *flushed = end.sentence;
   if (!end.complete) return Fail(Code::kIo, "{}", end.sentence);
-  if (!end.request_failure.empty()) return Fail(Code::kUnavailable, "{}", end.request_failure);
+  if (!end.request_failure.empty()) {
+    return Fail(end.root_lost ? Code::kUnavailable : Code::kIo, "{}", end.request_failure);
+  }
   return Done{};
 }
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# ctest: TIMEOUT 600 LABELS plain
+# ctest: TIMEOUT 900 LABELS plain
 # The start and the end of the servers on one machine: from 1 to 64 members, several shards; every end leaves nothing;
 # every failure is one sentence with host, cause and remedy, and a non-zero exit of all ranks within seconds.
 set -Eeuo pipefail
@@ -69,16 +69,52 @@ run 2 6 USR1 2 --member-per rank --shards 3 --memory 192M
 run 1 3 one:INT 3 --memory 192M
 run 1 4 one:HUP 2 --shards 2 --memory 256M
 
-step "a flush target: made at the start, verified at the end"
-launch mpirun -n 2 mayflyd --member-per rank --memory 64M --session "$session" --flush-to "$work/pfs/out"
-wait_ready 30
-[[ -d $work/pfs/out ]] || fail "the target was not made"
-grep -q "flushed to $work/pfs/out" "$output" || fail "the target is not named"
+step "a flush target: made at the start, flushed to and verified whichever server gets the signal"
+mkdir source
+for size in 0 1 5000 70000 9000000; do head -c "$size" /dev/urandom >"source/of $size"; done
+ln -s "of 1" source/link
+fill() { # where the command is there to do it
+  ! command -v mayfly >/dev/null || MAYFLY_SESSION=$session timeout 60 mayfly stage-in source /in >/dev/null 2>&1 || fail "stage-in"
+}
+flushed() {
+  grep -q "the session has ended; .* are in $work/pfs/out, verified" "$output" || fail "not flushed"
+  ! command -v mayfly >/dev/null || diff -r --no-dereference source pfs/out/in || fail "other content"
+}
+start_with_target() {
+  launch mpirun -n 3 mayflyd --member-per rank --memory 128M --session "$session" --flush-to "$work/pfs/out" "$@"
+  wait_ready 30
+  [[ -d pfs/out ]] || fail "the target was not made"
+  fill
+}
+for who in 1 2 3 all; do
+  start_with_target
+  grep -q "flushed to $work/pfs/out" "$output" || fail "the target is not named"
+  if [[ $who == all ]]; then kill -USR1 "$launcher"; else kill -TERM "$(servers | sed -n "${who}p")"; fi
+  wait_end 40
+  expect "status" 0 "$status"
+  expect_nothing_left
+  flushed
+  rm -r pfs
+done
+start_with_target --no-flush
 kill -USR1 "$launcher"
 wait_end 30
-expect "status" 0 "$status"
+expect "status without a flush" 0 "$status"
+expect "files in the target without a flush" "" "$(ls pfs/out)"
 expect_nothing_left
-rmdir "$work/pfs/out" "$work/pfs"
+rm -r pfs
+
+step "a flush that fails: one sentence, and all ranks end all the same"
+for who in 1 2 3 all; do
+  start_with_target
+  rmdir pfs/out && touch pfs/out
+  if [[ $who == all ]]; then kill -USR1 "$launcher"; else kill -TERM "$(servers | sed -n "${who}p")"; fi
+  wait_end 40
+  expect "status" 1 "$status"
+  expect_sentence "the flush to $work/pfs/out is not complete.*; .*Not a directory"
+  expect_nothing_left
+  rm -r pfs
+done
 
 step "64 members"
 # shellcheck disable=SC2086  # several options
