@@ -161,9 +161,8 @@ int mayfly_access(mayfly_fs* fs, const char* path, int mode, int flags) {
   if ((mode & ~7) != 0 || (flags & ~AT_SYMLINK_NOFOLLOW) != 0) return FailErrno(call, EINVAL);
   const bool follow = (flags & AT_SYMLINK_NOFOLLOW) == 0;
   // R_OK, W_OK and X_OK are 4, 2 and 1, as the rights.
-  return static_cast<int>(Block(call, InstanceOf(fs), [&](Lane& lane) {
-    return lane.Access(path, static_cast<uint32_t>(mode), follow);
-  }));
+  return static_cast<int>(
+      Block(call, InstanceOf(fs), [&](Lane& lane) { return lane.Access(path, static_cast<uint32_t>(mode), follow); }));
 }
 
 int mayfly_chmod(mayfly_fs* fs, const char* path, mode_t mode) {

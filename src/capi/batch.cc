@@ -137,8 +137,7 @@ ssize_t mayfly_batch_wait(mayfly_batch* batch, size_t least, mayfly_op** done, s
   return Enter(call, InstanceOf(batch->fs), [&](Engine&) -> int64_t {
     Engine& engine = *batch->engine;
     least = std::min(least, most);
-    const Nanos until =
-        timeout_ms < 0 ? kNever : engine.now() + static_cast<Nanos>(timeout_ms) * kMillisecond;
+    const Nanos until = timeout_ms < 0 ? kNever : engine.now() + static_cast<Nanos>(timeout_ms) * kMillisecond;
     engine.Turn();
     while (batch->finished.size() < least && batch->running != 0) {
       if (until != kNever && engine.now() >= until) break;

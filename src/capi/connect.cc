@@ -16,8 +16,10 @@ namespace {
 void SetLogByEnvironment() {
   const char* level = getenv("MAYFLY_LOG");
   if (level == nullptr) return;
-  constexpr std::pair<const char*, LogLevel> kLevels[] = {
-      {"debug", LogLevel::kDebug}, {"info", LogLevel::kInfo}, {"warning", LogLevel::kWarn}, {"error", LogLevel::kError}};
+  constexpr std::pair<const char*, LogLevel> kLevels[] = {{"debug", LogLevel::kDebug},
+                                                          {"info", LogLevel::kInfo},
+                                                          {"warning", LogLevel::kWarn},
+                                                          {"error", LogLevel::kError}};
   for (const auto& [name, value] : kLevels) {
     if (strcmp(level, name) == 0) SetLogSink(nullptr, value);
   }
@@ -37,8 +39,7 @@ int ErrnoOfConnect(Code code) {
 }
 
 bool ValidChunk(uint32_t bytes) {
-  return bytes == 0 ||
-         (std::has_single_bit(bytes) && bytes >= (1u << kChunkBitsMin) && bytes <= (1u << kChunkBitsMax));
+  return bytes == 0 || (std::has_single_bit(bytes) && bytes >= (1u << kChunkBitsMin) && bytes <= (1u << kChunkBitsMax));
 }
 
 // The caller's structure may be of an older or a newer version: the part that both know counts.

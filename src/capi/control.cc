@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include <algorithm>
-
 #include <nlohmann/json.hpp>
 
 #include "capi/entry.h"
@@ -190,10 +189,11 @@ int64_t Follow(const FlushCall& flush, Engine& engine, uint64_t job) {
     const Status status = task.Take();
     if (!status.ok()) {
       if (++misses >= kMissesMax || status.code() == Code::kInvalid || status.code() == Code::kNoEntry) {
-        return FailSaying(ErrnoOf(status.code()),
-                          fmt::format("{}: the server that leads it does not answer ({}), so its outcome is unknown; ask "
-                                      "again, or look at the target directory",
-                                      flush.call.name, TextOf(status.code())));
+        return FailSaying(
+            ErrnoOf(status.code()),
+            fmt::format("{}: the server that leads it does not answer ({}), so its outcome is unknown; ask "
+                        "again, or look at the target directory",
+                        flush.call.name, TextOf(status.code())));
       }
     } else {
       misses = 0;
@@ -215,17 +215,17 @@ int64_t RunFlush(const FlushCall& flush, Engine& engine, FlushRequest what, cons
   if (flush.report != nullptr) *flush.report = nullptr;
   Status sent = flush.instance.FlushFiles(engine);
   if (!sent.ok()) {
-    return FailSaying(ErrnoOf(sent.code()),
-                      fmt::format("{}: this process could not send what it had buffered ({})", flush.call.name,
-                                  TextOf(sent.code())));
+    return FailSaying(ErrnoOf(sent.code()), fmt::format("{}: this process could not send what it had buffered ({})",
+                                                        flush.call.name, TextOf(sent.code())));
   }
   auto start = engine.lane().StartFlush(what, spec);
   engine.Finish(start);
   auto job = start.Take();
   if (!job.ok()) {
     if (job.code() == Code::kInvalid) {
-      return FailSaying(EINVAL, fmt::format("{}: no target directory; name one here or start the servers with --flush-to",
-                                            flush.call.name));
+      return FailSaying(
+          EINVAL,
+          fmt::format("{}: no target directory; name one here or start the servers with --flush-to", flush.call.name));
     }
     return Fail(flush.call, job.code());
   }

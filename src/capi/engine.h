@@ -1,7 +1,7 @@
 // An engine makes progress for one thread: doors, executor, connections and a lane. While a thread waits for an
-// operation it drives its engine: it spins for a short time, giving the core away at each empty turn, then sleeps on the
-// transport's descriptor until the next timer.
-// One thread uses it at a time; it may be handed to another thread when that one ends.
+// operation it drives its engine: it spins for a short time, giving the core away at each empty turn, then sleeps on
+// the transport's descriptor until the next timer. One thread uses it at a time; it may be handed to another thread
+// when that one ends.
 #pragma once
 
 #include <memory>

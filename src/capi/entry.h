@@ -17,8 +17,8 @@ struct mayfly_fs {
 
 namespace mayfly {
 
-// Connects to what a platform stands for: makes an instance and reaches the root's shard, within `wait`. Null with errno
-// and a sentence.
+// Connects to what a platform stands for: makes an instance and reaches the root's shard, within `wait`. Null with
+// errno and a sentence.
 mayfly_fs* ConnectTo(std::unique_ptr<Platform> platform, const ClientOptions& options, Nanos wait);
 
 inline int64_t Returned(const Call& call, const Status& status) { return status.ok() ? 0 : Fail(call, status.code()); }

@@ -1,11 +1,10 @@
 #include "capi/error.h"
 
 #include <errno.h>
+#include <fmt/format.h>
 #include <string.h>
 
 #include <algorithm>
-
-#include <fmt/format.h>
 
 namespace mayfly {
 namespace {

@@ -1,7 +1,7 @@
 // What stands between the library's own bugs and the caller's process. Every entry point runs under a Guard; a failed
 // MAYFLY_CHECK below it poisons the session and comes back out of the entry point as EIO.
-// It comes back by longjmp: a check may fail inside a UCX callback, a destructor or a coroutine, through none of which an
-// exception can travel. What stood on the stack in between is left as it is: the engine it belonged to is never used
+// It comes back by longjmp: a check may fail inside a UCX callback, a destructor or a coroutine, through none of which
+// an exception can travel. What stood on the stack in between is left as it is: the engine it belonged to is never used
 // again (its session is poisoned), so nothing looks at it. The one thing such code must not hold is a mutex that others
 // need: no check stands inside the few locked stretches of client and capi.
 // One thread uses a Guard; they nest.

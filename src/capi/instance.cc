@@ -72,7 +72,8 @@ Engine* Instance::ThreadEngine(std::string* why) {
     std::lock_guard lock(mutex_);
     engines_.push_back(std::move(made));
   }
-  std::erase_if(entries, [this](const auto& entry) { return entry.serial == serial_; });  // of the parent, before a fork
+  std::erase_if(entries,
+                [this](const auto& entry) { return entry.serial == serial_; });  // of the parent, before a fork
   entries.push_back({serial_, epoch, this, engine});
   return engine;
 }

@@ -46,7 +46,8 @@ Cred CredOfThisProcess() {
   const int count = getgroups(4096, groups);
   for (int i = 0; i < count; ++i) cred.groups.push_back(groups[i]);
   if (cred.groups.size() > kGroupsMax) {
-    MAYFLY_WARN("this process is in {} groups; only the first {} count for permissions", cred.groups.size(), kGroupsMax);
+    MAYFLY_WARN("this process is in {} groups; only the first {} count for permissions", cred.groups.size(),
+                kGroupsMax);
     cred.groups.resize(kGroupsMax);
   }
   return cred;

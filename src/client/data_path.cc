@@ -67,17 +67,14 @@ uint32_t Spread(const ReadReply& reply, size_t arrived, MutableBytes to) {
 
 }  // namespace
 
-uint64_t DataPath::SizeMax(uint8_t chunk_bits) {
-  return std::min(uint64_t{1} << 62, uint64_t{1} << (32 + chunk_bits));
-}
+uint64_t DataPath::SizeMax(uint8_t chunk_bits) { return std::min(uint64_t{1} << 62, uint64_t{1} << (32 + chunk_bits)); }
 
 DataPath::Piece DataPath::PieceAt(FileId file, uint64_t offset, uint64_t bytes) {
   const uint64_t chunk_bytes = uint64_t{1} << file.chunk_bits;
   Piece piece;
   piece.chunk = ChunkIndex(static_cast<uint32_t>(offset >> file.chunk_bits));
   piece.offset = static_cast<uint32_t>(offset & (chunk_bytes - 1));
-  piece.bytes = static_cast<uint32_t>(
-      std::min({bytes, chunk_bytes - piece.offset, uint64_t{kTransferBytesMax}}));
+  piece.bytes = static_cast<uint32_t>(std::min({bytes, chunk_bytes - piece.offset, uint64_t{kTransferBytesMax}}));
   return piece;
 }
 

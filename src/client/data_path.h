@@ -58,7 +58,9 @@ class DataPath {
   };
   static Piece PieceAt(FileId file, uint64_t offset, uint64_t bytes);  // P1
   Nanos Deadline() { return executor_.now() + mount_.options().op_timeout; }
-  ShardId ShardOf(FileId file, ChunkIndex chunk) const { return mount_.placement().ChunkShard(file.inode.home(), chunk); }
+  ShardId ShardOf(FileId file, ChunkIndex chunk) const {
+    return mount_.placement().ChunkShard(file.inode.home(), chunk);
+  }
 
   Task<Status> ReadPiece(FileId file, Piece piece, MutableBytes to, Got* got);
   Task<Status> Ask(FileId file, Piece piece, MutableBytes to, ReadReply* reply, uint32_t* covered);

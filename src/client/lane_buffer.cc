@@ -64,7 +64,8 @@ Task<Status> Lane::FlushBuffer(OpenFile& file) {
   size_t done = 0;
   ++file.changes;
   while (status.ok() && done < buffer.size) {
-    auto written = co_await data_.Write(IdOf(file), buffer.start + done, {buffer.bytes.get() + done, buffer.size - done});
+    auto written =
+        co_await data_.Write(IdOf(file), buffer.start + done, {buffer.bytes.get() + done, buffer.size - done});
     status = written.status();
     if (written.ok()) done += *written;
   }

@@ -168,9 +168,19 @@ Task<Status> Lane::Rename(std::string_view from, std::string_view to, uint32_t f
     if (!walk.TryToParent()) co_await walk.ToParent();
     if (!walk.status().ok()) co_return walk.status();
     if (!source.is_name()) co_return Code::kBusy;
-    if (!walk.is_name()) co_return flags == kNoReplace ? Code::kExists : Code::kBusy;
-    if (source.too_long()) co_return Code::kNameTooLong;
     Status status;
+    if (source.generation() != walk.generation()) status = Code::kGeneration;
+    if (status.ok() && !walk.is_name()) {
+      status = co_await source.Confirm();
+      if (status.ok()) co_return flags == kNoReplace ? Code::kExists : Code::kBusy;
+    }
+    if (!status.ok()) {
+      if (!Walk::MayRetry(status)) co_return status;
+      MAYFLY_CO_TRY(co_await source.Again(status));
+      walk.Restart();
+      continue;
+    }
+    if (source.too_long()) co_return Code::kNameTooLong;
     // What the request cannot say is looked at first.
     if (walk.too_long() || (exchange && (source.slash() || walk.slash()))) {
       Attr old_attr, new_attr;
@@ -191,8 +201,7 @@ Task<Status> Lane::Rename(std::string_view from, std::string_view to, uint32_t f
       request.flags = flags;
       request.must_be_directory = !exchange && (source.slash() || walk.slash());
       Empty reply;
-      CallOptions options = source.Options();
-      options.walked_at = std::min(source.generation(), walk.generation());
+      const CallOptions options = source.Options();
       status = co_await caller_.Call<Method::kRename>(source.shard(), request, &reply, options);
       if (status.code() == Code::kElsewhere) {
         const ShardId root = walker_.placement.RootShard();

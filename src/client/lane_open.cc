@@ -37,7 +37,13 @@ Task<Result<Lane::Opened>> Lane::OpenPath(std::string_view path, uint32_t flags,
       if (create) co_return exclusive ? Code::kExists : Code::kIsDirectory;
       status = co_await OpenAtHome(walk.dots(), flags, walk.deadline(), &reply, &target);
     } else {
-      if (create && walk.slash()) co_return Code::kIsDirectory;
+      if (create && walk.slash()) {
+        status = co_await walk.Confirm();
+        if (status.ok()) co_return Code::kIsDirectory;
+        if (!Walk::MayRetry(status)) co_return status;
+        MAYFLY_CO_TRY(co_await walk.Again(status));
+        continue;
+      }
       if (walk.too_long()) co_return Code::kNameTooLong;
       if (walk.slash()) sent = (sent | kOpenDirectory) & ~kOpenNoFollow;
       if (exclusive) sent |= kOpenNoFollow;

@@ -25,7 +25,7 @@ struct WriteBuffer {
   std::unique_ptr<uint8_t[]> bytes;
   uint64_t start = 0;
   size_t size = 0;
-  Nanos since = 0;         // when the first of them came
+  Nanos since = 0;    // when the first of them came
   uint64_t next = 0;  // where the last small write ended: one that begins there is sequential
 };
 
@@ -34,17 +34,17 @@ struct AheadPiece {
   enum class State : uint8_t { kLoading, kHere, kFailed };
   uint64_t offset = 0;
   size_t asked = 0;
-  size_t bytes = 0;  // fewer than asked: the file ends there
+  size_t bytes = 0;                           // fewer than asked: the file ends there
   std::atomic<State> state{State::kLoading};  // set last by the lane that loads it
   uint64_t changes = 0;                       // F3
-  Lane* lane = nullptr;  // which alone looks at it while it loads
+  Lane* lane = nullptr;                       // which alone looks at it while it loads
   std::unique_ptr<uint8_t[]> data;
 };
 
 struct Readahead {
   std::deque<std::shared_ptr<AheadPiece>> pieces;  // in order, without gaps
-  uint64_t next = 0;  // where the last read ended
-  uint32_t run = 0;   // reads in a row that began where the last one ended
+  uint64_t next = 0;                               // where the last read ended
+  uint32_t run = 0;                                // reads in a row that began where the last one ended
   size_t window = 0;
 };
 
@@ -57,8 +57,8 @@ struct OpenFile {
   const InodeId inode;
   const FileType type;
   const uint8_t chunk_bits;
-  const uint32_t flags;          // OpenFlags
-  std::atomic<uint64_t> epoch;   // Mount::epoch() of the process that opened it at its home
+  const uint32_t flags;         // OpenFlags
+  std::atomic<uint64_t> epoch;  // Mount::epoch() of the process that opened it at its home
   std::atomic<bool> sole{false};
   std::atomic<bool> buffered{false};  // buffer.size != 0
   // What sending the buffer failed with in the background: reported once, by the next write, fsync or close.

@@ -1,4 +1,4 @@
-// The directories that one lane has walked: (parent, name) -> inode, and whether this lane's user may search it.
+// The directories that one lane has walked and whose user may search them: (parent, name) -> inode.
 // Invariants  C1  all entries belong to one namespace generation; a newer one empties the cache.
 //             C2  only answers to look-ups are in it: a shard counts an entry as exposed when it answers one, and only
 //                 exposed directories cost a generation when they move, go, or change their rights.
@@ -6,7 +6,6 @@
 
 #include <absl/container/flat_hash_map.h>
 
-#include <optional>
 #include <string>
 #include <string_view>
 
@@ -18,11 +17,6 @@ class PathCache {
  public:
   static constexpr size_t kEntriesMax = 1u << 17;  // about 12 MiB; then it starts again
 
-  struct Dir {
-    InodeId inode;
-    bool searchable = false;
-  };
-
   Generation generation() const { return generation_; }
   // C1
   void Enter(Generation now) {
@@ -32,24 +26,22 @@ class PathCache {
   }
   void Clear() {
     entries_.clear();
-    root_.reset();
+    root_searchable_ = false;
   }
-  // Null if it is not known. Valid until the next Insert.
-  const Dir* Find(InodeId parent, std::string_view name) const {
+  // Invalid if it is not known.
+  InodeId Find(InodeId parent, std::string_view name) const {
     auto found = entries_.find(View{parent, name});
-    return found == entries_.end() ? nullptr : &found->second;
+    return found == entries_.end() ? InodeId() : found->second;
   }
   // `of`: the generation under which the answer was given; an older one's is of no use any more.
-  void Insert(Generation of, InodeId parent, std::string_view name, Dir dir) {
+  void Insert(Generation of, InodeId parent, std::string_view name, InodeId dir) {
     if (of != generation_) return;
     if (entries_.size() >= kEntriesMax) entries_.clear();
     entries_.insert_or_assign(Key{parent, std::string(name)}, dir);
   }
   // The root has no parent to be looked up in.
-  const std::optional<Dir>& root() const { return root_; }
-  void SetRoot(Generation of, Dir dir) {
-    if (of == generation_) root_ = dir;
-  }
+  bool root_searchable() const { return root_searchable_; }
+  void SetRootSearchable(Generation of) { root_searchable_ = root_searchable_ || of == generation_; }
   size_t size() const { return entries_.size(); }
 
  private:
@@ -72,8 +64,8 @@ class PathCache {
   };
 
   Generation generation_;
-  std::optional<Dir> root_;
-  absl::flat_hash_map<Key, Dir, Hash, Equal> entries_;
+  bool root_searchable_ = false;
+  absl::flat_hash_map<Key, InodeId, Hash, Equal> entries_;
 };
 
 }  // namespace mayfly

@@ -40,13 +40,13 @@ void Walk::Begin() {
   walker_.cache.Enter(generation_);
   stack_.clear();
   const bool everywhere = walker_.cred.uid == 0;
-  const auto& root = walker_.cache.root();
-  if (everywhere || root) stack_.push_back({walker_.placement.RootInode(), everywhere || root->searchable});
+  if (everywhere || walker_.cache.root_searchable()) stack_.push_back({walker_.placement.RootInode(), true});
   rest_ = path_;
   pending_ = {};
   links_ = 0;
   status_ = Status();
   at_parent_ = false;
+  from_cache_ = !everywhere && !stack_.empty();
 }
 
 // Walks as far as the cache knows the way. True at the parent, or when it failed; false if something must be asked.
@@ -79,8 +79,9 @@ bool Walk::Advance() {
       continue;
     }
     if (component.size() > kNameBytesMax) return Fail(Code::kNameTooLong);
-    if (const PathCache::Dir* dir = walker_.cache.Find(stack_.back().inode, component)) {
-      stack_.push_back({dir->inode, dir->searchable});
+    if (const InodeId dir = walker_.cache.Find(stack_.back().inode, component); dir.valid()) {
+      stack_.push_back({dir, true});
+      from_cache_ = true;
       continue;
     }
     pending_ = component;
@@ -93,7 +94,9 @@ Task<void> Walk::ToParent() {
   for (;;) {
     if (TryToParent()) co_return;
     Status status;
-    if (generation_.value == 0) {
+    if (at_parent_) {
+      status = co_await Confirm();
+    } else if (generation_.value == 0) {
       // No shard has told us the generation yet; the first welcome does.
       Empty empty;
       CallOptions options;
@@ -123,7 +126,7 @@ Task<Status> Walk::LookAtRoot() {
   Status status = co_await GetAttr(root, false, &attr);
   if (!status.ok()) co_return status;
   const bool searchable = HasRights(walker_.cred, attr, kRightExecute);
-  walker_.cache.SetRoot(generation_, {root, searchable});
+  if (searchable) walker_.cache.SetRootSearchable(generation_);  // W4
   stack_.push_back({root, searchable});
   co_return Code::kOk;
 }
@@ -140,6 +143,7 @@ Task<Status> Walk::LookUpPending() {
   const ShardId shard = walker_.placement.DentryShard(request.parent, request.name);
   Status status = co_await walker_.caller.Call<Method::kLookup>(shard, request, &reply, options);
   if (status.ok()) {
+    from_cache_ = false;  // the shard has looked at the generation
     if (reply.attr.type == FileType::kDirectory) {
       Learned(request.parent, request.name, reply.attr);
       stack_.push_back({reply.attr.inode, HasRights(walker_.cred, reply.attr, kRightExecute)});
@@ -158,11 +162,26 @@ Task<Status> Walk::LookUpPending() {
 }
 
 void Walk::Learned(InodeId parent, std::string_view name, const Attr& attr) {
-  walker_.cache.Insert(generation_, parent, name, {attr.inode, HasRights(walker_.cred, attr, kRightExecute)});
+  if (!HasRights(walker_.cred, attr, kRightExecute)) return;  // W4
+  walker_.cache.Insert(generation_, parent, name, attr.inode);
+}
+
+// A look-up of a name that nothing can have: the shard looks at the generation first.
+Task<Status> Walk::Confirm() {
+  if (!from_cache_) co_return Code::kOk;
+  LookupRequest request;
+  request.parent = parent();
+  request.name = ".";
+  LookupReply reply;
+  const ShardId shard = walker_.placement.DentryShard(request.parent, request.name);
+  Status status = co_await walker_.caller.Call<Method::kLookup>(shard, request, &reply, Options());
+  if (status.code() != Code::kNoEntry) co_return status.ok() ? Code::kCorrupt : status.code();
+  from_cache_ = false;
+  co_return Code::kOk;
 }
 
 Status Walk::Follow(std::string_view target) {
-  if (++links_ > kSymlinksMax) return Code::kLoop;  // W4
+  if (++links_ > kSymlinksMax) return Code::kLoop;  // W5
   if (target.empty()) return Code::kNoEntry;
   std::string text(target);
   if (at_parent_ && slash_) text += '/';

@@ -12,7 +12,9 @@
 //                 kGeneration and the walk begins again, so what was resolved was true at one moment.
 //             W2  ".." goes back along the directories that were walked.
 //             W3  the caller may search every directory that was walked (its x permission), up to the parent.
-//             W4  a walk ends: by its result, by 40 symbolic links, or by its deadline.
+//             W4  what the cache alone decides (an error, "..", a name that is too long) counts only after a shard said
+//                 that the cache's generation is still the present one. Denials are never cached.
+//             W5  a walk ends: by its result, by 40 symbolic links, or by its deadline.
 #pragma once
 
 #include <absl/container/inlined_vector.h>
@@ -89,7 +91,7 @@ class Walk {
   Walk(const Walk&) = delete;
 
   // Goes on to the directory of the last component. False if that takes messages: await ToParent() then.
-  bool TryToParent() { return at_parent_ || Advance(); }
+  bool TryToParent() { return (at_parent_ || Advance()) && !MustConfirm(); }
   Task<void> ToParent();
   Status status() const { return status_; }
 
@@ -101,6 +103,8 @@ class Walk {
   bool too_long() const { return name_.size() > kNameBytesMax; }
   bool slash() const { return slash_; }  // the path ended in '/': what it names must be a directory
   ShardId shard() const { return walker_.placement.DentryShard(parent(), name_); }
+  // W4, for decisions that the operation takes itself at the parent.
+  Task<Status> Confirm();
   // The directory that a last component other than a name stands for, and its own parent.
   InodeId dots() const;
   InodeId above() const;  // the physical parent of dots()
@@ -139,6 +143,7 @@ class Walk {
   };
   void Begin();
   bool Advance();
+  bool MustConfirm() const { return from_cache_ && (!status_.ok() || !is_name() || too_long()); }
   bool Fail(Code code) {
     status_ = code;
     return true;
@@ -154,6 +159,7 @@ class Walk {
   Generation generation_;
   Status status_;
   bool at_parent_ = false;
+  bool from_cache_ = false;  // a directory of this walk came from the cache, and no shard has confirmed it
   bool slash_ = false;
   Last last_ = Last::kName;
   uint32_t links_ = 0;
@@ -162,7 +168,7 @@ class Walk {
   std::string_view rest_;     // what is still to be walked, behind the current component
   std::string_view pending_;  // the component that takes a look-up
   std::string_view name_;
-  std::string text_;  // what rest_ points into once a symlink was followed
+  std::string text_;                    // what rest_ points into once a symlink was followed
   absl::InlinedVector<Dir, 12> stack_;  // the root first, W2
 };
 
