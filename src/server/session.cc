@@ -118,6 +118,7 @@ Result<uint64_t> Shard::StartJob(bool stop, bool flush, FlushSpec spec, bool by_
     return stop_job_->id;  // it is stopping already: follow that
   }
   if (stop && stop_job_ != nullptr && stop_job_->result == Code::kOk) return stop_job_->id;
+  if (spec.source.empty()) spec.source = "/";
   if (flush && spec.target.empty()) spec.target = options_.flush_target;
   if (flush && spec.target.empty()) return Code::kInvalid;
   if (jobs_.size() >= kJobsKept) {
@@ -157,6 +158,8 @@ Task<Status> Shard::RunJob(Job* job, bool flush, FlushSpec spec) {
     auto started = flusher_->Start(spec);
     if (!started.ok()) {
       job->result = started.code();
+      MAYFLY_ERROR("a flush of the session to the directory that was named could not be started ({})",
+                   TextOf(started.code()));
     } else {
       job->flush = *started;
       for (;;) {

@@ -1,0 +1,93 @@
+#!/bin/bash
+# ctest: TIMEOUT 300 LABELS plain
+# The job script that users copy, with the real programs, in a real Slurm on virtual nodes with a network and a host name
+# each: one member a node, remote endpoints, stage-in, a program, stage-out, the end; and the time-limit warning.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+share=$here/../../share
+export VC_NAME=slurm-$$ KILLWAIT=10
+unset VC_DIR
+. "$here/../cluster/common.sh"
+trap 'echo "FAILED: line $LINENO: $BASH_COMMAND"; tail -n 40 "$work"/*/output "$work"/*/slurm.out 2>/dev/null || true' ERR
+for program in mayfly mayflyd mpirun; do
+  command -v "$program" >/dev/null || vc_skip "$program is not built or not installed"
+done
+reason=$( (vc_require && vc_require_slurm) 2>&1) || vc_skip "$reason"
+work=$(mktemp -d)
+finish() {
+  "$here/../cluster/slurm-ns" stop || true
+  "$here/../cluster/vcluster" down || true
+  rm -rf "$work"
+}
+trap finish EXIT
+step() { echo "--- $*"; }
+
+# An installation as the job script expects it: bin/ beside share/mayfly/.
+mkdir -p "$work"/install/{bin,share/mayfly}
+ln -s "$(command -v mayfly)" "$(command -v mayflyd)" "$work/install/bin/"
+cp "$share/mayfly-env.sh" "$work/install/share/mayfly/"
+unset SLURM_JOB_ID PBS_JOBID PBS_NODEFILE MAYFLY_SESSION OMPI_COMM_WORLD_RANK
+
+"$here/../cluster/vcluster" up 3
+"$here/../cluster/slurm-ns" start
+slurm() { "$here/../cluster/slurm-ns" exec env PATH="$work/install/bin:$PATH" "$@"; }
+job() { # NAME OPTIONS...: the rest of a job script on stdin; waits for its end, prints its status
+  local name=$1
+  shift
+  { echo '#!/bin/bash'; printf '#SBATCH %s\n' --nodes=3 --no-kill "--output=$work/$name/slurm.out" "$@"; cat; } >"$work/$name/job"
+  local status=0
+  (cd "$work/$name" && slurm sbatch --wait job >output 2>&1) || status=$?
+  echo "$status"
+}
+
+step "stage in, work on every node, stage out, stop"
+mkdir -p "$work/whole/input/deep/er"
+cp -r /usr/include/linux "$work/whole/input/linux"
+: >"$work/whole/input/empty"
+ln -s empty "$work/whole/input/link"
+head -c 20000000 /dev/urandom >"$work/whole/input/large"
+status=$(job whole --time=5 --signal=USR1@30 <<'END'
+set -e
+. "$(dirname "$(command -v mayfly)")/../share/mayfly/mayfly-env.sh"
+mayfly_start --memory 128M --flush-to "$SLURM_SUBMIT_DIR/out"
+mayfly_wait
+mayfly ring
+mayfly stage-in "$SLURM_SUBMIT_DIR/input" /input
+mayfly_exec sh -c 'mayfly mkdir /results.$(uname -n) && mayfly cat /input/large | sha256sum > sum.$(uname -n) && mayfly cp sum.$(uname -n) :/results.$(uname -n)/sum'
+mayfly stage-out /input "$SLURM_SUBMIT_DIR/staged"
+mayfly_stop
+END
+)
+[[ $status == 0 ]] || { echo "the job ended with status $status"; false; }
+diff -r --no-dereference "$work/whole/input" "$work/whole/staged"
+diff -r --no-dereference "$work/whole/input" "$work/whole/out/input"
+want=$(sha256sum <"$work/whole/input/large")
+for node in 1 2 3; do
+  [[ $(cat "$work/whole/out/results.node$node/sum") == "$want" ]]
+done
+grep -q "3 members" "$work/whole/slurm.out"
+
+step "the time limit comes: the servers flush by themselves, and the verdict can still be had"
+mkdir "$work/limit"
+status=$(job limit --time=1 --signal=USR1@50 <<'END'
+. "$(dirname "$(command -v mayfly)")/../share/mayfly/mayfly-env.sh"
+mayfly_start --memory 128M --flush-to "$SLURM_SUBMIT_DIR/out"
+mayfly_wait || exit 3
+head -c 3000000 /dev/urandom > made
+mayfly cp made :/checkpoint || exit 4
+mayfly_exec sh -c 'while sleep 1; do :; done' &   # would run for ever
+wait "${_mayfly_servers:?}"                         # the warning ends the servers
+mayfly_stop
+code=$?
+exit $code
+END
+)
+cmp "$work/limit/made" "$work/limit/out/checkpoint"
+[[ $status == 0 ]] || { echo "the job ended with status $status"; false; }
+
+step "nothing is left on any node"
+for node in 1 2 3; do
+  left=$("$here/../cluster/vcluster" exec "node$node" sh -c 'ls -A /dev/shm; pgrep -a mayflyd' || true)
+  [[ -z $left ]] || { echo "node$node: $left"; false; }
+done
+echo "passed"
