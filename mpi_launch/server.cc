@@ -2,10 +2,12 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 
 #include "bootstrap.h"
 #include "server_log.h"
+#include "session/verdict.h"
 #include "signals.h"
 
 namespace mayfly {
@@ -58,9 +60,11 @@ int RunServer(int argc, char** argv) {
   if (asked.log_level_given) SetLogLevel(asked.log_level);
   world.OnError([&](const std::string& cause) { watch.Quit(kExitNotStarted, cause); });
   Bootstrap bootstrap(world, watch, footprint, std::move(line));
+  std::atomic<bool> by_signal{false};
   const Outcome<Done> start = bootstrap.Run([&] {
     watch.Serving([&](const std::string& signal) {
       MAYFLY_INFO("{}: ending the session", signal);
+      by_signal = true;
       bootstrap.shards().RequestStop(bootstrap.options());
     });
   });
@@ -72,6 +76,7 @@ int RunServer(int argc, char** argv) {
     world.Finalize();
     return code;
   }
+  if (first) RemoveVerdict(bootstrap.options().session);  // of an earlier session of this name
   if (first) SetLogLevel(asked.log_level);
   if (first) MAYFLY_INFO("{}, after {:.1f} s", bootstrap.ReadySentence(), (clock.Now() - started) / 1e9);
 
@@ -91,6 +96,12 @@ int RunServer(int argc, char** argv) {
   code = end.ok() ? kExitDone : kExitNotFlushed;
   if (first && !end.ok()) SayFailure(end.failure().sentence);
   if (first && end.ok()) MAYFLY_INFO("the session has ended; {}", flushed);
+  if (first && by_signal) {
+    // Nobody waits for the outcome now; `mayfly stop` will ask for it when the servers are gone.
+    const Outcome<Done> kept = WriteVerdict(bootstrap.options().session, geteuid(),
+                                            Verdict{end.ok(), end.ok() ? flushed : end.failure().sentence});
+    if (!kept.ok()) MAYFLY_WARN("{}", kept.failure().sentence);
+  }
   watch.Ending(clock.Now() + kFinalizeWithin, code, "");
   world.Finalize();
   if (left_behind) _exit(code);

@@ -13,6 +13,7 @@
 #include "cli/cli.h"
 #include "cli/progress.h"
 #include "cli/text.h"
+#include "session/verdict.h"
 #include "stage/stage_in.h"
 
 namespace mayfly::cli {
@@ -147,9 +148,31 @@ int StageOut(const Context& c, Out o) {
   return Explain(text, ok, o, &progress, "stage-out");
 }
 
+// The servers of a session that a signal ended left word of how it went; true if there is such word.
+bool ToldBySignal(const Context& c, int* code) {
+  const char* variable = std::getenv("MAYFLY_SESSION");
+  const std::string path = !c.session.empty() ? c.session : variable != nullptr ? variable : "";
+  if (path.empty() || ::access(path.c_str(), F_OK) == 0) return false;
+  auto verdict = ReadVerdict(path, ::geteuid());
+  if (!verdict.ok()) {
+    if (verdict.failure().status.code() != Code::kNoEntry) Fail(verdict.failure().sentence);
+    return false;
+  }
+  RemoveVerdict(path);
+  if (verdict->complete) {
+    std::fprintf(stderr, "the session was ended by a signal; %s\n", verdict->sentence.c_str());
+    *code = kDone;
+  } else {
+    *code = Fail("the session was ended by a signal; " + verdict->sentence);
+  }
+  return true;
+}
+
 int Stop(const Context& c, Out o) {
+  int code = kDone;
+  if (ToldBySignal(c, &code)) return code;
   Session session(c);
-  if (!session) return kFailed;
+  if (!session) return ToldBySignal(c, &code) ? code : kFailed;  // it may have ended just now
   CatchSignals();
   mayfly_flush_options options;
   mayfly_flush_options_init(&options);

@@ -10,6 +10,7 @@
 
 #include "base/checksum.h"
 #include "base/coding.h"
+#include "fake/source_dir.h"
 #include "layouts.h"
 #include "ring/placement.h"
 
@@ -31,7 +32,7 @@ struct Line {
 };
 
 std::vector<Line> ReadExample() {
-  std::ifstream page(std::filesystem::path(__FILE__).parent_path() / "../../../share/doc/format/ring.md");
+  std::ifstream page(SourceDir() / "share/doc/format/ring.md");
   EXPECT_TRUE(page.good());
   std::vector<Line> lines;
   bool inside = false;

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "base/coding.h"
+#include "fake/source_dir.h"
 #include "scratch.h"
 #include "session/node_map_format.h"
 
@@ -11,7 +12,7 @@ namespace mayfly {
 namespace {
 
 std::string Page() {
-  std::ifstream page(std::filesystem::path(__FILE__).parent_path() / "../../../share/doc/format/session.md");
+  std::ifstream page(SourceDir() / "share/doc/format/session.md");
   EXPECT_TRUE(page.good());
   return {std::istreambuf_iterator<char>(page), std::istreambuf_iterator<char>()};
 }

@@ -94,7 +94,8 @@ TEST_F(BookkeepingTest, MemoryUsageIsWhatTheHeapGave) {
   uint64_t grew = heap_bytes - heap;
   printf("heap %zu, of which the arena's %zu; MemoryUsage %zu\n", size_t{grew}, size_t{arena_grew},
          size_t{store.MemoryUsage()});
-  EXPECT_NEAR(static_cast<double>(grew - arena_grew), static_cast<double>(store.MemoryUsage()), 2048.0);
+  EXPECT_NEAR(static_cast<double>(grew - arena_grew), static_cast<double>(store.MemoryUsage()),
+              0.08 * static_cast<double>(store.MemoryUsage()));  // what the allocator adds differs by build
   for (uint32_t i = 0; i < 50; ++i) store.Drop(InodeId(1 + i));
   EXPECT_EQ(store.MemoryUsage(), 0u);
 }
