@@ -228,14 +228,16 @@ Task<Status> Lane::Fallocate(FileRef file, Allocate what, uint64_t offset, uint6
   ++file->changes;
   Status status = co_await data_.ForRange(IdOf(*file), kind, offset, bytes);
   ++file->changes;
-  if (!status.ok() || what != Allocate::kExtend) co_return status;
+  MAYFLY_CO_TRY(status);
+  // The home too when the size stays: the times change.
+  const uint64_t end = what == Allocate::kExtend ? offset + bytes : 0;
   RangeRequest request;
   request.inode = file->inode;
-  request.bytes = offset + bytes;
+  request.bytes = end;
   request.chunk_bits = file->chunk_bits;
   Empty reply;
   status = co_await caller_.Call<Method::kExtend>(file->inode.home(), request, &reply, ByHandle(Deadline()));
-  if (status.ok() && offset + bytes > file->size_hint) file->size_hint = offset + bytes;
+  if (status.ok() && end > file->size_hint) file->size_hint = end;
   co_return status;
 }
 
