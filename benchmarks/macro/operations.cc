@@ -1,5 +1,5 @@
-// One client's operations through the C interface, or the same by POSIX below a directory, timed. Prints one JSON object
-// a line; benchmarks/run puts them beside their limits. Every read is verified.
+// One client's operations through the C interface, or the same by POSIX below a directory, timed. Prints one JSON
+// object a line; benchmarks/run puts them beside their limits. Every read is verified.
 //
 //   mayfly_operations latency|rates|bandwidth|creates|memcpy|files [--posix DIR] [--count N] [--bytes N] [--total N]
 //                     [--depth N] [--no-checksum] [--id N]
@@ -25,9 +25,7 @@ struct Options {
   int id = 0;
 };
 
-double Now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 [[noreturn]] void Die(const char* what, bool library) {
   std::fprintf(stderr, "mayfly_operations: %s: %s\n", what, library ? mayfly_error() : std::strerror(errno));
@@ -70,7 +68,9 @@ struct Side {
     return fs != nullptr ? mayfly_stat(fs, p.c_str(), st) : ::stat(p.c_str(), st);
   }
   int Unlink(const std::string& p) { return fs != nullptr ? mayfly_unlink(fs, p.c_str()) : ::unlink(p.c_str()); }
-  int Mkdir(const std::string& p) { return fs != nullptr ? mayfly_mkdir(fs, p.c_str(), 0755) : ::mkdir(p.c_str(), 0755); }
+  int Mkdir(const std::string& p) {
+    return fs != nullptr ? mayfly_mkdir(fs, p.c_str(), 0755) : ::mkdir(p.c_str(), 0755);
+  }
   int Rmdir(const std::string& p) { return fs != nullptr ? mayfly_rmdir(fs, p.c_str()) : ::rmdir(p.c_str()); }
   ssize_t Write(int fd, const void* b, size_t n, off_t at) {
     return fs != nullptr ? mayfly_pwrite(fd, b, n, at) : ::pwrite(fd, b, n, at);
@@ -81,8 +81,8 @@ struct Side {
 };
 
 void Print(const Options& o, const char* name, double value, const char* unit, double extra = -1) {
-  std::printf("{\"name\":\"%s\",\"value\":%.6g,\"unit\":\"%s\",\"side\":\"%s\",\"bytes\":%zu,\"checksum\":%d", name, value,
-              unit, o.posix.empty() ? "mayfly" : "posix", o.bytes, o.checksum ? 1 : 0);
+  std::printf("{\"name\":\"%s\",\"value\":%.6g,\"unit\":\"%s\",\"side\":\"%s\",\"bytes\":%zu,\"checksum\":%d", name,
+              value, unit, o.posix.empty() ? "mayfly" : "posix", o.bytes, o.checksum ? 1 : 0);
   if (extra >= 0) std::printf(",\"p99\":%.6g", extra);
   std::printf("}\n");
   std::fflush(stdout);
@@ -221,7 +221,8 @@ void Memcpy(const Options& o) {
   const size_t blocks = std::max<size_t>(1, o.total / o.bytes);
   std::vector<uint64_t> block((o.bytes + 7) / 8);
   Fill(&block, 3);
-  void* area = ::mmap(nullptr, blocks * o.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  void* area =
+      ::mmap(nullptr, blocks * o.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (area == MAP_FAILED) Die("mmap", false);
   char* to = static_cast<char*>(area);
   for (int pass = 0; pass < 2; ++pass) {
@@ -254,13 +255,20 @@ int main(int argc, char** argv) {
   for (int i = 2; i < argc; ++i) {
     const std::string name = argv[i];
     auto number = [&] { return i + 1 < argc ? std::strtoull(argv[++i], nullptr, 10) : 0; };
-    if (name == "--posix") o.posix = i + 1 < argc ? argv[++i] : "";
-    else if (name == "--count") o.count = number();
-    else if (name == "--bytes") o.bytes = number();
-    else if (name == "--total") o.total = number();
-    else if (name == "--depth") o.depth = number();
-    else if (name == "--id") o.id = static_cast<int>(number());
-    else if (name == "--no-checksum") o.checksum = false;
+    if (name == "--posix")
+      o.posix = i + 1 < argc ? argv[++i] : "";
+    else if (name == "--count")
+      o.count = number();
+    else if (name == "--bytes")
+      o.bytes = number();
+    else if (name == "--total")
+      o.total = number();
+    else if (name == "--depth")
+      o.depth = number();
+    else if (name == "--id")
+      o.id = static_cast<int>(number());
+    else if (name == "--no-checksum")
+      o.checksum = false;
     else {
       std::fprintf(stderr, "mayfly_operations: unknown option %s\n", name.c_str());
       return 2;
@@ -280,10 +288,14 @@ int main(int argc, char** argv) {
   }
   side.base = o.posix + "/bench" + std::to_string(o.id) + "." + std::to_string(::getpid());
   if (side.Mkdir(side.base) != 0) Die("mkdir", side.library());
-  if (o.what == "latency") Latency(o, side);
-  else if (o.what == "creates") Creates(o, side);
-  else if (o.what == "rates") Rates(o, side);
-  else if (o.what == "bandwidth") Bandwidth(o, side);
+  if (o.what == "latency")
+    Latency(o, side);
+  else if (o.what == "creates")
+    Creates(o, side);
+  else if (o.what == "rates")
+    Rates(o, side);
+  else if (o.what == "bandwidth")
+    Bandwidth(o, side);
   else if (o.what == "files") {  // leaves them: for the memory a file takes
     for (size_t i = 0; i < o.count; ++i) {
       int fd = side.Open(side.Path("m" + std::to_string(i)), O_CREAT | O_WRONLY, 0644);

@@ -2,20 +2,21 @@
  *
  *   cc hello.c $(pkg-config --cflags --libs mayfly) -o hello
  *
- * Start servers first (`mayflyd`, see README.md) and set MAYFLY_SESSION, or run it inside the batch job of the servers. */
+ * Start servers first (`mayflyd`, see README.md) and set MAYFLY_SESSION, or run it inside the batch job of the servers.
+ */
 #include <errno.h>
 #include <mayfly/mayfly.h>
 #include <stdio.h>
 #include <string.h>
 
-static int fail(const char *what) {
+static int fail(const char* what) {
   /* errno is set as by the system call of the same name; the sentence says what, where and what to do. */
   fprintf(stderr, "%s: %s\n", what, mayfly_error());
   return 1;
 }
 
 int main(void) {
-  mayfly_fs *fs;
+  mayfly_fs* fs;
   if (mayfly_connect(NULL, NULL, &fs) != 0) return fail("connect");
 
   if (mayfly_mkdir(fs, "/hello", 0755) != 0 && errno != EEXIST) return fail("mkdir");
@@ -34,7 +35,7 @@ int main(void) {
   }
   printf("read back: %s", back);
 
-  mayfly_dir *dir = mayfly_opendir(fs, "/hello");
+  mayfly_dir* dir = mayfly_opendir(fs, "/hello");
   if (dir == NULL) return fail("opendir");
   mayfly_dirent entry;
   int more;

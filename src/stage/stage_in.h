@@ -1,7 +1,7 @@
 // Stage-in: copies a tree of the local or parallel filesystem into the session, through the C API alone.
-// A crawl reads each source directory once; `streams` threads take directories, files and ranges of large files from one
-// queue.
-// Invariants  G1  a file's times are set last: a copy that was cut short never has the source's mtime, so the same
+// A crawl reads each source directory once; `streams` threads take directories, files and ranges of large files from
+// one queue. Invariants  G1  a file's times are set last: a copy that was cut short never has the source's mtime, so
+// the same
 //                 stage-in run again continues: what has the source's size and mtime is left alone.
 //             G2  nothing is followed: a symlink in the source becomes the same symlink.
 //             G3  every failure is listed with its path; others go on; success means that everything is there.

@@ -3,9 +3,9 @@
 // over tcp; MM_ERROR_HANDLING=y keeps them, and a short keepalive interval finds the dead (but see process_watch.h).
 // CMA (process_vm_readv) is what makes a rendezvous over shared memory one copy instead of two. UCX leaves it out in
 // PEER mode because it cannot take back a buffer that a slow peer may still read: our checksums expect just that. It is
-// let in by MEMORY_INVALIDATE=y (without the prefix CMA_ that the environment has), if this build of UCX then still completes the sends to a peer that died: 1.13
-// does when it was built with its parameter checks (the default), else their completion is lost.
-// The environment's UCX_ variables are honoured, except for the few set here.
+// let in by MEMORY_INVALIDATE=y (without the prefix CMA_ that the environment has), if this build of UCX then still
+// completes the sends to a peer that died: 1.13 does when it was built with its parameter checks (the default), else
+// their completion is lost. The environment's UCX_ variables are honoured, except for the few set here.
 #pragma once
 
 #include <ucp/api/ucp.h>
