@@ -35,6 +35,7 @@ struct Options {
   size_t ops = 60;
   double minutes = 1;
   bool shrink = true, self_test = false, verbose = false;
+  bool one_user = false;  // no client with another user's rights
   std::vector<size_t> only;
   std::string scratch = "/dev/shm";
   uid_t as = 0;
@@ -93,7 +94,7 @@ class Program {
     traits_.confined = !may_chroot;
     traits_.fine_times = !options_.self_test;
     traits_.privileged = privileged_;
-    traits_.user = privileged_;
+    traits_.user = privileged_ && !options_.one_user;
     if (fault.empty()) return std::make_unique<PosixSide>(root, Identities(), may_chroot);
     return std::make_unique<BrokenSide>(root, Identities(), may_chroot, fault);
   }
@@ -108,7 +109,7 @@ class Program {
     direct.write_behind_bytes = direct.readahead_bytes = 0;
     const std::vector<Identity> identities = Identities();
     std::vector<MayflyActor> actors = {{identities[0], kept}, {identities[0], direct}};
-    if (privileged_) {
+    if (privileged_ && !options_.one_user) {
       actors.push_back({identities[2], kept});
       try {
         auto side = std::make_unique<MayflySide>(actors);
@@ -341,10 +342,11 @@ std::vector<size_t> Numbers(const std::string& text) {
 }
 
 bool Parse(int argc, char** argv, Options* options) {
-  const option longs[] = {{"seed", 1, nullptr, 's'},      {"sequences", 1, nullptr, 'n'}, {"minutes", 1, nullptr, 'm'},
-                          {"ops", 1, nullptr, 'o'},       {"first", 1, nullptr, 'f'},     {"only", 1, nullptr, 'y'},
-                          {"no-shrink", 0, nullptr, 'r'}, {"as", 1, nullptr, 'a'},        {"scratch", 1, nullptr, 'd'},
-                          {"self-test", 0, nullptr, 't'}, {"verbose", 0, nullptr, 'v'},   {nullptr, 0, nullptr, 0}};
+  const option longs[] = {{"seed", 1, nullptr, 's'},    {"one-user", 0, nullptr, '1'},  {"sequences", 1, nullptr, 'n'},
+                          {"minutes", 1, nullptr, 'm'}, {"ops", 1, nullptr, 'o'},       {"first", 1, nullptr, 'f'},
+                          {"only", 1, nullptr, 'y'},    {"no-shrink", 0, nullptr, 'r'}, {"as", 1, nullptr, 'a'},
+                          {"scratch", 1, nullptr, 'd'}, {"self-test", 0, nullptr, 't'}, {"verbose", 0, nullptr, 'v'},
+                          {nullptr, 0, nullptr, 0}};
   options->seed = static_cast<uint64_t>(Now() / 1'000'000) % 1'000'000'000;
   for (int c; (c = getopt_long(argc, argv, "", longs, nullptr)) != -1;) {
     switch (c) {
@@ -377,6 +379,9 @@ bool Parse(int argc, char** argv, Options* options) {
         break;
       case 't':
         options->self_test = true;
+        break;
+      case '1':
+        options->one_user = true;
         break;
       case 'v':
         options->verbose = true;

@@ -82,6 +82,8 @@ class MayflySide : public Side {
     }
     now_ = sessions_.front();
   }
+  // On a session of the caller's; for one thread.
+  explicit MayflySide(mayfly_fs* fs) : now_(fs) {}
   ~MayflySide() override {
     for (mayfly_fs* fs : sessions_) {
       if (mayfly_disconnect(fs) != 0) std::fprintf(stderr, "disconnect: %s\n", mayfly_error());
@@ -89,7 +91,9 @@ class MayflySide : public Side {
   }
   std::string name() const override { return "mayfly"; }
   void Run(const std::function<void()>& work) override { work(); }
-  void Act(int actor) override { now_ = sessions_[static_cast<size_t>(actor) % sessions_.size()]; }
+  void Act(int actor) override {
+    if (!sessions_.empty()) now_ = sessions_[static_cast<size_t>(actor) % sessions_.size()];
+  }
   void SetUmask(mode_t mask) override { ::umask(mask); }
   void UseBatch() override { batch_ = true; }
 
