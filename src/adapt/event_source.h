@@ -3,6 +3,8 @@
 
 #include <span>
 
+#include "base/ids.h"
+
 namespace mayfly {
 
 class EventSource {
@@ -11,6 +13,10 @@ class EventSource {
   // Promises that one of the descriptors becomes readable at the next event. False: there is work already, do not
   // sleep.
   virtual bool Arm() = 0;
+  // Both asked after an Arm that said true: the longest sleep that it can bear, and whether its descriptors mean
+  // nothing just now and must not end it.
+  virtual Nanos sleep_max() const { return kNever; }
+  virtual bool deaf() const { return false; }
 
  protected:
   ~EventSource() = default;

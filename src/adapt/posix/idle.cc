@@ -1,6 +1,7 @@
 #include "adapt/posix/idle.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -28,11 +29,11 @@ void Watch(int epoll, int fd) {
   MAYFLY_CHECK(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0);
 }
 
+timespec TimespecOf(Nanos nanos) { return {static_cast<time_t>(nanos / kSecond), static_cast<long>(nanos % kSecond)}; }
+
 // epoll_wait by nanoseconds; a kernel before 5.11 has only milliseconds, rounded up so that it does not spin.
 int Wait(int epoll, epoll_event* events, int count, Nanos nanos) {
-  timespec timeout{};
-  timeout.tv_sec = static_cast<time_t>(nanos / kSecond);
-  timeout.tv_nsec = static_cast<long>(nanos % kSecond);
+  const timespec timeout = TimespecOf(nanos);
   int n = epoll_pwait2(epoll, events, count, &timeout, nullptr);
   if (n < 0 && errno == ENOSYS) {
     const Nanos millis = (nanos + kMillisecond - 1) / kMillisecond;
@@ -64,18 +65,29 @@ void PosixIdle::Remove(EventSource* source) {
 }
 
 void PosixIdle::Sleep(Nanos until) {
+  constexpr Nanos kLongest = 3600 * kSecond;  // fits every clock; waking once an hour harms nobody
+  Nanos longest = kLongest;
+  bool deaf = false;
   for (EventSource* source : sources_) {
     if (!source->Arm()) return;  // I1
+    longest = std::min(longest, source->sleep_max());
+    deaf |= source->deaf();
   }
   const Nanos now = MonotonicNow();
   if (now >= until) return;
-  constexpr Nanos kLongest = 3600 * kSecond;  // fits every clock; waking once an hour harms nobody
-  epoll_event events[8];
-  const int n = Wait(epoll_, events, 8, std::min(until - now, kLongest));
-  for (int i = 0; i < n; ++i) {
-    uint64_t count = 0;
-    if (events[i].data.fd == wake_ && read(wake_, &count, sizeof count) < 0) MAYFLY_CHECK(errno == EAGAIN);  // I2
+  const Nanos nanos = std::min(until - now, longest);
+  bool woken = true;
+  if (deaf) {
+    const timespec timeout = TimespecOf(nanos);
+    pollfd wake{wake_, POLLIN, 0};
+    woken = ppoll(&wake, 1, &timeout, nullptr) > 0;
+  } else {
+    epoll_event events[8];
+    const int n = Wait(epoll_, events, 8, nanos);
+    woken = std::any_of(events, events + std::max(n, 0), [this](const epoll_event& e) { return e.data.fd == wake_; });
   }
+  uint64_t count = 0;
+  if (woken && read(wake_, &count, sizeof count) < 0) MAYFLY_CHECK(errno == EAGAIN);  // I2
 }
 
 void PosixIdle::Yield() { sched_yield(); }

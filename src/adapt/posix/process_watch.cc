@@ -111,6 +111,11 @@ void ProcessWatch::Remove(const ProcessName& process, uint32_t token) {
   watched_.erase(found);
 }
 
+bool ProcessWatch::Ready() const {
+  epoll_event event;
+  return !watched_.empty() && epoll_wait(epoll_, &event, 1, 0) > 0;
+}
+
 void ProcessWatch::Poll(std::vector<uint32_t>* ended) {
   if (watched_.empty()) return;
   epoll_event events[16];

@@ -34,7 +34,9 @@ class ProcessWatch {
   void Remove(const ProcessName& process, uint32_t token);
   // Appends the tokens of processes that have ended, each once.
   void Poll(std::vector<uint32_t>* ended);
-  // Readable while Poll has something to tell.
+  // True if Poll has something to tell.
+  bool Ready() const;
+  // Readable while it has.
   int fd() const { return epoll_; }
 
  private:

@@ -17,11 +17,13 @@ namespace mayfly {
 
 namespace {
 
-constexpr unsigned kMessageId = 0, kGoodbyeId = 1;  // of active messages
-constexpr Nanos kGoodbyeWait = 100 * kMillisecond;  // a peer that takes nothing for so long hears nothing
 constexpr Nanos kDrainWait = 2 * kSecond;
 constexpr uint32_t kPollsACheck = 1024;  // of the clock, and of the processes if it is time
-constexpr Nanos kCheckInterval = 20 * kMillisecond;
+constexpr int kLastRounds = 100;
+constexpr uint32_t kPollsAReaping = 64;
+constexpr Nanos kLingeringSleepMax = 50 * kMillisecond;  // while endpoints are being closed
+constexpr Nanos kBusyMax = 10 * kMillisecond;            // of BUSY without anything done, then
+constexpr Nanos kNap = 2 * kMillisecond;
 constexpr size_t kSmallestBuffer = 256;
 constexpr size_t kBufferClasses = 10;
 
@@ -78,7 +80,6 @@ UcxTransport::~UcxTransport() {
   if (worker_ != nullptr) {
     Drain();
     MAYFLY_CHECK(live_incoming_ == 0);  // a payload must not outlive its transport
-    for (ucp_mem_h region : registered_) ucp_mem_unmap(worker_->context(), region);
   }
   for (Buffer* free : free_buffers_) {
     while (free != nullptr) ::free(std::exchange(free, free->next));
@@ -87,147 +88,25 @@ UcxTransport::~UcxTransport() {
 
 void UcxTransport::Drain() {
   receiver_ = nullptr;
-  for (Endpoint& endpoint : endpoints_) {
-    if (endpoint.state != Endpoint::State::kFree) Close(endpoint.id());
-  }
+  for (Endpoint& endpoint : endpoints_) Close(endpoint.id());
   const Nanos give_up = Now() + kDrainWait;
   while ((!closing_.empty() || with_ucx_ != 0 || ready_ != nullptr) && Now() < give_up) Progress();
-  if (with_ucx_ == 0) return;
-  MAYFLY_WARN("UCX still works on {} requests after {} s; leaving its memory behind", with_ucx_, kDrainWait / kSecond);
+  if (with_ucx_ != 0) MAYFLY_WARN("UCX still works on {} requests after {} s", with_ucx_, kDrainWait / kSecond);
+  for (ucp_mem_h region : registered_) ucp_mem_unmap(worker_->context(), region);
+  worker_.reset();  // calls back for what was left, as far as it can; then nothing of it moves any more
   for (Op& op : ops_) {
-    if (op.with_ucx) Ready(&op, Code::kUnavailable);
+    if (op.with_ucx && !op.orphan) Ready(&op, Code::kUnavailable);
   }
   for (Incoming& incoming : incoming_) {
-    if (incoming.op.with_ucx) Ready(&incoming.op, Code::kUnavailable);
+    if (incoming.op.with_ucx && !incoming.op.orphan) Ready(&incoming.op, Code::kUnavailable);
   }
-  RunDeferred();
-  registered_.clear();
-  (void)worker_.release();
+  for (int i = 0; i < kLastRounds && ready_ != nullptr; ++i) RunDeferred();  // bounded: a completion may send again
 }
 
 void UcxTransport::Abandon() {
   (void)worker_.release();
   receiver_ = nullptr;
   registered_.clear();
-}
-
-// --- endpoints -------------------------------------------------------------------------------------------------------
-
-UcxTransport::Endpoint* UcxTransport::Find(EndpointId id) {
-  const auto index = static_cast<uint32_t>(id.value);
-  if (index >= endpoints_.size()) return nullptr;
-  Endpoint& endpoint = endpoints_[index];
-  const bool open = endpoint.state == Endpoint::State::kUp || endpoint.state == Endpoint::State::kDown;
-  return open && endpoint.id() == id ? &endpoint : nullptr;
-}
-
-UcxTransport::Endpoint& UcxTransport::NewEndpoint() {
-  uint32_t index = static_cast<uint32_t>(endpoints_.size());
-  if (free_endpoints_.empty()) {
-    endpoints_.emplace_back();
-  } else {
-    index = free_endpoints_.back();
-    free_endpoints_.pop_back();
-  }
-  Endpoint& endpoint = endpoints_[index];
-  endpoint.owner = this;
-  endpoint.index = index;
-  ++endpoint.generation;  // N4; from 1, so that no id is 0
-  endpoint.goodbye_pending = false;
-  return endpoint;
-}
-
-Result<EndpointId> UcxTransport::Connect(Bytes address) {
-  const UcxWorker::Peer peer = UcxWorker::Unframe(address);
-  if (peer.blob.empty()) return Code::kInvalid;
-  Endpoint& endpoint = NewEndpoint();
-  endpoint.state = Endpoint::State::kUp;
-  endpoint.process = peer.process;
-  const ProcessWatch::Added added = watch_.Add(peer.process, endpoint.index);  // U6
-  endpoint.watched = added == ProcessWatch::Added::kWatched;
-  if (added == ProcessWatch::Added::kGone) {
-    GoDown(endpoint, "its process has ended");
-    return endpoint.id();
-  }
-  ucp_ep_params_t params{};
-  params.field_mask =
-      UCP_EP_PARAM_FIELD_REMOTE_ADDRESS | UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE | UCP_EP_PARAM_FIELD_ERR_HANDLER;
-  params.address = reinterpret_cast<const ucp_address_t*>(peer.blob.data());
-  params.err_mode = UCP_ERR_HANDLING_MODE_PEER;
-  params.err_handler = {OnEndpointError, &endpoint};
-  const ucs_status_t status = ucp_ep_create(worker_->get(), &params, &endpoint.ep);
-  if (status != UCS_OK) {
-    // The peer's shared memory may be gone already, say: to the caller that is a peer that went down.
-    endpoint.ep = nullptr;
-    GoDown(endpoint, ucs_status_string(status));
-  }
-  return endpoint.id();
-}
-
-void UcxTransport::GoDown(Endpoint& endpoint, std::string_view reason) {
-  if (endpoint.state != Endpoint::State::kUp) return;
-  MAYFLY_DEBUG("endpoint {:x} is down: {}", endpoint.id().value, reason);
-  endpoint.state = Endpoint::State::kDown;
-  down_.push_back(endpoint.id());
-}
-
-void UcxTransport::CheckProcesses() {
-  watch_.Poll(&ended_);
-  if (ended_.empty()) return;
-  // What they had said before they ended is heard first.
-  for (int i = 0; i < 1000 && ucp_worker_progress(worker_->get()) != 0; ++i) continue;
-  for (uint32_t index : ended_) {
-    if (endpoints_[index].watched) GoDown(endpoints_[index], "its process has ended");
-    endpoints_[index].watched = false;
-  }
-  ended_.clear();
-}
-
-void UcxTransport::Close(EndpointId id) {
-  Endpoint* endpoint = Find(id);
-  if (endpoint == nullptr) return;
-  if (endpoint->state == Endpoint::State::kUp) SayGoodbye(*endpoint);
-  endpoint->state = Endpoint::State::kClosing;
-  closing_.push_back(endpoint->index);
-}
-
-void UcxTransport::SayGoodbye(Endpoint& endpoint) {  // U5
-  Op* op = NewOp(Op::Kind::kGoodbye, nullptr, endpoint.id());
-  ucp_request_param_t param{};
-  param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS;
-  param.cb.send = OnSent;
-  param.user_data = op;
-  param.flags = UCP_AM_SEND_FLAG_REPLY | UCP_AM_SEND_FLAG_EAGER;
-  endpoint.goodbye_pending = true;
-  endpoint.close_by = Now() + kGoodbyeWait;
-  op->with_ucx = true;
-  ++with_ucx_;
-  const ucs_status_ptr_t request = ucp_am_send_nbx(endpoint.ep, kGoodbyeId, nullptr, 0, nullptr, 0, &param);
-  if (UCS_PTR_IS_PTR(request)) return;
-  Ready(op, Code::kOk);  // sent, or never will be
-}
-
-void UcxTransport::ForceClose(Endpoint& endpoint) {
-  if (endpoint.ep == nullptr) return;
-  ucp_request_param_t param{};
-  param.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS;
-  param.flags = UCP_EP_CLOSE_FLAG_FORCE;
-  const ucs_status_ptr_t request = ucp_ep_close_nbx(std::exchange(endpoint.ep, nullptr), &param);
-  if (UCS_PTR_IS_PTR(request)) ucp_request_free(request);  // UCX frees it when it is done
-}
-
-void UcxTransport::OnEndpointError(void* argument, ucp_ep_h, ucs_status_t status) {
-  auto* endpoint = static_cast<Endpoint*>(argument);
-  endpoint->owner->GoDown(*endpoint, ucs_status_string(status));
-}
-
-ucs_status_t UcxTransport::OnGoodbye(void* self, const void*, size_t, void*, size_t, const ucp_am_recv_param_t* param) {
-  auto* me = static_cast<UcxTransport*>(self);
-  if ((param->recv_attr & UCP_AM_RECV_ATTR_FIELD_REPLY_EP) == 0) return UCS_OK;
-  for (Endpoint& endpoint : me->endpoints_) {  // rare, so it may look at all
-    if (endpoint.ep == param->reply_ep) me->GoDown(endpoint, "the peer closed it");
-  }
-  return UCS_OK;
 }
 
 // --- sending ---------------------------------------------------------------------------------------------------------
@@ -246,13 +125,15 @@ Transport::Sent UcxTransport::Send(EndpointId to, Bytes header, Bytes payload, C
   param.cb.send = OnSent;
   param.user_data = op;
   param.memory_type = UCS_MEMORY_TYPE_HOST;
-  param.flags = payload.size() > eager_bytes_max_ ? UCP_AM_SEND_FLAG_RNDV : UCP_AM_SEND_FLAG_EAGER;
-  op->with_ucx = true;
-  ++with_ucx_;
+  // REPLY lets the receiver of a rendezvous know which endpoint its fetch depends on (U8).
+  param.flags =
+      payload.size() > eager_bytes_max_ ? UCP_AM_SEND_FLAG_RNDV | UCP_AM_SEND_FLAG_REPLY : UCP_AM_SEND_FLAG_EAGER;
+  HandToUcx(op);
   const ucs_status_ptr_t request =
       ucp_am_send_nbx(endpoint->ep, kMessageId, header.data(), header.size(), payload.data(), payload.size(), &param);
   if (request == nullptr) {  // U3
     --with_ucx_;
+    --endpoint->pending;
     FreeOp(op);
     return Sent::kDone;
   }
@@ -271,11 +152,11 @@ void UcxTransport::OnSent(void* request, ucs_status_t status, void* argument) {
 ucs_status_t UcxTransport::OnMessage(void* self, const void* header, size_t header_bytes, void* data, size_t bytes,
                                      const ucp_am_recv_param_t* param) {
   return static_cast<UcxTransport*>(self)->Receive({static_cast<const uint8_t*>(header), header_bytes}, data, bytes,
-                                                   param->recv_attr);
+                                                   *param);
 }
 
-ucs_status_t UcxTransport::Receive(Bytes header, void* data, size_t bytes, uint64_t attributes) {
-  const bool rendezvous = (attributes & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0;
+ucs_status_t UcxTransport::Receive(Bytes header, void* data, size_t bytes, const ucp_am_recv_param_t& param) {
+  const bool rendezvous = (param.recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0;
   if (receiver_ == nullptr) return rendezvous ? UCS_ERR_CANCELED : UCS_OK;  // winding up: the sender is told
   if (bytes == 0) {
     receiver_->OnMessage(header, Payload());
@@ -288,7 +169,10 @@ ucs_status_t UcxTransport::Receive(Bytes header, void* data, size_t bytes, uint6
   Bytes eager;
   if (rendezvous) {
     incoming->kind = Incoming::Kind::kRendezvous;
-  } else if ((attributes & UCP_AM_RECV_ATTR_FLAG_DATA) != 0) {
+    const bool known = (param.recv_attr & UCP_AM_RECV_ATTR_FIELD_REPLY_EP) != 0;
+    auto found = known ? by_ep_.find(param.reply_ep) : by_ep_.end();
+    if (found != by_ep_.end()) incoming->op.endpoint = endpoints_[found->second].id();
+  } else if ((param.recv_attr & UCP_AM_RECV_ATTR_FLAG_DATA) != 0) {
     incoming->kind = Incoming::Kind::kDescriptor;
     eager = {static_cast<const uint8_t*>(data), bytes};
   } else {
@@ -298,6 +182,7 @@ ucs_status_t UcxTransport::Receive(Bytes header, void* data, size_t bytes, uint6
   }
   receiver_->OnMessage(header, Payload(this, incoming, bytes, eager));
   if (incoming->state == Incoming::State::kDropped) {
+    --live_incoming_;
     FreeIncoming(incoming);
     return UCS_OK;  // UCX takes the data back, and tells the sender of a rendezvous
   }
@@ -309,7 +194,11 @@ void UcxTransport::Fetch(void* token, MutableBytes to, Completion* done) {
   auto* incoming = static_cast<Incoming*>(token);
   MAYFLY_CHECK(incoming->kind == Incoming::Kind::kRendezvous && to.size() == incoming->bytes);
   MAYFLY_CHECK(incoming->state == Incoming::State::kHeld || incoming->state == Incoming::State::kInCallback);  // once
-  if (worker_ == nullptr) return;
+  if (worker_ == nullptr) {
+    incoming->state = Incoming::State::kFetched;
+    Ready(NewOp(Op::Kind::kSend, done, EndpointId()), Code::kUnavailable);
+    return;
+  }
   incoming->op.done = done;
   incoming->to = to;
   if (in_ucx_) {  // not while the descriptor, or another's, is in the hands of a callback
@@ -327,8 +216,9 @@ void UcxTransport::StartFetch(Incoming* incoming) {
   param.user_data = incoming;
   param.memory_type = UCS_MEMORY_TYPE_HOST;
   incoming->state = Incoming::State::kFetching;
-  incoming->op.with_ucx = true;
-  ++with_ucx_;
+  EndpointId& from = incoming->op.endpoint;
+  if (from != EndpointId() && Slot(from).id() != from) from = EndpointId();  // closed long ago
+  HandToUcx(&incoming->op);
   const ucs_status_ptr_t request =
       ucp_am_recv_data_nbx(worker_->get(), incoming->data, incoming->to.data(), incoming->to.size(), &param);
   if (!UCS_PTR_IS_PTR(request)) Ready(&incoming->op, StatusOf(UCS_PTR_STATUS(request)));  // U2, U3
@@ -349,7 +239,7 @@ void UcxTransport::Drop(void* token) {
       return;
     case Incoming::State::kFetchQueued:
     case Incoming::State::kFetching:
-      incoming->orphan = true;  // U7: freed when UCX has finished with it
+      incoming->dropped = true;  // U7: freed when UCX has finished with it
       return;
     case Incoming::State::kHeld:
       if (incoming->kind != Incoming::Kind::kCopied && worker_ != nullptr) {
@@ -357,9 +247,14 @@ void UcxTransport::Drop(void* token) {
       }
       break;
     case Incoming::State::kFetched:
+      incoming->dropped = incoming->op.orphan;  // U8
+      --live_incoming_;
+      if (!incoming->dropped) FreeIncoming(incoming);
+      return;
     case Incoming::State::kDropped:
       break;
   }
+  --live_incoming_;
   FreeIncoming(incoming);
 }
 
@@ -369,32 +264,24 @@ bool UcxTransport::Progress() {
   MAYFLY_CHECK(!progressing_ && worker_ != nullptr);
   progressing_ = in_ucx_ = true;
   bool worked = ucp_worker_progress(worker_->get()) != 0;
-  if (++polls_ % kPollsACheck == 0 && Now() >= next_check_) {
-    next_check_ = Now() + kCheckInterval;
-    CheckProcesses();
-  }
+  if (++polls_ % kPollsACheck == 0 || check_now_) CheckProcesses();
   in_ucx_ = false;
+  if (!worked) ++quiet_rounds_;
   worked |= RunDeferred();
+  if (worked) busy_since_ = 0;
   progressing_ = false;
   return worked;
 }
 
 bool UcxTransport::RunDeferred() {
   bool worked = closing_.empty() ? false : RunClosing();
+  if (!reaping_.empty() && polls_ % kPollsAReaping == 0) RunReaping();
   if (!fetch_queue_.empty()) {
     worked = true;
     for (Incoming* incoming : fetch_queue_) StartFetch(incoming);  // runs nobody else's code
     fetch_queue_.clear();
   }
-  if (!down_.empty()) {
-    worked = true;
-    for (EndpointId id : std::vector<EndpointId>(std::move(down_))) {
-      Endpoint* endpoint = Find(id);
-      if (endpoint == nullptr) continue;  // closed meanwhile
-      ForceClose(*endpoint);
-      if (receiver_ != nullptr) receiver_->OnEndpointDown(id);
-    }
-  }
+  if (!down_.empty()) worked |= RunDown();
   if (ready_ != nullptr) {
     worked = true;
     Op* op = std::exchange(ready_, nullptr);  // what becomes ready from here on waits for the next Progress
@@ -404,19 +291,6 @@ bool UcxTransport::RunDeferred() {
   return worked;
 }
 
-bool UcxTransport::RunClosing() {
-  const Nanos now = Now();
-  return std::erase_if(closing_, [&](uint32_t index) {
-           Endpoint& endpoint = endpoints_[index];
-           if (endpoint.goodbye_pending && now < endpoint.close_by) return false;
-           ForceClose(endpoint);
-           if (std::exchange(endpoint.watched, false)) watch_.Remove(endpoint.process, index);
-           endpoint.state = Endpoint::State::kFree;
-           free_endpoints_.push_back(index);
-           return true;
-         }) != 0;
-}
-
 void UcxTransport::Finish(Op* op) {
   Completion* const done = op->done;
   const Status status = op->status;
@@ -424,7 +298,10 @@ void UcxTransport::Finish(Op* op) {
     static_assert(std::is_standard_layout_v<Incoming> && offsetof(Incoming, op) == 0);
     auto* incoming = reinterpret_cast<Incoming*>(op);
     incoming->state = Incoming::State::kFetched;
-    if (incoming->orphan) FreeIncoming(incoming);
+    if (incoming->dropped) {
+      --live_incoming_;
+      FreeIncoming(incoming);
+    }
     done->fn(done, status);
     return;
   }
@@ -434,11 +311,27 @@ void UcxTransport::Finish(Op* op) {
 }
 
 bool UcxTransport::Arm() {
-  in_ucx_ = true;
-  CheckProcesses();
-  in_ucx_ = false;
-  if (ready_ != nullptr || !down_.empty() || !fetch_queue_.empty()) return false;
-  return ucp_worker_arm(worker_->get()) == UCS_OK;  // BUSY: there are events to progress
+  if (!down_.empty() || !fetch_queue_.empty()) return false;
+  check_now_ = watch_.Ready();
+  if (check_now_) return false;
+  if (!reaping_.empty()) RunReaping();
+  if (ready_ != nullptr) return false;
+  deaf_ = false;
+  sleep_max_ = closing_.empty() && reaping_.empty() ? kNever : kLingeringSleepMax;
+  if (ucp_worker_arm(worker_->get()) == UCS_OK) {
+    busy_since_ = 0;
+    return true;
+  }
+  const Nanos now = Now();
+  if (busy_since_ == 0) busy_since_ = now;
+  if (now - busy_since_ < kBusyMax) return false;  // there is something to progress, usually
+  if (!std::exchange(nap_warned_, true)) {
+    MAYFLY_INFO("a peer takes nothing from its full queue in shared memory: sleeping in naps of {} ms",
+                kNap / kMillisecond);
+  }
+  deaf_ = true;
+  sleep_max_ = kNap;  // U8
+  return true;
 }
 
 // --- pools -----------------------------------------------------------------------------------------------------------
@@ -455,24 +348,40 @@ UcxTransport::Op* UcxTransport::NewOp(Op::Kind kind, Completion* done, EndpointI
   op->done = done;
   op->endpoint = endpoint;
   op->kind = kind;
-  op->with_ucx = false;
+  op->with_ucx = op->orphan = false;
   return op;
 }
 
 void UcxTransport::FreeOp(Op* op) {
   op->kind = Op::Kind::kFree;
-  op->with_ucx = false;
+  op->with_ucx = op->orphan = false;
   op->next = std::exchange(free_ops_, op);
 }
 
+void UcxTransport::HandToUcx(Op* op) {
+  op->with_ucx = true;
+  ++with_ucx_;
+  if (op->endpoint != EndpointId()) ++Slot(op->endpoint).pending;
+}
+
 void UcxTransport::Ready(Op* op, Status status) {
-  if (op->with_ucx) {
-    op->with_ucx = false;
-    --with_ucx_;
+  if (op->orphan) {  // U8: UCX lets go of it
+    if (op->kind != Op::Kind::kFetch) {
+      FreeOp(op);
+      return;
+    }
+    auto* incoming = reinterpret_cast<Incoming*>(op);
+    op->with_ucx = op->orphan = false;
+    if (incoming->dropped) FreeIncoming(incoming);
+    return;
   }
-  if (op->kind == Op::Kind::kGoodbye) {
-    Endpoint& endpoint = endpoints_[static_cast<uint32_t>(op->endpoint.value)];
-    if (endpoint.id() == op->endpoint) endpoint.goodbye_pending = false;
+  if (std::exchange(op->with_ucx, false)) {
+    --with_ucx_;
+    if (op->endpoint != EndpointId()) {
+      Endpoint& endpoint = Slot(op->endpoint);
+      --endpoint.pending;
+      if (op->kind == Op::Kind::kGoodbye) endpoint.goodbye_pending = false;
+    }
   }
   op->status = status;
   op->next = nullptr;
@@ -489,7 +398,9 @@ UcxTransport::Incoming* UcxTransport::NewIncoming() {
     incoming->op.owner = this;
     incoming->op.kind = Op::Kind::kFetch;
   }
-  incoming->orphan = false;
+  incoming->dropped = false;
+  incoming->op.with_ucx = incoming->op.orphan = false;
+  incoming->op.endpoint = EndpointId();
   ++live_incoming_;
   return incoming;
 }
@@ -523,7 +434,6 @@ void UcxTransport::FreeIncoming(Incoming* incoming) {
     }
   }
   incoming->next = std::exchange(free_incoming_, incoming);
-  --live_incoming_;
 }
 
 // --- the rest --------------------------------------------------------------------------------------------------------

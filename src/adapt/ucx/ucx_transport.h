@@ -14,8 +14,14 @@
 //       for a bounded time, and the peer's endpoint goes down.
 //   U6  over shared memory UCX finds a dead peer by keepalive, not before its zombie is gone, and never while the
 //       connection is being set up. So peers of this node are also watched as processes.
-//   U7  a forced close, or an endpoint that failed, completes what is pending with an error; nothing is ever freed
-//       before UCX said so.
+//   U7  a forced close, or an endpoint that failed, completes what is pending with an error, and nothing is freed
+//   before
+//       UCX said so; except that
+//   U8  over shared memory an endpoint whose peer died or hangs with its receive queue full is never flushed, so its
+//       rendezvous never end, and arming the worker says BUSY for ever. A send on an endpoint that was closed for a
+//       while completes here instead (UCX only reads, if anything, and what a late reader gets is nobody's content); a
+//       fetch only when its sender's process has ended and nothing of it is left to arrive. The record stays until UCX
+//       lets go of it. A worker that stays BUSY without doing anything is slept on in short naps.
 // One thread owns it. In a forked child only Abandon and the destructor may be called.
 // Payloads must be gone before the transport; its destructor waits a bounded time for what is in flight and runs those
 // completions.
@@ -25,6 +31,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "adapt/event_source.h"
@@ -54,11 +61,14 @@ class UcxTransport final : public Transport, public EventSource, private Payload
   std::span<const int> event_fds() override { return event_fds_; }
   int event_fd() const { return event_fds_[0]; }
   bool Arm() override;
+  Nanos sleep_max() const override { return sleep_max_; }
+  bool deaf() const override { return deaf_; }
 
   // In a child after fork: forgets UCX without a call to it. What was pending never completes.
   void Abandon();
 
  private:
+  static constexpr unsigned kMessageId = 0, kGoodbyeId = 1;  // of active messages
   struct Endpoint {
     enum class State : uint8_t { kFree, kUp, kDown, kClosing };
     UcxTransport* owner = nullptr;
@@ -68,7 +78,12 @@ class UcxTransport final : public Transport, public EventSource, private Payload
     State state = State::kFree;
     bool goodbye_pending = false;
     bool watched = false;
-    Nanos close_by = 0;
+    bool process_ended = false;
+    bool reaping = false;     // listed in reaping_
+    uint32_t pending = 0;     // operations with UCX, orphans not counted; the slot is not used again before 0
+    uint64_t quiet_mark = 0;  // quiet_rounds_ when it was closed or its process had ended
+    Nanos close_by = 0;       // kClosing: with the goodbye or without
+    Nanos reap_by = 0;
     ProcessName process;
     EndpointId id() const { return EndpointId((uint64_t{generation} << 32) | index); }
   };
@@ -81,6 +96,7 @@ class UcxTransport final : public Transport, public EventSource, private Payload
     Status status;
     enum class Kind : uint8_t { kFree, kSend, kGoodbye, kFetch } kind = Kind::kFree;
     bool with_ucx = false;
+    bool orphan = false;  // U8: its completion ran, UCX may still call
   };
   static constexpr size_t kSmallBytes = 128;
   struct Incoming {
@@ -93,7 +109,7 @@ class UcxTransport final : public Transport, public EventSource, private Payload
     MutableBytes to;
     Kind kind = Kind::kCopied;
     State state = State::kHeld;
-    bool orphan = false;  // dropped while fetching
+    bool dropped = false;  // while UCX works on it
     uint8_t small[kSmallBytes];
   };
 
@@ -112,14 +128,22 @@ class UcxTransport final : public Transport, public EventSource, private Payload
   static void OnEndpointError(void* endpoint, ucp_ep_h, ucs_status_t status);
 
   void RegisterHandler(unsigned id, ucp_am_recv_callback_t handler);
-  ucs_status_t Receive(Bytes header, void* data, size_t bytes, uint64_t attributes);
+  ucs_status_t Receive(Bytes header, void* data, size_t bytes, const ucp_am_recv_param_t& param);
+  // ucx_endpoint.cc
   Endpoint* Find(EndpointId id);
+  Endpoint& Slot(EndpointId id) { return endpoints_[static_cast<uint32_t>(id.value)]; }
   Endpoint& NewEndpoint();
+  void FreeEndpoint(Endpoint& endpoint);
   void GoDown(Endpoint& endpoint, std::string_view reason);
-  void CheckProcesses();
   void ForceClose(Endpoint& endpoint);
   void SayGoodbye(Endpoint& endpoint);
+  void CheckProcesses();
+  bool RunDown();
+  bool RunClosing();
+  void RunReaping();
+  void Orphan(Op* op);
 
+  void HandToUcx(Op* op);
   Op* NewOp(Op::Kind kind, Completion* done, EndpointId endpoint);
   void FreeOp(Op* op);
   void Ready(Op* op, Status status);
@@ -131,7 +155,6 @@ class UcxTransport final : public Transport, public EventSource, private Payload
 
   // What UCX callbacks queued; true if there was anything.
   bool RunDeferred();
-  bool RunClosing();
   void Drain();
 
   const size_t eager_bytes_max_;
@@ -141,20 +164,30 @@ class UcxTransport final : public Transport, public EventSource, private Payload
   bool in_ucx_ = false;
 
   std::deque<Endpoint> endpoints_;  // addresses are UCX's error handler arguments: they never move
+  std::unordered_map<ucp_ep_h, uint32_t> by_ep_;
   std::vector<uint32_t> free_endpoints_;
   std::vector<uint32_t> closing_;
+  std::vector<uint32_t> reaping_;
   std::vector<EndpointId> down_;  // to be told to the receiver
+
   ProcessWatch watch_;
   std::vector<uint32_t> ended_;  // endpoints whose processes have
   uint32_t polls_ = 0;
+  uint64_t quiet_rounds_ = 0;  // in which UCX had nothing to do
   Nanos next_check_ = 0;
+  bool check_now_ = false;
   int event_fds_[2];
+
+  Nanos sleep_max_ = kNever;
+  bool deaf_ = false;     // the worker is BUSY for nothing (U8)
+  Nanos busy_since_ = 0;  // 0: the worker armed, or did something, since it was last BUSY
+  bool nap_warned_ = false;
 
   std::deque<Op> ops_;
   Op* free_ops_ = nullptr;
   Op* ready_ = nullptr;
   Op** ready_tail_ = &ready_;
-  size_t with_ucx_ = 0;
+  size_t with_ucx_ = 0;  // orphans not counted
 
   std::deque<Incoming> incoming_;
   Incoming* free_incoming_ = nullptr;

@@ -2,10 +2,12 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <ucs/debug/log_def.h>
 
 #include <atomic>
 #include <cstddef>
+#include <filesystem>
 #include <mutex>
 
 #include "base/checksum.h"
@@ -84,6 +86,19 @@ bool Set(ucp_config_t* config, const char* name, const std::string& value, std::
   return false;
 }
 
+// True unless some RDMA device could carry bulk data.
+bool OnlyTcp(const std::string& tls) {
+  std::error_code none;
+  if (std::filesystem::directory_iterator("/sys/class/infiniband", none) == std::filesystem::directory_iterator()) {
+    return true;
+  }
+  const char* of_environment = getenv("UCX_TLS");
+  const std::string names = !tls.empty() ? tls : of_environment != nullptr ? of_environment : "all";
+  bool rdma = false;
+  for (const char* name : {"all", "ib", "rc", "ud", "dc", "^"}) rdma |= names.find(name) != names.npos;
+  return !rdma;
+}
+
 Config ReadConfig(const UcxOptions& options, bool cma, std::string* why) {
   ucp_config_t* raw = nullptr;
   const ucs_status_t status = ucp_config_read(nullptr, nullptr, &raw);
@@ -94,6 +109,8 @@ Config ReadConfig(const UcxOptions& options, bool cma, std::string* why) {
   }
   Config config(raw);
   const bool set = Set(raw, "MM_ERROR_HANDLING", "y", why) && Set(raw, "KEEPALIVE_INTERVAL", "500ms", why) &&
+                   Set(raw, "PUT_ENABLE", "n", why) &&  // of tcp
+                   (!OnlyTcp(options.tls) || Set(raw, "ZCOPY_THRESH", "inf", why)) &&
                    (!cma || Set(raw, "MEMORY_INVALIDATE", "y", why)) &&
                    (options.tls.empty() || Set(raw, "TLS", options.tls, why)) &&
                    (options.net_devices.empty() || Set(raw, "NET_DEVICES", options.net_devices, why));

@@ -34,7 +34,7 @@ class PeerProcess {
   // The end of its input: it destroys its transport and exits. False if it did not exit with 0.
   bool Leave();
 
-  static constexpr size_t kBulkBytes = 64 << 20;
+  static constexpr size_t kBulkBytes = 16 << 20;
   // main() of the peer.
   static int Main(int argc, char** argv);
 

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <chrono>
+#include <cstring>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -17,12 +19,14 @@
 namespace mayfly {
 
 inline std::vector<uint8_t> Pattern(size_t bytes, uint64_t seed) {
-  std::vector<uint8_t> data(bytes);
+  std::vector<uint8_t> data(bytes + 8);
   uint64_t x = seed * 0x9e3779b97f4a7c15 + 1;
-  for (uint8_t& byte : data) {
+  for (size_t at = 0; at < bytes; at += 8) {
     x = x * 6364136223846793005 + 1442695040888963407;
-    byte = static_cast<uint8_t>(x >> 56);
+    const uint64_t word = x ^ (x >> 29);
+    std::memcpy(data.data() + at, &word, 8);
   }
+  data.resize(bytes);
   return data;
 }
 
@@ -86,10 +90,12 @@ class Keeper final : public Receiver {
 };
 
 // Progresses all of `transports` until `holds` does. False if it did not within `seconds`.
-inline bool Pump(const std::vector<Transport*>& transports, const std::function<bool()>& holds, int seconds = 20) {
+inline bool Pump(const std::vector<Transport*>& transports, const std::function<bool()>& holds, int seconds = 60) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
   while (!holds()) {
-    for (Transport* transport : transports) transport->Progress();
+    bool worked = false;
+    for (Transport* transport : transports) worked |= transport->Progress();
+    if (!worked) sched_yield();
     if (std::chrono::steady_clock::now() > deadline) return holds();
   }
   return true;

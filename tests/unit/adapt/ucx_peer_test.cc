@@ -124,6 +124,59 @@ TEST_P(UcxPeerTest, AFetchFromAKilledPeerEnds) {
   }
 }
 
+TEST_P(UcxPeerTest, APeerKilledAmidTrafficLeavesNothingPending) {
+  struct Fetching {
+    Payload payload;
+    std::vector<uint8_t> data;
+    Waiting done;
+  };
+  for (int round = 0; round < 6; ++round) {
+    SCOPED_TRACE(round);
+    std::unique_ptr<PeerProcess> peer = Start("echo");
+    std::deque<Sending> sendings;
+    std::deque<Fetching> fetches;
+    keeper.on_message = [&](Bytes, Payload& payload) {
+      if (payload.is_eager()) return true;
+      Fetching& fetching = fetches.emplace_back();
+      fetching.data.resize(payload.size());
+      fetching.payload = std::move(payload);
+      fetching.payload.Fetch(fetching.data, &fetching.done);
+      return true;
+    };
+    for (int i = 0; i < 400; ++i) {
+      const size_t sizes[] = {0, 64, 5000, kEagerMax, 200'000};
+      sendings.emplace_back(std::to_string(i), Pattern(sizes[i % 5], 1));
+      sendings.back().Start(*mine, to_peer);
+      mine->Progress();
+      if (i == 100 + 40 * round) peer->Kill();
+    }
+    EXPECT_TRUE(PumpUntil([&] {
+      return keeper.IsDown(to_peer) &&
+             std::all_of(sendings.begin(), sendings.end(), [](auto& s) { return s.finished(); }) &&
+             std::all_of(fetches.begin(), fetches.end(), [](auto& f) { return f.done.runs != 0; });
+    }));
+    for (Fetching& fetching : fetches) EXPECT_EQ(fetching.done.runs, 1);
+    keeper.on_message = nullptr;
+    keeper.messages.clear();
+    mine->Close(to_peer);
+  }
+  // The dead one's queue stays full for ever, and UCX wants to look after it; we sleep all the same.
+  PosixClock clock;
+  PosixIdle idle;
+  idle.Add(mine.get());
+  timespec before{}, after{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &before);
+  const Nanos until = clock.Now() + 300 * kMillisecond;
+  while (clock.Now() < until) {
+    if (!mine->Progress()) idle.Sleep(until);
+  }
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &after);
+  const double used =
+      static_cast<double>(after.tv_sec - before.tv_sec) + 1e-9 * static_cast<double>(after.tv_nsec - before.tv_nsec);
+  EXPECT_LT(used, 0.1);
+  idle.Remove(mine.get());
+}
+
 TEST_P(UcxPeerTest, APayloadOfADeadPeerCanBeDropped) {
   std::unique_ptr<PeerProcess> peer = Start("echo");
   peer->Command('b');
