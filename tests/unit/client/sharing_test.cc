@@ -1,0 +1,279 @@
+// Write-behind and readahead: what a sole opener may do, and how it gives it up.
+#include "client/helper.h"
+#include "client/lane.h"
+#include "unit/client/client_world.h"
+
+namespace mayfly {
+namespace {
+
+ClientOptions Small() {
+  ClientOptions options;
+  options.write_behind_bytes = 64 * 1024;
+  options.readahead_bytes = 512 * 1024;
+  return options;
+}
+
+std::string Text(size_t bytes, char first = 'a') {
+  std::string out(bytes, first);
+  for (size_t i = 0; i < bytes; ++i) out[i] = static_cast<char>(first + i % 23);
+  return out;
+}
+
+struct SharingTest : testing::Test {
+  ClientWorld world;
+  ClientProcess process{world, Small(), 0};
+  FakeServer& server = world.server;
+  Lane& lane = process.lane();
+  std::vector<InodeId> revoked;  // what the next poll is told
+
+  SharingTest() {
+    server.On<Method::kRevoked>([this](const Empty&, CountReply* a, FakeCall& call) -> std::optional<Code> {
+      for (size_t i = 0; i < revoked.size();) {
+        if (revoked[i].home() != call.shard) {
+          ++i;
+          continue;
+        }
+        const uint64_t number = revoked[i].value;
+        const auto* bytes = reinterpret_cast<const uint8_t*>(&number);
+        call.out.insert(call.out.end(), bytes, bytes + 8);
+        ++a->count;
+        revoked.erase(revoked.begin() + static_cast<ptrdiff_t>(i));
+      }
+      return a->count != 0 ? std::optional<Code>(Code::kOk) : std::nullopt;
+    });
+    process.StartHelper();
+    // Small writes one behind the other are what makes a process listen.
+    FileRef first = Open("/first", kOpenCreate | kOpenWrite);
+    for (int i = 0; i < 3; ++i) EXPECT_TRUE(world.Wait(lane.Write(first, AsBytes("x"))).ok());
+    EXPECT_FALSE(first->buffered);
+    world.RunFor(10 * kMillisecond);
+    EXPECT_EQ(world.Wait(lane.Close(FileTable::kBase)).code(), Code::kOk);
+    for (uint32_t s = 0; s < server.shard_count(); ++s) process.mount->AskToListen(ShardId(s));
+    world.RunFor(10 * kMillisecond);
+    server.log.clear();
+  }
+  FileRef Open(std::string_view path, uint32_t flags) {
+    auto fd = world.Wait(lane.Open(path, flags, 0644));
+    EXPECT_TRUE(fd.ok());
+    last_fd = *fd;
+    return process.files.Find(*fd);
+  }
+  const std::string& Content(const std::string& name) { return server.Find(server.root(), name)->data; }
+  int last_fd = 0;
+};
+
+TEST_F(SharingTest, SmallSequentialWritesAreOneMessage) {
+  FileRef file = Open("/f", kOpenCreate | kOpenWrite);
+  EXPECT_TRUE(file->sole);
+  const std::string text = Text(50'000);
+  for (size_t at = 0; at < text.size(); at += 1000) {
+    EXPECT_EQ(*world.Wait(lane.Write(file, AsBytes(text.substr(at, 1000)))), 1000u);
+  }
+  EXPECT_EQ(server.count(Method::kWrite), 0u);
+  EXPECT_EQ(world.Wait(lane.Close(last_fd)).code(), Code::kOk);
+  EXPECT_EQ(server.count(Method::kWrite), 1u);
+  EXPECT_EQ(Content("f"), text);
+  EXPECT_EQ(process.mount->buffered(), 0u);
+}
+
+TEST_F(SharingTest, AFullBufferIsSentAndTheNextOnesAreAligned) {
+  FileRef file = Open("/f", kOpenCreate | kOpenWrite);
+  const std::string text = Text(300'000);
+  size_t at = 0;
+  for (size_t n = 1; at < text.size(); n = n * 7 % 4001 + 1) {
+    const std::string part = text.substr(at, n);
+    EXPECT_EQ(*world.Wait(lane.Write(file, AsBytes(part))), part.size());
+    at += part.size();
+  }
+  EXPECT_EQ(server.count(Method::kWrite), 4u);
+  EXPECT_EQ(world.Wait(lane.Sync(file)).code(), Code::kOk);
+  EXPECT_EQ(Content("f"), text);
+}
+
+TEST_F(SharingTest, WhatIsBufferedIsSeenByEveryOtherWayToLook) {
+  FileRef file = Open("/f", kOpenCreate | kOpenRead | kOpenWrite);
+  auto write = [&](std::string_view text) { EXPECT_TRUE(world.Wait(lane.Write(file, AsBytes(text))).ok()); };
+  write("0123");
+  EXPECT_TRUE(file->buffered);
+  EXPECT_EQ(world.Wait(lane.Stat(file))->size, 4u);
+  write("45");
+  EXPECT_EQ(world.Wait(lane.Stat("/f", true))->size, 6u);
+  write("67");
+  std::vector<uint8_t> to(20);
+  EXPECT_EQ(*world.Wait(lane.ReadAt(file, to, 0)), 8u);
+  EXPECT_EQ(AsText(Bytes(to).first(8)), "01234567");
+  write("89");
+  EXPECT_EQ(*world.Wait(lane.Seek(file, 0, Lane::Whence::kEnd)), 10u);
+  write("ab");
+  EXPECT_EQ(world.Wait(lane.Truncate(file, 11)).code(), Code::kOk);
+  EXPECT_EQ(Content("f"), "0123456789a");
+  EXPECT_TRUE(world.Wait(lane.Seek(file, 11, Lane::Whence::kSet)).ok());
+  write("cd");
+  // By path, as by any process.
+  Lane::Target target;
+  target.path = "/f";
+  SetAttrRequest change;
+  change.mask = kSetSize;
+  EXPECT_EQ(world.Wait(lane.SetAttr(target, change)).code(), Code::kOk);
+  EXPECT_EQ(world.Wait(lane.Close(last_fd)).code(), Code::kOk);
+  EXPECT_EQ(Content("f"), "");
+}
+
+TEST_F(SharingTest, AWriteElsewhereSendsTheBufferFirst) {
+  FileRef file = Open("/f", kOpenCreate | kOpenWrite);
+  EXPECT_TRUE(world.Wait(lane.Write(file, AsBytes("aaaaaaaa"))).ok());
+  EXPECT_TRUE(world.Wait(lane.WriteAt(file, AsBytes("bb"), 2)).ok());
+  EXPECT_EQ(Content("f"), "aabbaaaa");
+  const std::string large = Text(40'000);
+  EXPECT_TRUE(world.Wait(lane.Write(file, AsBytes(large))).ok());
+  EXPECT_EQ(Content("f"), "aabbaaaa" + large);
+}
+
+TEST_F(SharingTest, ARevokedFileIsSentThenYieldedAndNeverBufferedAgain) {
+  FileRef file = Open("/f", kOpenCreate | kOpenWrite);
+  EXPECT_TRUE(world.Wait(lane.Write(file, AsBytes("abc"))).ok());
+  bool sent_first = false;
+  std::vector<InodeId> yielded;
+  server.On<Method::kYielded>([&](const CloseRequest& q, Empty*, FakeCall&) {
+    sent_first = Content("f") == "abc";
+    yielded = q.inodes;
+    return Code::kOk;
+  });
+  revoked.push_back(file->inode);
+  server.Kick();
+  world.RunFor(5 * kMillisecond);
+  EXPECT_TRUE(sent_first);
+  ASSERT_EQ(yielded.size(), 1u);
+  EXPECT_EQ(yielded[0], file->inode);
+  EXPECT_FALSE(file->sole);
+  EXPECT_TRUE(world.Wait(lane.Write(file, AsBytes("def"))).ok());
+  EXPECT_EQ(Content("f"), "abcdef");
+}
+
+TEST_F(SharingTest, AFileThatIsRevokedWhileItsOpenIsOnTheWayIsNotSole) {
+  FakeServer::Node& node = server.nodes[server.Add(server.root(), "f", FileType::kFile).value];
+  server.On<Method::kOpen>([&](const OpenRequest&, OpenReply* a, FakeCall&) -> std::optional<Code> {
+    if (revoked.empty() && server.count(Method::kYielded) == 0) {
+      revoked.push_back(node.attr.inode);
+      server.Kick();
+      return std::nullopt;  // the reply comes after the revocation
+    }
+    if (server.count(Method::kYielded) == 0) return std::nullopt;
+    a->attr = node.attr;
+    a->sole = true;
+    return Code::kOk;
+  });
+  auto open = lane.Open("/f", kOpenWrite, 0);
+  for (int i = 0; i < 20; ++i) {
+    world.RunFor(kMillisecond);
+    server.Kick();
+  }
+  auto fd = world.Wait(std::move(open));
+  ASSERT_TRUE(fd.ok());
+  EXPECT_FALSE(process.files.Find(*fd)->sole);
+}
+
+TEST_F(SharingTest, TheHelperSendsWhatIsOld) {
+  FileRef file = Open("/f", kOpenCreate | kOpenWrite);
+  EXPECT_TRUE(world.Wait(lane.Write(file, AsBytes("abc"))).ok());
+  world.RunFor(300 * kMillisecond);
+  EXPECT_TRUE(file->buffered);
+  world.RunFor(2 * kSecond);
+  EXPECT_FALSE(file->buffered);
+  EXPECT_EQ(Content("f"), "abc");
+  EXPECT_TRUE(file->sole);
+}
+
+TEST_F(SharingTest, AnErrorOfTheBackgroundIsToldOnce) {
+  FileRef file = Open("/f", kOpenCreate | kOpenWrite);
+  EXPECT_TRUE(world.Wait(lane.Write(file, AsBytes("abc"))).ok());
+  server.Script(Method::kWrite, {Code::kNoSpace});
+  world.RunFor(2 * kSecond);
+  EXPECT_EQ(world.Wait(lane.Write(file, AsBytes("def"))).code(), Code::kNoSpace);
+  EXPECT_TRUE(world.Wait(lane.Write(file, AsBytes("def"))).ok());
+  server.Script(Method::kWrite, {Code::kNoSpace});
+  EXPECT_EQ(world.Wait(lane.Close(last_fd)).code(), Code::kNoSpace);
+}
+
+TEST_F(SharingTest, AFileOfAShardThatIsNotHeardAnyMoreIsWrittenThrough) {
+  FileRef file = Open("/f", kOpenCreate | kOpenWrite);
+  EXPECT_TRUE(world.Wait(lane.Write(file, AsBytes("abc"))).ok());
+  EXPECT_TRUE(file->buffered);
+  server.Script(Method::kRevoked, std::vector<Code>(8, Code::kIo));
+  revoked.push_back(InodeId::Make(file->inode.home(), 999));  // ends the present poll; the next one fails
+  server.Kick();
+  world.RunFor(20 * kMillisecond);
+  EXPECT_FALSE(process.mount->Listening(file->inode.home()));
+  EXPECT_FALSE(file->sole);
+  EXPECT_EQ(Content("f"), "abc");
+}
+
+TEST_F(SharingTest, OtherKindsOfFilesAreNotBuffered) {
+  for (uint32_t flags : {kOpenWrite | kOpenAppend, kOpenWrite | kOpenUnshared}) {
+    FileRef file = Open("/g", kOpenCreate | flags);
+    EXPECT_FALSE(file->sole);
+    EXPECT_TRUE(world.Wait(lane.Write(file, AsBytes("a"))).ok());
+    EXPECT_TRUE(world.Wait(lane.Write(file, AsBytes("b"))).ok());
+    EXPECT_FALSE(file->buffered);
+  }
+}
+
+// ---- readahead ----------------------------------------------------------------------------------------------------
+
+struct ReadaheadTest : SharingTest {
+  std::string text = Text(1'000'000);
+  FileRef file;
+  ReadaheadTest() {
+    FakeServer::Node& node = server.nodes[server.Add(server.root(), "r", FileType::kFile).value];
+    server.Put(node, 0, AsBytes(text));
+    file = Open("/r", kOpenRead | kOpenWrite);
+    server.log.clear();
+  }
+  std::string Read(size_t bytes) {
+    std::string to(bytes, '?');
+    auto read = world.Wait(lane.Read(file, {reinterpret_cast<uint8_t*>(to.data()), to.size()}));
+    EXPECT_TRUE(read.ok());
+    to.resize(read.ok() ? *read : 0);
+    return to;
+  }
+};
+
+TEST_F(ReadaheadTest, SmallSequentialReadsComeInLargePieces) {
+  std::string all;
+  for (;;) {
+    std::string part = Read(4000);
+    if (part.empty()) break;
+    all += part;
+  }
+  EXPECT_EQ(all, text);
+  EXPECT_LT(server.count(Method::kRead), 60u);  // 250 reads; chunks are 64 KiB here
+  EXPECT_GT(process.mount->counters().read_ahead_hits, 200u);
+}
+
+TEST_F(ReadaheadTest, AWriteOfThisProcessMakesItForget) {
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(Read(1000), text.substr(static_cast<size_t>(i) * 1000, 1000));
+  EXPECT_TRUE(world.Wait(lane.WriteAt(file, AsBytes(std::string(3000, '!')), 5000)).ok());
+  EXPECT_EQ(Read(1000), std::string(1000, '!'));
+}
+
+TEST_F(ReadaheadTest, ARevokedFileIsReadFromTheServer) {
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(Read(1000), text.substr(static_cast<size_t>(i) * 1000, 1000));
+  revoked.push_back(file->inode);
+  server.Kick();
+  world.RunFor(5 * kMillisecond);
+  EXPECT_FALSE(file->sole);
+  server.Put(*server.Find(server.root(), "r"), 5000, AsBytes(std::string(1000, '#')));
+  EXPECT_EQ(Read(1000), std::string(1000, '#'));
+}
+
+TEST_F(ReadaheadTest, RandomReadsFetchNothingAhead) {
+  std::vector<uint8_t> to(1000);
+  for (uint64_t offset : {500'000ul, 3ul, 700'000ul, 100'000ul, 5ul}) {
+    EXPECT_EQ(*world.Wait(lane.ReadAt(file, to, offset)), 1000u);
+    EXPECT_EQ(AsText(to), text.substr(offset, 1000));
+  }
+  EXPECT_EQ(server.count(Method::kRead), 5u);
+}
+
+}  // namespace
+}  // namespace mayfly
