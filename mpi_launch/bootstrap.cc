@@ -23,6 +23,7 @@ constexpr Nanos kMeetWithin = 8 * kSecond,
                 kMeetWithinPerRank = 200 * kMillisecond;  // of a node, whose cores they share
 constexpr Nanos kFailWithin = 20 * kSecond;
 constexpr uint64_t kShardMemoryUnit = uint64_t{2} << 20;
+constexpr uint64_t kPrefaultMax = uint64_t{128} << 20;  // a shard: a tenth of a second of one core at the start
 
 std::string Absolute(const std::string& path) {
   std::error_code error;
@@ -394,6 +395,7 @@ Outcome<Done> Bootstrap::StartShards() {
   shard.gid = getegid();
   const uint32_t shards_of_member = layout_->member(layout_->MemberOf(first_shard_)).shards;
   shard.memory_bytes = member_bytes_ / shards_of_member / kShardMemoryUnit * kShardMemoryUnit;
+  shard.prefault_ahead_bytes = std::min(shard.memory_bytes / 4, kPrefaultMax);
   shard.chunk_bits = options_.chunk_bits;
   shard.checksums = options_.checksums;
   shard.flush_target = options_.flush_to;

@@ -144,8 +144,12 @@ Outcome<Done> LocalShards::MeetOthers(Nanos within) {
                              ? "another program has its address: start the session again"
                              : "see that the network that UCX chose connects the two nodes (UCX_NET_DEVICES, UCX_TLS, "
                                "--tls, a firewall), or leave that node out";
-    met = Fail(status.code(), "{} cannot be reached from here ({}); {}", setup_.book->NameOf(missing[i]),
-               TextOf(status.code()), remedy);
+    const char* cause = status.code() == Code::kTimedOut      ? "it does not answer"
+                        : status.code() == Code::kUnavailable ? "no connection can be made"
+                        : status.code() == Code::kDenied      ? "it does not know this session"
+                                                              : "it answers with an error";
+    met =
+        Fail(status.code(), "{} cannot be reached from here ({}); {}", setup_.book->NameOf(missing[i]), cause, remedy);
   }
   return met;
 }

@@ -60,11 +60,11 @@ int RunServer(int argc, char** argv) {
   if (asked.log_level_given) SetLogLevel(asked.log_level);
   world.OnError([&](const std::string& cause) { watch.Quit(kExitNotStarted, cause); });
   Bootstrap bootstrap(world, watch, footprint, std::move(line));
-  std::atomic<bool> by_signal{false};
+  std::atomic<bool> warned{false};
   const Outcome<Done> start = bootstrap.Run([&] {
-    watch.Serving([&](const std::string& signal) {
+    watch.Serving([&](const std::string& signal, bool warning) {
       MAYFLY_INFO("{}: ending the session", signal);
-      by_signal = true;
+      warned = warning;
       bootstrap.shards().RequestStop(bootstrap.options());
     });
   });
@@ -96,8 +96,8 @@ int RunServer(int argc, char** argv) {
   code = end.ok() ? kExitDone : kExitNotFlushed;
   if (first && !end.ok()) SayFailure(end.failure().sentence);
   if (first && end.ok()) MAYFLY_INFO("the session has ended; {}", flushed);
-  if (first && by_signal) {
-    // Nobody waits for the outcome now; `mayfly stop` will ask for it when the servers are gone.
+  if (world.Max(warned ? 1 : 0) != 0 && first) {
+    // Nobody waits for the outcome now; the job script's `mayfly stop` will ask for it when the servers are gone.
     const Outcome<Done> kept = WriteVerdict(bootstrap.options().session, geteuid(),
                                             Verdict{end.ok(), end.ok() ? flushed : end.failure().sentence});
     if (!kept.ok()) MAYFLY_WARN("{}", kept.failure().sentence);

@@ -58,7 +58,7 @@ void Watch::SetStep(std::string step) {
   step_ = std::move(step);
 }
 
-void Watch::Serving(std::function<void(const std::string&)> on_signal) {
+void Watch::Serving(OnSignal on_signal) {
   {
     std::lock_guard lock(mutex_);
     phase_ = Phase::kServing;
@@ -129,7 +129,9 @@ void Watch::OnSignals(uint64_t signals) {
   // A scheduler's warning does not make the later SIGTERM a second one: the flush goes on until the kill.
   if (Signals::Urgent(signals) && first) first_signal_ = now;
   // Under the lock: after Ending has returned it is not running any more.
-  if (const auto on_signal = std::exchange(on_signal_, nullptr)) on_signal(name);
+  if (const auto on_signal = std::exchange(on_signal_, nullptr)) {
+    on_signal(name, !Signals::BeforeKill(signals));
+  }
   lock.unlock();
   if (Signals::BeforeKill(signals)) {
     footprint_.Remove();

@@ -31,9 +31,11 @@ class Watch {
   void Starting(Nanos deadline);
   // What is being done, for the sentence when it takes too long: "waiting for the addresses of the others".
   void SetStep(std::string step);
-  // `on_signal` is called on the watch's thread, once, with the signal's name; it must not block. The deadline of the
-  // start holds until Ready.
-  void Serving(std::function<void(const std::string& signal)> on_signal);
+  // `on_signal` is called on the watch's thread, once, with the signal's name, and whether it is a scheduler's warning,
+  // after which a job script may still ask how the session ended; it must not block. The deadline of the start holds
+  // until Ready.
+  using OnSignal = std::function<void(const std::string& signal, bool warning)>;
+  void Serving(OnSignal on_signal);
   void Ready();
   // At the deadline the process says `sentence`, unless it is empty, and ends with `code`.
   void Ending(Nanos deadline, int code, std::string sentence);
@@ -58,7 +60,7 @@ class Watch {
   int code_ = kExitNotStarted;
   std::string step_;      // kStarting
   std::string sentence_;  // kEnding
-  std::function<void(const std::string&)> on_signal_;
+  OnSignal on_signal_;
   Nanos first_signal_ = 0;
   int wake_ = -1;
   std::thread thread_;
