@@ -24,6 +24,7 @@ struct Caller::Peer {
   Nanos look_at = 0;             // kGreeting: no welcome comes any more; kBackoff, kIdle: try again not before
   Nanos backoff = 0;
   Nanos trying_since = kNever;  // kNever: the last attempt worked, or there was none
+  Nanos failed_at = 0;          // the last that did not
   uint64_t heard = 0;           // messages on this and earlier connections
   uint64_t next_count = 1;
   Places places;
@@ -291,7 +292,9 @@ void Caller::Pump(Peer* peer) {
 void Caller::Connect(Peer* peer, Nanos now) {
   ++stats_.connects;
   ++peer->attempt;
-  if (peer->trying_since == kNever) peer->trying_since = now;
+  const bool long_ago =
+      peer->state == Peer::State::kIdle && !peer->unreachable && now - peer->failed_at >= timing_.unreachable_after;
+  if (peer->trying_since == kNever || long_ago) peer->trying_since = now;  // nobody has tried since: it means nothing
   auto endpoint = transport_.Connect(book_.AddressOf(peer->shard));
   if (!endpoint.ok()) {
     Drop(peer, endpoint.code());
@@ -365,6 +368,7 @@ void Caller::Drop(Peer* peer, Code why) {
   const EndpointId endpoint = std::exchange(peer->endpoint, EndpointId());
   Greeting::Forget(peer);
   if (peer->trying_since == kNever) peer->trying_since = now;
+  peer->failed_at = now;
   peer->backoff = std::clamp(peer->backoff * 2, kRetryFirst, kRetryMost);
   peer->look_at = now + peer->backoff;
   peer->state = Peer::State::kBackoff;
@@ -544,30 +548,30 @@ void Caller::Sweep() {
 
 void Caller::Look(Slot* slot, Nanos now) {
   Peer* peer = slot->peer;
+  const bool waits = slot->state == State::kQueued || slot->state == State::kSent;
+  if (waits && now >= slot->deadline) {
+    ++stats_.timeouts;
+    Finish(slot, peer->trying_since != kNever ? Code::kUnavailable : Code::kTimedOut);
+  }
   const bool current = peer != nullptr && slot->endpoint.value != 0 && slot->endpoint == peer->endpoint;
   switch (slot->state) {
     case State::kFree:
       return;
     case State::kQueued:
+      if (peer->unreachable && now >= Later(slot->queued_at, kProbeWait)) Finish(slot, peer->failure);
+      return;
     case State::kSent:
-      if (now >= slot->deadline) {
-        ++stats_.timeouts;
-        Finish(slot, peer->trying_since != kNever ? Code::kUnavailable : Code::kTimedOut);
-        if (slot->sending && current) Drop(peer, Code::kTimedOut);  // L2: closing makes the completion come
-      } else if (slot->state == State::kQueued) {
-        if (peer->unreachable && now >= Later(slot->queued_at, kProbeWait)) Finish(slot, peer->failure);
-      } else if (!slot->sending && now >= Later(slot->sent_at, timing_.resend_after)) {
-        if (slot->repeated && slot->heard == peer->heard) {
-          Drop(peer, Code::kTimedOut);  // L5
-        } else {
-          Transmit(slot, now);  // harmless: the other side knows the call, or never got it
-        }
+      if (slot->sending || now < Later(slot->sent_at, timing_.resend_after)) return;
+      if (slot->repeated && slot->heard == peer->heard) {
+        Drop(peer, Code::kTimedOut);  // L5
+      } else {
+        Transmit(slot, now);  // harmless: the other side knows the call, or never got it
       }
       return;
     case State::kFetching:
-      if (now >= Later(slot->deadline, kFetchGrace) && current) {
+      if (current && now >= Later(slot->deadline, kFetchGrace)) {
         slot->code = Code::kTimedOut;
-        Drop(peer, Code::kTimedOut);  // L2
+        Drop(peer, Code::kTimedOut);  // L2: closing makes the completion come
       }
       return;
     case State::kDone:
@@ -602,8 +606,6 @@ void Caller::Look(Peer* peer, Nanos now) {
       Connect(peer, now);
     } else {
       peer->state = Peer::State::kIdle;
-      peer->trying_since = kNever;
-      peer->backoff = 0;
       Settle(peer);
     }
   }

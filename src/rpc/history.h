@@ -18,9 +18,8 @@ class Request;
 
 class History {
  public:
-  static constexpr size_t kBodyMax = 96;  // the encoded reply of any method that executes once
-  static constexpr size_t kPayloadMax =
-      size_t{1024} * 1024;  // of such a reply: symlink targets, sets of shards, reports
+  static constexpr size_t kBodyMax = 96;                    // the encoded reply of any method that executes once
+  static constexpr size_t kPayloadMax = kTransferBytesMax;  // of such a reply: targets, sets of shards, reports
 
   struct Answer {
     enum class State : uint8_t {

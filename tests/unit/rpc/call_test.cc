@@ -243,23 +243,10 @@ TEST(Buffers, OfARendezvousReplyUnderWayAtTheDeadlineStay) {
   w.RunFor(kSecond + Caller::kSweepEvery);
   EXPECT_FALSE(read.done());  // the grace
   w.RunFor(3 * kSecond);
-  EXPECT_FALSE(read.done());  // the transport has not let go yet
+  EXPECT_FALSE(read.done());                             // the transport has not let go yet
+  EXPECT_EQ(w.shards[0]->responder->connections(), 0u);  // but was asked to: the endpoint is closed
   w.network.Mend(*lane.transport, *w.shards[0]->transport);
   EXPECT_EQ(w.Await(read), Code::kTimedOut);
-}
-
-// A shard whose handlers the test is itself: requests by method, in the order of arrival.
-Request* NextOf(World& w) {
-  TestShard& shard = *w.shards[0];
-  shard.paused = true;
-  Request* request = nullptr;
-  w.RunUntil(
-      [&] {
-        shard.transport->Progress();
-        return (request = shard.responder->Next()) != nullptr;
-      },
-      kSecond);
-  return request;
 }
 
 TEST(Buffers, OfAnAnsweredCallWhosePayloadNobodyTakesAreBackAtItsDeadline) {

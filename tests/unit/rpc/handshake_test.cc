@@ -1,31 +1,8 @@
 // Who gets in, who does not, and what becomes of messages that somebody tampered with or sends again (P1, P5).
-#include "unit/rpc/rpc_world.h"
+#include "unit/rpc/strangers.h"
 
 namespace mayfly {
 namespace {
-
-// Sends a raw message to a shard, as somebody on the network could.
-struct Stranger : Receiver {
-  explicit Stranger(World& w) : world(w), transport(w.network.Create()) { transport->SetReceiver(this); }
-  virtual ~Stranger() { transport->SetReceiver(nullptr); }
-  void OnMessage(Bytes header, Payload) override { got.push_back(Copy(header)); }
-  void OnEndpointDown(EndpointId endpoint) override { transport->Close(endpoint); }
-  void Send(uint32_t shard, std::vector<uint8_t> header) {
-    struct Done : Completion {
-      std::vector<uint8_t> bytes;
-    };
-    auto* done = new Done;
-    done->bytes = std::move(header);
-    done->fn = [](Completion* c, Status) { delete static_cast<Done*>(c); };
-    auto endpoint = transport->Connect(world.book.AddressOf(ShardId(shard)));
-    if (transport->Send(*endpoint, done->bytes, {}, done) == Transport::Sent::kDone) delete done;
-    world.RunFor(kMillisecond);
-    transport->Progress();
-  }
-  World& world;
-  std::unique_ptr<SimTransport> transport;
-  std::vector<std::vector<uint8_t>> got;
-};
 
 Responder::Options OwnedBy(World& w, uint32_t uid) {
   Responder::Options options = w.ShardOptions(0);
@@ -372,56 +349,6 @@ TEST(Tampering, AReplySentBackAsARequestIsRefused) {
 // ---- requests that are sealed well, and wrong
 // ------------------------------------------------------------------------
 
-// Speaks the protocol by hand, with a right secret.
-struct Insider : Stranger {
-  explicit Insider(World& w, bool peer = false) : Stranger(w) {
-    Identity me = w.Someone();
-    Prefix prefix;
-    prefix.kind = MessageKind::kHello;
-    prefix.generation = 1;
-    Hello hello;
-    hello.uuid = me.uuid;
-    hello.client = me.client;
-    hello.process = me.process;
-    hello.address = transport->address();
-    hello.peer = peer;
-    if (peer) hello.proof = HelloProof(prefix, hello, PeerProofKey(SecretOf(2)));
-    std::vector<uint8_t> bytes(Transport::kHeaderBytesMax);
-    Encoder e{MutableBytes(bytes)};
-    e.Put(prefix);
-    e.Put(hello);
-    bytes.resize(e.size());
-    SealHeader(bytes, HelloKey(me.secret, me.uuid));
-    Send(0, bytes);
-    Decoder d(Bytes(got.at(0)).subspan(Prefix::kBytes));
-    Welcome welcome;
-    welcome.Fields(d);
-    key = ConnectionKey(me.secret, me.uuid, me.client, hello.nonce, welcome.nonce);
-    EXPECT_TRUE(HeaderIsSealed(got[0], key));
-    connection = welcome.connection;
-    got.clear();
-  }
-  void Request(uint16_t method, uint64_t sequence, std::vector<uint8_t> body, uint16_t attempt = 0) {
-    Prefix prefix;
-    prefix.connection = connection;
-    RequestHeader header;
-    header.method = static_cast<Method>(method);
-    header.attempt = attempt;
-    header.sequence = sequence;
-    header.time_left_ms = 1000;
-    std::vector<uint8_t> bytes(Transport::kHeaderBytesMax);
-    Encoder e{MutableBytes(bytes)};
-    e.Put(prefix);
-    e.Put(header);
-    e.Raw(body.data(), body.size());
-    bytes.resize(e.size());
-    SealHeader(bytes, key);
-    Send(0, bytes);
-  }
-  TagKey key{};
-  uint64_t connection = 0;
-};
-
 TEST(Refusal, OfMethodsForPeersIsCountedForEveryClient) {
   World w;
   Insider client(w);
@@ -457,6 +384,34 @@ TEST(Refusal, OfUnknownMethodsAndPlaces) {
   EXPECT_EQ(w.shards[0]->started, 1u);
   client.Request(unlink, Sequence::Make(~uint64_t{0} >> 16, 3), {});
   EXPECT_EQ(w.shards[0]->started, 2u);
+}
+
+TEST(Copies, FromAnEarlierConnectionDoNotMisleadTheAnswer) {
+  World w;
+  w.shards[0]->hold = true;
+  Insider client(w);
+  const uint64_t first = client.connection;
+  const auto unlink = static_cast<uint16_t>(Method::kUnlink);
+  const uint64_t sequence = Sequence::Make(1, 0);
+  std::vector<uint8_t> body(12);  // an empty name
+  client.Request(unlink, sequence, body);
+  const std::vector<uint8_t> late = client.sent;
+  client.Greet(2);  // a new connection of the same lane; the server still has the old one
+  client.Request(unlink, sequence, body, 1);
+  ASSERT_EQ(client.got.size(), 1u);  // a sign of life
+  EXPECT_EQ(PrefixOf(client.got[0]).kind, MessageKind::kWorking);
+  EXPECT_TRUE(HeaderIsSealed(client.got[0], client.key));
+  client.got.clear();
+  client.Send(0, late);
+  EXPECT_EQ(w.shards[0]->responder->stats().repeated, 2u);
+  w.shards[0]->Release();
+  w.RunFor(kMillisecond);
+  client.transport->Progress();
+  ASSERT_EQ(client.got.size(), 1u);
+  EXPECT_NE(client.connection, first);
+  EXPECT_EQ(PrefixOf(client.got[0]).kind, MessageKind::kReply);
+  EXPECT_EQ(PrefixOf(client.got[0]).connection, client.connection);
+  EXPECT_EQ(w.shards[0]->started, 1u);
 }
 
 TEST(Refusal, OfARequestWithoutItsHeader) {

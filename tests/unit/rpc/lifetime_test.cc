@@ -2,6 +2,7 @@
 #include "rpc/history.h"
 #include "rpc/places.h"
 #include "unit/rpc/rpc_world.h"
+#include "unit/wire/message_fill.h"
 
 namespace mayfly {
 namespace {
@@ -292,6 +293,18 @@ TEST(History, GrowsToThePlacesInUseAndKeepsItsAnswers) {
     EXPECT_EQ(answer.body_view()[0], static_cast<uint8_t>(place));
     EXPECT_EQ(answer.payload_view().size(), History::kBodyMax);
   }
+}
+
+TEST(History, HasRoomForTheReplyOfEveryMethodThatExecutesOnce) {
+  Filler filler(1, Filler::How::kLargest);
+#define MAYFLY_EACH(name, number, request, reply_type, once, who) \
+  if (once) {                                                     \
+    reply_type reply;                                             \
+    filler(reply);                                                \
+    EXPECT_LE(Encoded(reply).size(), History::kBodyMax) << #name; \
+  }
+  MAYFLY_METHODS(MAYFLY_EACH)
+#undef MAYFLY_EACH
 }
 
 struct TagA;

@@ -145,6 +145,27 @@ TEST(Retry, OfAReplyWhosePayloadWasLostGetsItAgain) {
   EXPECT_EQ(w.shard.executed["read 5"], 2);
 }
 
+TEST(Retry, OfARequestThatWasAbandonedIsKnownByItsOwnRepetitions) {
+  Connected w;
+  Task<Status> lookup = w.lane.Lookup(0, "a");
+  Request* first = NextOf(w);
+  ASSERT_NE(first, nullptr);
+  w.RunUntil([&] { return w.shard.transport->Progress() && w.shard.responder->stats().repeated == 1; }, 6 * kSecond);
+  EXPECT_EQ(w.shard.responder->Next(), nullptr);
+  first->Abandon();
+  first->Finish();
+  Request* second = w.shard.responder->Next();  // at once
+  ASSERT_NE(second, nullptr);
+  w.RunUntil([&] { return w.shard.transport->Progress() && w.shard.responder->stats().repeated == 2; }, 6 * kSecond);
+  EXPECT_EQ(w.shard.responder->stats().repeated, 2u);
+  EXPECT_EQ(w.shard.responder->Next(), nullptr);
+  LookupReply reply;
+  (void)second->Reply(Code::kNotEmpty, reply, {});
+  w.RunUntil([&] { return !w.shard.transport->Progress(); });
+  second->Finish();
+  EXPECT_EQ(w.Await(lookup, kMillisecond), Code::kNotEmpty);
+}
+
 TEST(Retry, GoesBeforeWhatWaitedBehindIt) {
   Connected w;
   w.shard.paused = true;
@@ -153,7 +174,8 @@ TEST(Retry, GoesBeforeWhatWaitedBehindIt) {
   w.Break();
   w.shard.paused = false;
   for (auto& task : tasks) ASSERT_EQ(w.Await(task), Code::kOk);
-  for (uint32_t i = 0; i < 2 * Caller::kInFlightMax; ++i) EXPECT_EQ(w.shard.executed[fmt::format("{}", i)], 1);
+  ASSERT_EQ(w.shard.order.size(), 2 * Caller::kInFlightMax);
+  for (uint32_t i = 0; i < Caller::kInFlightMax; ++i) ASSERT_EQ(w.shard.order[i], fmt::format("{}", i));
 }
 
 // ---- shards that die ------------------------------------------------------------------------------------------------
@@ -249,6 +271,27 @@ TEST(Dead, LongAgoWithoutACallIsTriedAfresh) {
   EXPECT_EQ(w.Await(ping, kSecond), Code::kOk);
 }
 
+TEST(Dead, IsFoundOutByCallsWithShortDeadlinesToo) {
+  for (bool silent : {false, true}) {
+    Connected w;
+    if (silent) {
+      w.network.Hold(*w.lane.transport, *w.shard.transport);
+      w.lane.caller->OnEndpointDown(EndpointId(1));
+    } else {
+      w.KillShard(0);
+    }
+    const Nanos start = w.clock.Now();
+    while (w.clock.Now() < start + 4 * kSecond) {
+      EXPECT_EQ(w.Await(w.lane.Ping(0, w.clock.Now() + 300 * kMillisecond)), Code::kUnavailable);
+      w.RunFor(200 * kMillisecond);
+    }
+    EXPECT_TRUE(w.lane.caller->Unreachable(ShardId(0)));
+    const Nanos before = w.clock.Now();
+    EXPECT_EQ(w.Await(w.lane.Ping(0)), Code::kUnavailable);
+    EXPECT_LE(w.clock.Now(), before + Caller::kProbeWait + Caller::kSweepEvery);
+  }
+}
+
 TEST(Dead, OneShardOfManyDoesNotConcernTheOthers) {
   Connected w(3);
   std::vector<Task<Status>> tasks;
@@ -331,24 +374,21 @@ TEST(Copies, OfACallThatTimedOutDoNotTakeTheNextOnesPlace) {
   EXPECT_EQ(w.shard.executed["b"], 1);
 }
 
-TEST(Copies, FromAnEarlierConnectionDoNotMisleadTheAnswer) {
+TEST(Copies, OfAReplyOnAnEarlierConnectionAreLate) {
   Connected w;
-  w.shard.hold = true;
-  std::vector<uint8_t> first;
-  std::vector<Task<Status>> unlink;
+  Task<Status> unlink = w.lane.Unlink(0, "a");
+  std::vector<uint8_t> reply;
   {
-    Tap tap(w, MessageKind::kRequest, false);
-    unlink.push_back(w.lane.Unlink(0, "a"));
+    Tap tap(w, MessageKind::kReply, true);
     w.RunFor(kMillisecond);
-    first = tap.seen.at(0);
+    reply = tap.seen.at(0);
+    w.Break();
+    w.RunUntil([&] { return tap.seen.size() == 2; }, kSecond);  // the same answer, on the new connection
   }
-  // The lane makes a new connection, the server still has the old one.
-  w.lane.caller->OnEndpointDown(EndpointId(1));
-  w.RunUntil([&] { return w.shard.responder->stats().repeated == 1; }, kSecond);
-  w.shard.responder->OnMessage(first, Payload());
-  w.shard.Release();
-  EXPECT_EQ(w.Await(unlink[0], kSecond), Code::kOk);
-  EXPECT_EQ(w.shard.executed["a"], 1);
+  w.lane.caller->OnMessage(reply, Payload());
+  EXPECT_EQ(w.lane.caller->stats().late_replies, 1u);
+  EXPECT_EQ(w.lane.caller->stats().refused_messages, 0u);
+  EXPECT_EQ(w.Await(unlink, 6 * kSecond), Code::kOk);
 }
 
 }  // namespace

@@ -78,6 +78,10 @@ struct TestShard {
   }
   static Task<Status> Serve(TestShard* self, Request* r) {
     if (self->hold) (void)co_await self->held.Wait(kNever);
+    if (self->delay) {
+      auto sleep = self->executor.Sleep(self->delay());
+      co_await sleep;
+    }
     Decoder d(r->body());
     switch (r->method()) {
       case Method::kWrite:
@@ -98,6 +102,7 @@ struct TestShard {
         NameRequest q;
         q.Fields(d);
         ++self->executed[std::string(q.name)];
+        self->order.emplace_back(q.name);
         Empty empty;
         co_await r->Reply(d.Finish().code(), empty, {});
         break;
@@ -138,6 +143,11 @@ struct TestShard {
   static Task<void> Read(TestShard* self, Request* r, Decoder d) {
     ReadRequest q;
     q.Fields(d);
+    if (!d.Finish().ok() || q.bytes > kTransferBytesMax) {
+      ReadReply none;
+      co_await r->Reply(Code::kInvalid, none, {});
+      co_return;
+    }
     ++self->executed[fmt::format("read {}", q.inode.value)];
     std::vector<uint8_t> bytes = Pattern(q.inode.value, q.bytes);
     ReadReply a;
@@ -155,9 +165,11 @@ struct TestShard {
   WaitQueue held;
   Gate gate;
   bool hold = false;
+  std::function<Nanos()> delay;  // of a request, before it is executed
   bool paused = false;
   uint64_t started = 0, bad_payloads = 0, failed_fetches = 0;
   std::map<std::string, int> executed;
+  std::vector<std::string> order;  // of Unlink
   std::vector<ClientId> gone;
 };
 
@@ -198,11 +210,12 @@ struct TestLane {
     options.deadline = deadline;
     co_return co_await caller->Call<Method::kUnlink>(ShardId(shard), request, &reply, options);
   }
-  Task<Status> Lookup(uint32_t shard, std::string name) {
+  Task<Status> Lookup(uint32_t shard, std::string name, Nanos deadline = 0) {
     LookupRequest request;
     request.name = name;
     LookupReply reply;
     CallOptions options;
+    options.deadline = deadline;
     co_return co_await caller->Call<Method::kLookup>(ShardId(shard), request, &reply, options);
   }
   Task<Status> Write(uint32_t shard, uint64_t inode, size_t bytes, Nanos deadline = 0) {
@@ -233,7 +246,7 @@ struct TestLane {
     co_return status;
   }
   // A once-request whose reply has a payload.
-  Task<Status> Open(uint32_t shard, uint64_t parent, std::string name) {
+  Task<Status> Open(uint32_t shard, uint64_t parent, std::string name, Nanos deadline = 0) {
     std::vector<uint8_t> into(4096);
     size_t got = 0;
     OpenRequest request;
@@ -241,6 +254,7 @@ struct TestLane {
     request.name = name;
     OpenReply reply;
     CallOptions options;
+    options.deadline = deadline;
     options.reply_payload = into;
     options.reply_bytes = &got;
     Status status = co_await caller->Call<Method::kOpen>(ShardId(shard), request, &reply, options);
@@ -304,6 +318,7 @@ struct World {
     bool worked = false;
     for (auto& shard : shards) worked |= shard != nullptr && !shard->paused && shard->Step();
     for (auto& lane : lanes) worked |= lane != nullptr && lane->Step();
+    for (SimTransport* other : others) worked |= other->Progress();
     return worked;
   }
   Nanos NextEvent() {
@@ -347,7 +362,22 @@ struct World {
   TestBook book;
   std::vector<std::unique_ptr<TestShard>> shards;
   std::vector<std::unique_ptr<TestLane>> lanes;
+  std::vector<SimTransport*> others;  // of parties that are neither
 };
+
+// A shard whose handlers the test is itself: the next request that arrives.
+inline Request* NextOf(World& w, uint32_t index = 0) {
+  TestShard& shard = *w.shards[index];
+  shard.paused = true;
+  Request* request = nullptr;
+  w.RunUntil(
+      [&] {
+        shard.transport->Progress();
+        return (request = shard.responder->Next()) != nullptr;
+      },
+      kSecond);
+  return request;
+}
 
 // Messages of one kind that pass, copied; optionally they go no further.
 struct Tap {
