@@ -17,15 +17,9 @@ constexpr size_t kPiecesMax = 512;  // of a slice
 }  // namespace
 
 struct Copier::Writing {
-  Writing(Executor& executor, std::shared_ptr<PfsFile> f, std::string n, FlushWork* w, Written* out)
-      : file(std::move(f)),
-        name(std::move(n)),
-        work(w),
-        written(out),
-        window(executor, kSlicesInFlight),
-        gate(executor) {}
+  Writing(Executor& executor, std::shared_ptr<PfsFile> f, FlushWork* w, Written* out)
+      : file(std::move(f)), work(w), written(out), window(executor, kSlicesInFlight), gate(executor) {}
   std::shared_ptr<PfsFile> file;
-  std::string name;
   FlushWork* work;
   Written* written;
   Semaphore window;
@@ -74,16 +68,15 @@ Task<Status> Copier::WriteSlice(Writing* w, std::unique_ptr<Slice> slice) {
 }
 
 Task<Status> Copier::CheckSlice(Writing* w, std::shared_ptr<ReadBackParts> parts) {
-  std::function<PfsStatus()> work = [file = w->file, parts, name = w->name] { return ReadBack(*file, *parts, name); };
+  std::function<PfsStatus()> work = [file = w->file, parts] { return ReadBack(*file, *parts); };
   PfsStatus status = co_await Offloaded<PfsStatus>(context_.executor, context_.offload, std::move(work));
   if (!status.ok()) w->Fail(std::move(status));
   w->window.Release();
   co_return Code::kOk;
 }
 
-Task<Status> Copier::WriteHere(InodeId id, std::shared_ptr<PfsFile> file, std::string name, FlushWork* work,
-                               Written* written) {
-  Writing w(context_.executor, std::move(file), std::move(name), work, written);
+Task<Status> Copier::WriteHere(InodeId id, std::shared_ptr<PfsFile> file, FlushWork* work, Written* written) {
+  Writing w(context_.executor, std::move(file), work, written);
   uint64_t from = 0;
   while (from != ChunkStore::kDone && written->status.ok() && !written->stopped) {
     while (from != ChunkStore::kDone && w.round.size() < kSlicesARound && written->status.ok()) {
@@ -145,7 +138,7 @@ Task<Status> Copier::WriteChunks(InodeId id, std::string path, std::shared_ptr<F
   Written written;
   written.status = opened.status;
   if (opened.status.ok()) {
-    Status ignored = co_await WriteHere(id, opened.file, path, work.get(), &written);
+    Status ignored = co_await WriteHere(id, opened.file, work.get(), &written);
     (void)ignored;
     std::function<bool()> close = [file = std::move(opened.file)]() mutable {
       file.reset();

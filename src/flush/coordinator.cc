@@ -145,11 +145,10 @@ Task<Status> Coordinator::RunSteps(Job* job) {
 void Coordinator::Conclude(Job* job) {
   FlushOutcome& outcome = job->outcome;
   Code result = outcome.result == Code::kCorrupt ? Code::kIo : outcome.result;
-  if (outcome.missing != 0) {
-    result = Graver(result, job->flush->cancelled                          ? Code::kInterrupted
-                            : job->flush->Stopped(context_.executor.now()) ? Code::kTimedOut
-                                                                           : Code::kIo);
+  if (outcome.missing != 0 && job->flush->Stopped(context_.executor.now())) {
+    result = Graver(result, job->flush->cancelled ? Code::kInterrupted : Code::kTimedOut);
   }
+  if (outcome.missing != 0 && result == Code::kOk) result = Code::kIo;
   job->result = result;
   uint64_t made = 0;
   for (const Directory& directory : job->directories) made += directory.made;

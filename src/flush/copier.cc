@@ -253,7 +253,7 @@ Task<Copier::End> Copier::GatherParts(Copying* c, const std::string& temporary, 
         Follow<Method::kFlushChunks>(&context_, work.job, c->look.shards[i], request, std::move(path), &outcomes[i]));
   }
   Written here;
-  Status ignored = co_await WriteHere(c->id, std::move(file), c->path, &work, &here);
+  Status ignored = co_await WriteHere(c->id, std::move(file), &work, &here);
   (void)ignored;
   *bytes = here.bytes;
   c->progress += here.bytes;

@@ -88,8 +88,7 @@ class Copier {
   Task<End> CopyLarge(Copying* c);
   Task<End> GatherParts(Copying* c, const std::string& temporary, std::shared_ptr<PfsFile> file, uint64_t* bytes);
   Task<End> Place(Copying* c, std::string temporary, Finished finished, uint64_t bytes);
-  Task<Status> WriteHere(InodeId id, std::shared_ptr<PfsFile> file, std::string name, FlushWork* work,
-                         Written* written);
+  Task<Status> WriteHere(InodeId id, std::shared_ptr<PfsFile> file, FlushWork* work, Written* written);
   Task<Status> WriteSlice(Writing* w, std::unique_ptr<Slice> slice);
   Task<Status> CheckSlice(Writing* w, std::shared_ptr<ReadBackParts> parts);
   // Appends data from `from` on; the offset to go on from. kCorrupt.

@@ -93,7 +93,7 @@ PfsStatus WriteStretches(PfsFile& file, const std::vector<Stretch>& stretches, R
   return {};
 }
 
-PfsStatus ReadBack(PfsFile& file, const ReadBackParts& parts, const std::string& name) {
+PfsStatus ReadBack(PfsFile& file, const ReadBackParts& parts) {
   constexpr uint64_t kReadBytes = 1u << 20;
   std::vector<uint8_t> buffer(kReadBytes);
   for (size_t first = 0; first < parts.size();) {
@@ -107,9 +107,10 @@ PfsStatus ReadBack(PfsFile& file, const ReadBackParts& parts, const std::string&
     if (PfsStatus status = file.ReadAt(read, parts[first].offset); !status.ok()) return status;
     for (uint64_t at = 0; first < behind; at += parts[first++].bytes) {
       if (Checksum(read.subspan(at, parts[first].bytes)) == parts[first].sum) continue;
-      return Failure(Code::kIo, fmt::format("{}: the file system gives back other bytes than were written, from {} on; "
-                                            "flush again, and if it stays tell its administrators",
-                                            name, parts[first].offset));
+      return Failure(Code::kIo,
+                     fmt::format("the file system gives back other bytes than were written, from {} on; flush again, "
+                                 "and if it stays tell its administrators",
+                                 parts[first].offset));
     }
   }
   return {};
@@ -163,7 +164,7 @@ Finished WriteSmallFile(PfsRoot& root, const std::string& temporary, const std::
   if (finished.status.ok()) finished = FinishFile(*file, size, attributes, name);
   if (finished.status.ok()) {
     file->DropCache(0, 0);
-    finished.status = ReadBack(*file, parts, name);
+    finished.status = For(name, ReadBack(*file, parts));
   }
   file.reset();
   if (!finished.status.ok()) (void)root.Unlink(temporary);

@@ -29,7 +29,7 @@ using ReadBackParts = std::vector<ReadBackPart>;
 // Checks each stretch in memory (kCorrupt), writes it, and says what must be read back.
 PfsStatus WriteStretches(PfsFile& file, const std::vector<Stretch>& stretches, ReadBackParts* parts);
 // kIo if the storage gives other bytes than were written.
-PfsStatus ReadBack(PfsFile& file, const ReadBackParts& parts, const std::string& name);
+PfsStatus ReadBack(PfsFile& file, const ReadBackParts& parts);
 
 struct Attributes {
   uint16_t permissions = 0;

@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -56,9 +57,13 @@ class FlushWorld final : public AddressBook {
     target = scratch + "/out";
   }
   ~FlushWorld() override {
+    // What these refer to may be gone already.
+    faults.fail = nullptr;
+    network_.SetPolicy(nullptr);
+    // The dead, too, have frames to end.
+    for (auto& node : nodes_) node->dead = node->pfs_hangs = false;
     for (auto& node : nodes_) {
-      if (node->dead) continue;
-      Task<Status> ended = node->flusher->Shutdown(clock.Now() + 20 * kSecond);
+      Task<Status> ended = node->flusher->Shutdown(clock.Now() + 60 * kSecond);
       Run(ended);
       EXPECT_TRUE(ended.Take().ok());
     }
@@ -258,6 +263,7 @@ class FlushWorld final : public AddressBook {
     NodeOf(shard).dead = true;
     network_.Kill(*NodeOf(shard).transport);
   }
+  SimNetwork& network() { return network_; }
   void HangPfs(ShardId shard, bool hang) { NodeOf(shard).pfs_hangs = hang; }
 
   uint32_t shard_count() const override { return placement->shard_count(); }
