@@ -52,6 +52,9 @@ class DentryStore {
   Dentry& Get(DentryRef ref) { return *reinterpret_cast<Dentry*>(Unit(ref)); }
   const Dentry& Get(DentryRef ref) const { return *reinterpret_cast<const Dentry*>(Unit(ref)); }
 
+  // The line of its slab that Free writes, so that it is on its way while the caller looks at other things.
+  void PrefetchFree(DentryRef ref) const { __builtin_prefetch(slabs_[static_cast<uint32_t>(ref) / kSlabUnits], 1); }
+
   uint64_t live() const { return live_; }
   uint64_t memory_bytes() const;
 

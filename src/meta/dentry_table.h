@@ -9,6 +9,8 @@
 //             T4  equal hashes cannot blow up the directory: where splitting stops to help, the segment grows instead.
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -55,11 +57,31 @@ class DentryTable {
     const Slot* slots() const { return reinterpret_cast<const Slot*>(this + 1); }
   };
   static constexpr uint32_t kSlotsMin = 16, kSlotsMax = 512;
+  // A place of the directory: a segment and, in the low bits of its address, how large it is. A search needs the mask
+  // at once, and the segment's first line is one miss more than the slot's.
+  class Place {
+   public:
+    Place() = default;
+    explicit Place(Segment* segment)
+        : bits_(reinterpret_cast<uintptr_t>(segment) | std::min<uintptr_t>(std::bit_width(segment->mask) - 4, kLarge)) {
+    }
+    Segment* segment() const { return reinterpret_cast<Segment*>(bits_ & ~kLarge); }
+    Segment* operator->() const { return segment(); }
+    uint32_t mask() const {
+      const uintptr_t size = bits_ & kLarge;
+      return size == kLarge ? segment()->mask : (kSlotsMin << size) - 1;
+    }
+
+   private:
+    static constexpr uintptr_t kLarge = 15;  // 2^19 slots or more, by T4: ask the segment
+    static_assert(__STDCPP_DEFAULT_NEW_ALIGNMENT__ > kLarge);
+    uintptr_t bits_ = 0;
+  };
   static constexpr uint32_t kDepthMax = 23;  // the 9 bits left start the probe
 
   static Segment* NewSegment(uint32_t slots, uint32_t depth);
   static uint32_t Full(uint32_t slots) { return slots - slots / 8; }
-  static void Place(Segment& segment, Slot slot);
+  static void Put(Segment& segment, Slot slot);
   static void Move(const Segment& from, Segment* to);
   static uint64_t BytesOf(const Segment& segment) {
     return sizeof(Segment) + (uint64_t{segment.mask} + 1) * sizeof(Slot);
@@ -73,7 +95,7 @@ class DentryTable {
   void HalveDirectory();
 
   DentryStore* store_;
-  std::vector<Segment*> directory_;  // 2^depth_ places
+  std::vector<Place> directory_;  // 2^depth_ places
   uint32_t depth_ = 0;
   uint64_t size_ = 0;
   uint64_t segments_ = 0;

@@ -96,7 +96,11 @@ Result<Inode*> Namespace::Unlink(InodeId parent, std::string_view name, const Cr
   const uint32_t hash = DentryTable::HashOf(parent, name);
   const DentryRef ref = impl_->dentries.Find(parent, name, hash);
   if (ref == DentryRef::kNone) return Code::kNoEntry;
-  Inode* inode = impl_->FindInode(impl_->store.Get(ref).inode);
+  // In a large table each of these is a miss: let them overlap.
+  impl_->store.PrefetchFree(ref);
+  const Dentry& dentry = impl_->store.Get(ref);
+  part->order.PrefetchErase(dentry.sequence);
+  Inode* inode = impl_->FindInode(dentry.inode);
   if (inode == nullptr) return Code::kElsewhere;
   MAYFLY_TRY(MayRemoveFrom(part->rights, inode->uid, cred));
   if (inode->type == FileType::kDirectory) return Code::kIsDirectory;
