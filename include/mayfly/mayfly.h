@@ -171,7 +171,7 @@ typedef enum mayfly_op_kind {
 
 /* The caller owns it and what it points to, and must leave both alone from submit until wait returned it. */
 typedef struct mayfly_op {
-  mayfly_op_kind kind;
+  int kind; /* a mayfly_op_kind */
   int fd;
   int flags;
   mode_t mode;

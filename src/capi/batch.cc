@@ -19,10 +19,10 @@ struct mayfly_batch {
 
 namespace {
 
-bool KnownKind(mayfly_op_kind kind) { return kind >= MAYFLY_OP_OPEN && kind <= MAYFLY_OP_CREATE; }
+bool KnownKind(int kind) { return kind >= MAYFLY_OP_OPEN && kind <= MAYFLY_OP_PING; }
 
-bool NeedsPath(mayfly_op_kind kind) {
-  return kind != MAYFLY_OP_CLOSE && kind != MAYFLY_OP_PREAD && kind != MAYFLY_OP_PWRITE;
+bool NeedsPath(int kind) {
+  return kind != MAYFLY_OP_CLOSE && kind != MAYFLY_OP_PREAD && kind != MAYFLY_OP_PWRITE && kind != MAYFLY_OP_PING;
 }
 
 int64_t Store(mayfly_op* op, Status status) {
@@ -81,7 +81,9 @@ Task<int64_t> PathOp(Lane* lane, mayfly_op* op) {
 
 Task<Status> RunOp(mayfly_batch* batch, mayfly_op* op) {
   Lane* lane = &batch->engine->lane();
-  if (NeedsPath(op->kind) && op->path == nullptr) {
+  if (op->kind == MAYFLY_OP_PING) {
+    op->result = Store(op, co_await lane->Ping(lane->mount().placement().RootShard(), lane->Deadline()));
+  } else if (NeedsPath(op->kind) && op->path == nullptr) {
     op->result = Store(op, Status(Code::kFault));
   } else if (op->kind == MAYFLY_OP_STAT || op->kind == MAYFLY_OP_LSTAT) {
     op->result = op->buffer == nullptr ? Store(op, Status(Code::kFault))

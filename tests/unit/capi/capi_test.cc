@@ -203,7 +203,13 @@ TEST_F(CapiTest, ABatchKeepsManyInFlight) {
   EXPECT_EQ(read.result, 3);
   EXPECT_STREQ(text, "abc");
   EXPECT_EQ(st.st_size, 3);
-  bad.kind = static_cast<mayfly_op_kind>(99);
+  mayfly_op ping{};
+  ping.kind = MAYFLY_OP_PING;
+  mayfly_op* pings[] = {&ping};
+  EXPECT_EQ(mayfly_batch_submit(batch, pings, 1), 0);
+  EXPECT_EQ(mayfly_batch_wait(batch, 1, done.data(), 9, -1), 1);
+  EXPECT_EQ(ping.error, 0);
+  bad.kind = 99;
   mayfly_op* mixed[] = {&read, &bad};
   EXPECT_ERRNO(mayfly_batch_submit(batch, mixed, 2), EINVAL);
   EXPECT_EQ(mayfly_batch_destroy(batch), 0);
