@@ -96,6 +96,7 @@ Task<Result<Attr>> DataPath::GetAttr(InodeId inode, bool exact) {
 Task<Status> DataPath::Ask(FileId file, Piece piece, MutableBytes to, ReadReply* reply, uint32_t* covered) {
   ReadRequest request;
   request.inode = file.inode;
+  request.grant = file.grant;
   request.chunk = piece.chunk;
   request.offset = piece.offset;
   request.bytes = piece.bytes;
@@ -230,6 +231,7 @@ Task<Result<size_t>> DataPath::Read(FileId file, uint64_t offset, MutableBytes t
 Task<Status> DataPath::WritePiece(FileId file, Piece piece, Bytes data) {
   WriteRequest request;
   request.inode = file.inode;
+  request.grant = file.grant;
   request.chunk = piece.chunk;
   request.offset = piece.offset;
   request.chunk_bits = file.chunk_bits;
@@ -280,6 +282,7 @@ Task<Result<size_t>> DataPath::Append(FileId file, Bytes data, uint64_t* end) {
     const Bytes part = data.subspan(done, std::min<size_t>(kTransferBytesMax, data.size() - done));
     AppendRequest request;
     request.inode = file.inode;
+    request.grant = file.grant;
     if (mount_.options().checksum) {
       for (size_t at = 0; at < part.size(); at += kChecksumBlockBytes) {
         request.sums.push_back(Checksum(part.subspan(at, std::min<size_t>(kChecksumBlockBytes, part.size() - at))));
@@ -305,6 +308,7 @@ Task<Result<size_t>> DataPath::Append(FileId file, Bytes data, uint64_t* end) {
 Task<Status> DataPath::RangePiece(FileId file, Range kind, Piece piece) {
   RangeRequest request;
   request.inode = file.inode;
+  request.grant = file.grant;
   request.chunk = piece.chunk;
   request.offset = piece.offset;
   request.bytes = piece.bytes;
@@ -344,6 +348,7 @@ Task<Status> DataPath::ForRange(FileId file, Range kind, uint64_t offset, uint64
 Task<Status> DataPath::SeekAt(FileId file, ShardId shard, uint64_t from, bool hole, OffsetReply* reply) {
   SeekRequest request;
   request.inode = file.inode;
+  request.grant = file.grant;
   request.from = from;
   request.hole = hole;
   request.chunk_bits = file.chunk_bits;
@@ -353,8 +358,9 @@ Task<Status> DataPath::SeekAt(FileId file, ShardId shard, uint64_t from, bool ho
 }
 
 Task<Result<uint64_t>> DataPath::Seek(FileId file, uint64_t from, bool hole) {
-  InodeRequest request;
+  ShardsRequest request;
   request.inode = file.inode;
+  request.grant = file.grant;
   ShardsReply answer;
   const uint32_t shard_count = mount_.placement().shard_count();
   std::vector<uint32_t> shards(shard_count);

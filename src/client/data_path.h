@@ -13,10 +13,11 @@
 
 namespace mayfly {
 
-// Which file. A value.
+// Which file, and the right to it. A value.
 struct FileId {
   InodeId inode;
   uint8_t chunk_bits = kChunkBitsDefault;
+  Grant grant;  // of the open
 };
 
 class DataPath {

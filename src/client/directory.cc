@@ -21,22 +21,33 @@ Task<Result<std::unique_ptr<Directory>>> Directory::Open(Lane* lane, std::string
   co_return directory;
 }
 
-// Which shards have entries now; a shard that joins later holds only entries that came later.
-Task<Status> Directory::Begin(Lane* lane) {
-  InodeRequest request;
+// Asked again (rewinding, in a forked child) it shows what it was granted: the directory's rights may have changed.
+Task<Status> Directory::Ask(Lane* lane, ShardsReply* reply, std::vector<uint32_t>* shards) {
+  ShardsRequest request;
   request.inode = inode_;
-  ShardsReply reply;
-  std::vector<uint32_t> shards(lane->mount().placement().shard_count());
+  request.opener = granted_.opener;
+  request.grant = granted_.grant;
+  shards->resize(lane->mount().placement().shard_count());
   size_t bytes = 0;
   CallOptions options = lane->ByHandle(lane->Deadline());
-  options.reply_payload = MutableBytes(reinterpret_cast<uint8_t*>(shards.data()), shards.size() * sizeof(uint32_t));
+  options.reply_payload = MutableBytes(reinterpret_cast<uint8_t*>(shards->data()), shards->size() * sizeof(uint32_t));
   options.reply_bytes = &bytes;
-  auto parent = lane->data().GetAttr(parent_, false);  // on its way meanwhile
-  Status status = co_await lane->caller().Call<Method::kShards>(inode_.home(), request, &reply, options);
-  auto above = co_await parent;
+  Status status = co_await lane->caller().Call<Method::kShards>(inode_.home(), request, reply, options);
   if (status.code() == Code::kStale) co_return Code::kNoEntry;  // removed, as Linux says of a dead directory
   MAYFLY_CO_TRY(status);
-  shards.resize(bytes / sizeof(uint32_t));
+  shards->resize(bytes / sizeof(uint32_t));
+  granted_ = Granted{lane->caller().identity().process, reply->grant};
+  co_return Code::kOk;
+}
+
+// Which shards have entries now; a shard that joins later holds only entries that came later.
+Task<Status> Directory::Begin(Lane* lane) {
+  ShardsReply reply;
+  std::vector<uint32_t> shards;
+  auto parent = lane->data().GetAttr(parent_, false);  // on its way meanwhile
+  Status status = co_await Ask(lane, &reply, &shards);
+  auto above = co_await parent;
+  MAYFLY_CO_TRY(status);
   std::sort(shards.begin(), shards.end());
   self_ = reply.attr;
   above_ = above.ok() ? *above : self_;  // the parent of a directory that moves may be gone
@@ -70,7 +81,7 @@ void Directory::GoTo(uint64_t cookie) {
   }
 }
 
-Task<Status> Directory::FetchPage(Lane* lane, InodeId dir, Part* part) {
+Task<Status> Directory::FetchPage(Lane* lane, InodeId dir, Grant grant, Part* part) {
   if (part->page == nullptr) part->page = std::make_unique<uint8_t[]>(kPageBytesMax);
   part->entries.clear();
   part->at = 0;
@@ -78,6 +89,7 @@ Task<Status> Directory::FetchPage(Lane* lane, InodeId dir, Part* part) {
   request.dir = dir;
   request.after = part->after;
   request.bytes_max = kPageBytesMax;
+  request.grant = grant;
   ReadDirReply reply;
   size_t bytes = 0;
   CallOptions options = lane->ByHandle(lane->Deadline());
@@ -115,12 +127,17 @@ Task<Status> Directory::FetchAttr(Lane* lane, ListingEntry* entry) {
 
 // The next page of each of the next shards that have none.
 Task<Status> Directory::Fill(Lane* lane) {
+  if (granted_.opener != lane->caller().identity().process) {  // a forked child's own is another
+    ShardsReply reply;
+    std::vector<uint32_t> shards;
+    MAYFLY_CO_TRY(co_await Ask(lane, &reply, &shards));
+  }
   std::vector<Task<Status>> tasks;
   std::vector<Part*> fetched;
   for (size_t i = at_; i < parts_.size() && i < at_ + kShardsAtOnce; ++i) {
     Part& part = parts_[i];
     if (part.at < part.entries.size() || part.ended) continue;
-    tasks.push_back(FetchPage(lane, inode_, &part));
+    tasks.push_back(FetchPage(lane, inode_, granted_.grant, &part));
     fetched.push_back(&part);
   }
   Status status;

@@ -44,14 +44,17 @@ class Directory {
     size_t at = 0;
   };
 
+  // Which shards have entries, and the right to list them.
+  Task<Status> Ask(Lane* lane, ShardsReply* reply, std::vector<uint32_t>* shards);
   Task<Status> Begin(Lane* lane);
   Task<Status> Fill(Lane* lane);
-  static Task<Status> FetchPage(Lane* lane, InodeId dir, Part* part);
+  static Task<Status> FetchPage(Lane* lane, InodeId dir, Grant grant, Part* part);
   static Task<Status> FetchAttr(Lane* lane, ListingEntry* entry);
   void GoTo(uint64_t cookie);
 
   InodeId inode_;
   InodeId parent_;
+  Granted granted_;  // to read it, since Open
   Attr self_;
   Attr above_;
   bool begun_ = false;

@@ -104,7 +104,7 @@ void FileTable::Renew() {
     attr.inode = old.inode;
     attr.type = old.type;
     attr.chunk_bits = old.chunk_bits;
-    auto file = std::make_shared<OpenFile>(old.mount, attr, old.flags, old.epoch.load());
+    auto file = std::make_shared<OpenFile>(old.mount, attr, old.flags, old.epoch.load(), old.original);
     file->offset = old.offset;
     file->size_hint = old.size_hint.load();
     // What the parent's lanes were doing with the old one never goes on here, nor ends.

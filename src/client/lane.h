@@ -115,9 +115,12 @@ class Lane {
   struct Opened {
     Attr attr;
     bool sole = false;
+    Grant grant;
   };
   Task<Result<Opened>> OpenPath(std::string_view path, uint32_t flags, uint16_t permissions);
-  Task<Status> OpenAtHome(InodeId inode, uint32_t flags, Nanos deadline, OpenReply* reply, TargetBuffer* target);
+  // `inherited`: what an open of another process gave, or nothing.
+  Task<Status> OpenAtHome(InodeId inode, uint32_t flags, Granted inherited, Nanos deadline, OpenReply* reply,
+                          TargetBuffer* target);
   // Asks for the file alone only where the helper would hear that another wants it.
   uint32_t WithSharing(uint32_t flags, ShardId home);
   void QueueClose(InodeId inode);
@@ -131,7 +134,7 @@ class Lane {
 
   Task<Status> Lock(OpenFile& file, FileGuard* guard);
   Task<Status> LockSlow(OpenFile& file, FileGuard* guard);
-  FileId IdOf(const OpenFile& file) const { return {file.inode, file.chunk_bits}; }
+  FileId IdOf(const OpenFile& file) const { return {file.inode, file.chunk_bits, file.grant()}; }
   Task<Result<size_t>> ReadHere(OpenFile& file, MutableBytes to, uint64_t offset, FileGuard* guard, bool keep);
   Task<Result<size_t>> WriteHere(OpenFile& file, Bytes data, uint64_t offset, FileGuard* guard, bool keep);
   // Before this process changes or looks at an inode other than by the open file that may buffer bytes of it.

@@ -7,7 +7,7 @@ namespace mayfly {
 Task<Status> Lane::Locate(const Target* target, Walk* walk, Attr* attr) {
   if (target->file != nullptr) {
     OpenFile& file = *target->file;
-    if (file.epoch.load(std::memory_order_relaxed) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(file));
+    if (file.epoch.load(std::memory_order_acquire) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(file));
     attr->inode = file.inode;
     attr->type = file.type;
     attr->chunk_bits = file.chunk_bits;
@@ -39,7 +39,7 @@ Task<Result<Attr>> Lane::Stat(std::string_view path, bool follow) {
 }
 
 Task<Result<Attr>> Lane::Stat(FileRef file) {
-  if (file->epoch.load(std::memory_order_relaxed) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(*file));
+  if (file->epoch.load(std::memory_order_acquire) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(*file));
   if (file->buffered) MAYFLY_CO_TRY(co_await FlushInode(file->inode));
   co_return co_await data_.GetAttr(file->inode, true);
 }
@@ -75,6 +75,7 @@ Task<Status> Lane::SetAttr(Target target, SetAttrRequest change) {
       change.gid = attr.gid;
     }
     change.inode = attr.inode;
+    if ((change.mask & kByHandle) != 0) change.grant = target.file->grant();
     AttrReply reply;
     const CallOptions options = ByHandle(walk.deadline());
     Status status = co_await caller_.Call<Method::kSetAttr>(attr.inode.home(), change, &reply, options);

@@ -88,7 +88,7 @@ Task<Result<size_t>> Lane::ReadAt(FileRef file, MutableBytes to, uint64_t offset
   if (!file->readable()) co_return Code::kBadHandle;
   if (file->type == FileType::kDirectory) co_return Code::kIsDirectory;
   if (to.empty()) co_return size_t{0};
-  if (file->epoch.load(std::memory_order_relaxed) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(*file));
+  if (file->epoch.load(std::memory_order_acquire) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(*file));
   FileGuard guard;
   co_return co_await ReadHere(*file, to, offset, &guard, false);
 }
@@ -97,7 +97,7 @@ Task<Result<size_t>> Lane::Read(FileRef file, MutableBytes to) {
   if (!file->readable()) co_return Code::kBadHandle;
   if (file->type == FileType::kDirectory) co_return Code::kIsDirectory;
   if (to.empty()) co_return size_t{0};
-  if (file->epoch.load(std::memory_order_relaxed) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(*file));
+  if (file->epoch.load(std::memory_order_acquire) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(*file));
   FileGuard guard;
   if (!guard.Try(file->lock)) MAYFLY_CO_TRY(co_await LockSlow(*file, &guard));
   auto read = co_await ReadHere(*file, to, file->offset, &guard, true);
@@ -138,7 +138,7 @@ Task<Result<size_t>> Lane::WriteHere(OpenFile& file, Bytes data, uint64_t offset
 Task<Result<size_t>> Lane::WriteAt(FileRef file, Bytes data, uint64_t offset) {
   if (!file->writable()) co_return Code::kBadHandle;
   if (data.empty()) co_return size_t{0};
-  if (file->epoch.load(std::memory_order_relaxed) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(*file));
+  if (file->epoch.load(std::memory_order_acquire) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(*file));
   if (file->appends()) {  // wherever the caller wanted it, as Linux
     uint64_t end = 0;
     co_return co_await data_.Append(IdOf(*file), data, &end);
@@ -150,7 +150,7 @@ Task<Result<size_t>> Lane::WriteAt(FileRef file, Bytes data, uint64_t offset) {
 Task<Result<size_t>> Lane::Write(FileRef file, Bytes data) {
   if (!file->writable()) co_return Code::kBadHandle;
   if (data.empty()) co_return size_t{0};
-  if (file->epoch.load(std::memory_order_relaxed) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(*file));
+  if (file->epoch.load(std::memory_order_acquire) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(*file));
   FileGuard guard;
   if (!guard.Try(file->lock)) MAYFLY_CO_TRY(co_await LockSlow(*file, &guard));
   if (file->appends()) {
@@ -165,7 +165,7 @@ Task<Result<size_t>> Lane::Write(FileRef file, Bytes data) {
 }
 
 Task<Status> Lane::Sync(FileRef file) {
-  if (file->epoch.load(std::memory_order_relaxed) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(*file));
+  if (file->epoch.load(std::memory_order_acquire) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(*file));
   Status status;
   if (file->buffered) {
     FileGuard guard;
@@ -203,7 +203,7 @@ Task<Status> Lane::Fallocate(FileRef file, Allocate what, uint64_t offset, uint6
   if (!file->writable()) co_return Code::kBadHandle;
   const uint64_t size_max = DataPath::SizeMax(file->chunk_bits);
   if (offset > size_max || bytes > size_max - offset) co_return Code::kFileTooBig;
-  if (file->epoch.load(std::memory_order_relaxed) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(*file));
+  if (file->epoch.load(std::memory_order_acquire) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(*file));
   FileGuard guard;
   if (file->sole) {
     MAYFLY_CO_TRY(co_await Lock(*file, &guard));
@@ -233,6 +233,7 @@ Task<Status> Lane::Fallocate(FileRef file, Allocate what, uint64_t offset, uint6
   const uint64_t end = what == Allocate::kExtend ? offset + bytes : 0;
   RangeRequest request;
   request.inode = file->inode;
+  request.grant = file->grant();
   request.bytes = end;
   request.chunk_bits = file->chunk_bits;
   Empty reply;
@@ -244,7 +245,7 @@ Task<Status> Lane::Fallocate(FileRef file, Allocate what, uint64_t offset, uint6
 Task<Result<uint64_t>> Lane::Seek(FileRef file, int64_t offset, Whence whence) {
   FileGuard guard;
   if (!guard.Try(file->lock)) MAYFLY_CO_TRY(co_await LockSlow(*file, &guard));
-  if (file->epoch.load(std::memory_order_relaxed) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(*file));
+  if (file->epoch.load(std::memory_order_acquire) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(*file));
   int64_t base = 0;
   if (whence == Whence::kCurrent) {
     base = static_cast<int64_t>(file->offset);

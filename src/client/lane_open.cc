@@ -13,10 +13,13 @@ uint32_t Lane::WithSharing(uint32_t flags, ShardId home) {
   return flags | kOpenUnshared;
 }
 
-Task<Status> Lane::OpenAtHome(InodeId inode, uint32_t flags, Nanos deadline, OpenReply* reply, TargetBuffer* target) {
+Task<Status> Lane::OpenAtHome(InodeId inode, uint32_t flags, Granted inherited, Nanos deadline, OpenReply* reply,
+                              TargetBuffer* target) {
   OpenInodeRequest request;
   request.inode = inode;
   request.flags = WithSharing(flags, inode.home());
+  request.opener = inherited.opener;
+  request.grant = inherited.grant;
   CallOptions options = ByHandle(deadline);
   target->AddTo(&options);
   co_return co_await caller_.Call<Method::kOpenInode>(inode.home(), request, reply, options);
@@ -35,7 +38,7 @@ Task<Result<Lane::Opened>> Lane::OpenPath(std::string_view path, uint32_t flags,
     uint32_t sent = flags;
     if (!walk.is_name()) {
       if (create) co_return exclusive ? Code::kExists : Code::kIsDirectory;
-      status = co_await OpenAtHome(walk.dots(), flags, walk.deadline(), &reply, &target);
+      status = co_await OpenAtHome(walk.dots(), flags, Granted(), walk.deadline(), &reply, &target);
     } else {
       if (create && walk.slash()) {
         status = co_await walk.Confirm();
@@ -59,7 +62,7 @@ Task<Result<Lane::Opened>> Lane::OpenPath(std::string_view path, uint32_t flags,
       if (status.ok() && reply.elsewhere) {
         const InodeId inode = reply.attr.inode;
         reply = OpenReply();
-        status = co_await OpenAtHome(inode, sent & ~kOpenExclusive, walk.deadline(), &reply, &target);
+        status = co_await OpenAtHome(inode, sent & ~kOpenExclusive, Granted(), walk.deadline(), &reply, &target);
       }
       if (status.ok() && reply.attr.type == FileType::kSymlink) {
         if (exclusive) co_return Code::kExists;
@@ -74,6 +77,7 @@ Task<Result<Lane::Opened>> Lane::OpenPath(std::string_view path, uint32_t flags,
       Opened opened;
       opened.attr = reply.attr;
       opened.sole = reply.sole;
+      opened.grant = reply.grant;
       co_return opened;
     }
     if (!Walk::MayRetry(status)) co_return status;
@@ -85,7 +89,8 @@ Task<Result<int>> Lane::Open(std::string_view path, uint32_t flags, uint16_t per
   const uint64_t revocations = mount_.revocations();
   auto opened = co_await OpenPath(path, flags, permissions);
   if (!opened.ok()) co_return opened.code();
-  auto file = std::make_shared<OpenFile>(mount_, opened->attr, flags, mount_.epoch());
+  const Granted granted{caller_.identity().process, opened->grant};
+  auto file = std::make_shared<OpenFile>(mount_, opened->attr, flags, mount_.epoch(), granted);
   file->sole = opened->sole;
   // A home with chunks on other shards does not know the size; what is certain is that it is not small.
   file->size_hint = opened->attr.partial ? kNever : opened->attr.size;
@@ -147,8 +152,9 @@ Task<Status> Lane::Adopt(OpenFile& file) {
   OpenReply reply;
   TargetBuffer target(walker_);
   const uint32_t flags = (file.flags & (kOpenRead | kOpenWrite)) | kOpenUnshared;
-  MAYFLY_CO_TRY(co_await OpenAtHome(file.inode, flags, Deadline(), &reply, &target));
-  file.epoch = epoch;
+  MAYFLY_CO_TRY(co_await OpenAtHome(file.inode, flags, file.original, Deadline(), &reply, &target));
+  file.tag = reply.grant.tag;
+  file.epoch = epoch;  // F4: last
   co_return Code::kOk;
 }
 

@@ -4,6 +4,8 @@
 //                 uses the file before this process gave it up. `sole` goes under `lock` and never comes back.
 //             F3  read-ahead bytes are served only if `changes` is what it was when they were asked for: every change
 //                 through this file counts it up before and after.
+//             F4  the home knows this process as an opener, and `grant()` is this process's, when `epoch` is the
+//             mount's.
 #pragma once
 
 #include <atomic>
@@ -48,9 +50,22 @@ struct Readahead {
   size_t window = 0;
 };
 
+// What an open gave, and to which process. Its forked children show it at the home for one of their own.
+struct Granted {
+  ClientId opener;
+  Grant grant;
+};
+
 struct OpenFile {
-  OpenFile(Mount& mount, const Attr& attr, uint32_t flags, uint64_t epoch)
-      : mount(mount), inode(attr.inode), type(attr.type), chunk_bits(attr.chunk_bits), flags(flags), epoch(epoch) {}
+  OpenFile(Mount& mount, const Attr& attr, uint32_t flags, uint64_t epoch, const Granted& original)
+      : mount(mount),
+        inode(attr.inode),
+        type(attr.type),
+        chunk_bits(attr.chunk_bits),
+        flags(flags),
+        original(original),
+        tag(original.grant.tag),
+        epoch(epoch) {}
   OpenFile(const OpenFile&) = delete;
 
   Mount& mount;
@@ -58,6 +73,8 @@ struct OpenFile {
   const FileType type;
   const uint8_t chunk_bits;
   const uint32_t flags;         // OpenFlags
+  const Granted original;       // of mayfly_open, in this process or one that it descends from
+  std::atomic<uint64_t> tag;    // of this process's grant, F4
   std::atomic<uint64_t> epoch;  // Mount::epoch() of the process that opened it at its home
   std::atomic<bool> sole{false};
   std::atomic<bool> buffered{false};  // buffer.size != 0
@@ -71,6 +88,11 @@ struct OpenFile {
   WriteBuffer buffer;
   Readahead ahead;
 
+  Grant grant() const {
+    Grant grant = original.grant;
+    grant.tag = tag.load(std::memory_order_relaxed);
+    return grant;
+  }
   bool readable() const { return (flags & kOpenRead) != 0; }
   bool writable() const { return (flags & kOpenWrite) != 0; }
   bool appends() const { return (flags & kOpenAppend) != 0; }

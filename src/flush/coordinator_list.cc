@@ -110,7 +110,7 @@ Task<Status> Coordinator::SetOf(InodeId dir, std::vector<ShardId>* shards) {
     if (inode->extra != nullptr) *shards = inode->extra->shards;
     co_return Code::kOk;
   }
-  InodeRequest request;
+  ShardsRequest request;
   request.inode = dir;
   ShardsReply reply;
   std::vector<uint8_t> received(4 * size_t{context_.placement.shard_count()});

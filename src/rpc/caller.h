@@ -91,6 +91,7 @@ class Caller final : public Receiver {
   Awaiter<M> Call(ShardId to, const typename MethodTypes<M>::Request& request, typename MethodTypes<M>::Reply* reply,
                   const CallOptions& options);
 
+  const Identity& identity() const { return identity_; }
   // The highest namespace generation that any reply named.
   Generation generation() const { return generation_; }
   void RaiseGeneration(Generation g) {

@@ -163,6 +163,7 @@ Task<Status> Shard::HandleWrite(Request* r, const WriteRequest& q, Empty*, Reply
       (!q.sums.empty() && q.sums.size() != BlocksOf(bytes))) {
     co_return Code::kInvalid;
   }
+  MAYFLY_CO_TRY(grants_.Check(r->party(), q.inode, q.grant, kGrantWrite));  // V4
   ChunkRange range;
   range.file = q.inode;
   range.chunk = q.chunk;
@@ -295,6 +296,7 @@ Task<Status> Shard::WriteAt(ShardId shard, WriteRequest q, Bytes payload, Nanos 
 Task<Status> Shard::HandleAppend(Request* r, const AppendRequest& q, OffsetReply* a, ReplyPayload*) {
   const size_t bytes = r->payload().size();
   if (bytes == 0 || (!q.sums.empty() && q.sums.size() != BlocksOf(bytes))) co_return Code::kInvalid;
+  MAYFLY_CO_TRY(grants_.Check(r->party(), q.inode, q.grant, kGrantWrite));  // V4
   std::unique_ptr<uint8_t[]> buffer(new uint8_t[bytes]);
   Status status = co_await r->Fetch(MutableBytes(buffer.get(), bytes));
   if (!status.ok()) {
@@ -356,11 +358,12 @@ Task<Status> Shard::HandleAppend(Request* r, const AppendRequest& q, OffsetReply
 
 // ---- reading ------------------------------------------------------------------------------------------------------
 
-Task<Status> Shard::HandleRead(Request*, const ReadRequest& q, ReadReply* a, ReplyPayload* out) {
+Task<Status> Shard::HandleRead(Request* r, const ReadRequest& q, ReadReply* a, ReplyPayload* out) {
   if (!GoodRange(q.chunk_bits, q.offset, q.bytes) || q.bytes > kTransferBytesMax ||
       q.inode.home().value >= placement_.shard_count()) {
     co_return Code::kInvalid;
   }
+  MAYFLY_CO_TRY(grants_.Check(r->party(), q.inode, q.grant, kGrantRead));  // V4
   if (IsHome(q.inode)) {
     Inode* inode = names_.FindInode(q.inode);
     if (inode == nullptr) co_return Code::kStale;
@@ -433,6 +436,7 @@ Task<Status> Shard::HandleChunkReserve(Request* r, const RangeRequest& q, Empty*
   if (!GoodRange(q.chunk_bits, q.offset, q.bytes) || q.inode.home().value >= placement_.shard_count()) {
     co_return Code::kInvalid;
   }
+  MAYFLY_CO_TRY(grants_.Check(r->party(), q.inode, q.grant, kGrantWrite));  // V4
   if (IsHome(q.inode)) {
     if (names_.FindInode(q.inode) == nullptr) co_return Code::kStale;
   } else if (store_.Figures(q.inode).epoch == 0) {
@@ -449,6 +453,7 @@ Task<Status> Shard::HandleChunkReserve(Request* r, const RangeRequest& q, Empty*
 
 Task<Status> Shard::HandleChunkPunch(Request* r, const RangeRequest& q, Empty*, ReplyPayload*) {
   if (!GoodRange(q.chunk_bits, q.offset, q.bytes)) co_return Code::kInvalid;
+  MAYFLY_CO_TRY(grants_.Check(r->party(), q.inode, q.grant, kGrantWrite));  // V4
   ChunkRange range;
   range.file = q.inode;
   range.chunk = q.chunk;
@@ -461,6 +466,7 @@ Task<Status> Shard::HandleChunkPunch(Request* r, const RangeRequest& q, Empty*, 
 }
 
 Task<Status> Shard::HandleExtend(Request* r, const RangeRequest& q, Empty*, ReplyPayload*) {
+  MAYFLY_CO_TRY(grants_.Check(r->party(), q.inode, q.grant, kGrantWrite));  // V4
   Inode* inode = names_.FindInode(q.inode);
   if (inode == nullptr) co_return Code::kStale;
   if (inode->type != FileType::kFile) co_return Code::kInvalid;
@@ -468,8 +474,9 @@ Task<Status> Shard::HandleExtend(Request* r, const RangeRequest& q, Empty*, Repl
   co_return Code::kOk;
 }
 
-Task<Status> Shard::HandleChunkSeek(Request*, const SeekRequest& q, OffsetReply* a, ReplyPayload*) {
+Task<Status> Shard::HandleChunkSeek(Request* r, const SeekRequest& q, OffsetReply* a, ReplyPayload*) {
   if (q.chunk_bits < kChunkBitsMin || q.chunk_bits > kChunkBitsMax) co_return Code::kInvalid;
+  MAYFLY_CO_TRY(grants_.Check(r->party(), q.inode, q.grant, 0));  // V4
   if (q.hole) {
     a->found = true;
     a->offset = store_.NextHole(q.inode, q.from, q.chunk_bits);

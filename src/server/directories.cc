@@ -110,13 +110,19 @@ Task<Status> Shard::HandleDirParent(Request*, const InodeRequest& q, ParentReply
   co_return Code::kOk;
 }
 
-Task<Status> Shard::HandleShards(Request* r, const InodeRequest& q, ShardsReply* a, ReplyPayload* out) {
+Task<Status> Shard::HandleShards(Request* r, const ShardsRequest& q, ShardsReply* a, ReplyPayload* out) {
+  const Party& party = r->party();
   Inode* inode = names_.FindInode(q.inode);
   if (inode == nullptr) co_return Code::kStale;
-  if (inode->type == FileType::kDirectory && !r->party().peer &&
-      !MayAccess(inode->type, inode->permissions, inode->uid, inode->gid, r->party().cred, kMayRead)) {
+  const bool directory = inode->type == FileType::kDirectory;
+  if (!directory) {
+    MAYFLY_CO_TRY(grants_.Check(party, q.inode, q.grant, 0));
+  } else if (q.opener.value != 0) {
+    MAYFLY_CO_TRY(grants_.CheckInherited(party, q.opener, q.inode, q.grant, kOpenRead));
+  } else if (!party.peer && !MayAccess(inode->type, inode->permissions, inode->uid, inode->gid, party.cred, kMayRead)) {
     co_return Code::kAccess;
   }
+  if (directory) a->grant = grants_.Make(party, q.inode, kOpenRead);
   if (inode->type == FileType::kFile) {
     MAYFLY_CO_TRY(co_await EndSole(q.inode, r->party().process, r->deadline()));
   }
@@ -130,7 +136,8 @@ Task<Status> Shard::HandleShards(Request* r, const InodeRequest& q, ShardsReply*
   co_return Code::kOk;
 }
 
-Task<Status> Shard::HandleReadDir(Request*, const ReadDirRequest& q, ReadDirReply* a, ReplyPayload* out) {
+Task<Status> Shard::HandleReadDir(Request* r, const ReadDirRequest& q, ReadDirReply* a, ReplyPayload* out) {
+  MAYFLY_CO_TRY(grants_.Check(r->party(), q.dir, q.grant, kGrantRead));
   const uint32_t bytes = std::clamp<uint32_t>(q.bytes_max, 1024, kPageBytesMax);
   out->text.resize(bytes);
   Encoder e(MutableBytes(reinterpret_cast<uint8_t*>(out->text.data()), bytes));

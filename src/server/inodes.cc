@@ -10,14 +10,16 @@ namespace mayfly {
 
 Task<Status> Shard::HandleOpenInode(Request* r, const OpenInodeRequest& q, OpenReply* a, ReplyPayload* out) {
   Inode* inode = names_.FindInode(q.inode);
-  // An unlinked file may be opened again by a process that has it open (its fork, say), by nobody else.
-  if (inode == nullptr || (inode->nlink == 0 && inode->opens == 0)) co_return Code::kStale;
+  const bool inherited = q.opener.value != 0;
+  if (inherited) MAYFLY_CO_TRY(grants_.CheckInherited(r->party(), q.opener, q.inode, q.grant, q.flags));
+  // An unlinked file may be opened again by who inherited it, while another still has it open; by nobody else.
+  if (inode == nullptr || (inode->nlink == 0 && (inode->opens == 0 || !inherited))) co_return Code::kStale;
   if (inode->type == FileType::kSymlink) {
     a->attr = names_.AttrOf(*inode);
     out->text = inode->Extra().target;
     co_return Code::kOk;
   }
-  co_return co_await OpenHere(r, inode, q.flags, a);
+  co_return co_await OpenHere(r, inode, q.flags, inherited, a);
 }
 
 Task<Status> Shard::HandleClose(Request* r, const CloseRequest& q, Empty*, ReplyPayload*) {
@@ -156,6 +158,7 @@ Task<Status> Shard::ExactAttr(InodeId id, Nanos deadline, Attr* attr) {
 Task<Status> Shard::HandleSetAttr(Request* r, const SetAttrRequest& q, AttrReply* a, ReplyPayload*) {
   Inode* inode = names_.FindInode(q.inode);
   if (inode == nullptr) co_return Code::kStale;
+  if ((q.mask & kByHandle) != 0) MAYFLY_CO_TRY(grants_.Check(r->party(), q.inode, q.grant, kGrantWrite));
   if ((q.mask & kSetSize) != 0) {
     if (inode->type == FileType::kDirectory) co_return Code::kIsDirectory;
     if (inode->type != FileType::kFile) co_return Code::kInvalid;

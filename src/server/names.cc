@@ -72,7 +72,7 @@ Task<Status> Shard::HandleOpen(Request* r, const OpenRequest& q, OpenReply* a, R
         a->elsewhere = true;
         co_return Code::kOk;
       }
-      co_return co_await OpenHere(r, entry->local, q.flags, a);
+      co_return co_await OpenHere(r, entry->local, q.flags, false, a);
     }
     if ((q.flags & kOpenCreate) == 0) co_return entry.code();
     Namespace::Creation what;
@@ -88,6 +88,7 @@ Task<Status> Shard::HandleOpen(Request* r, const OpenRequest& q, OpenReply* a, R
     names_.RegisterOpen(**inode, r->party().process);
     a->created = true;
     a->attr = names_.AttrOf(**inode);
+    a->grant = grants_.Make(r->party(), (*inode)->id, q.flags);  // whatever its permissions are
     if ((q.flags & kOpenWrite) != 0 && (q.flags & kOpenUnshared) == 0) {
       soles_[(*inode)->id] = Sole{r->party().process, false};
       a->sole = true;
@@ -110,8 +111,8 @@ Task<Result<Inode*>> Shard::CreateEntry(Request* r, Namespace::Creation what) {
   co_return names_.Create(what, r->party().cred, wall());
 }
 
-// Opens an inode of this home: rights, truncation, registration.
-Task<Status> Shard::OpenHere(Request* r, Inode* inode, uint32_t flags, OpenReply* a) {
+// Opens an inode of this home: rights (`inherited`: those of another's open), truncation, registration.
+Task<Status> Shard::OpenHere(Request* r, Inode* inode, uint32_t flags, bool inherited, OpenReply* a) {
   const Cred& cred = r->party().cred;
   const InodeId id = inode->id;
   if (inode->type == FileType::kDirectory) {
@@ -122,7 +123,9 @@ Task<Status> Shard::OpenHere(Request* r, Inode* inode, uint32_t flags, OpenReply
   uint32_t want = 0;
   if ((flags & kOpenRead) != 0) want |= kMayRead;
   if ((flags & (kOpenWrite | kOpenTruncate)) != 0) want |= kMayWrite;
-  if (!MayAccess(inode->type, inode->permissions, inode->uid, inode->gid, cred, want)) co_return Code::kAccess;
+  if (!inherited && !MayAccess(inode->type, inode->permissions, inode->uid, inode->gid, cred, want)) {
+    co_return Code::kAccess;
+  }
   // Registered first: while a truncation below suspends, the inode must not die.
   names_.RegisterOpen(*inode, r->party().process);
   Status status;
@@ -144,6 +147,7 @@ Task<Status> Shard::OpenHere(Request* r, Inode* inode, uint32_t flags, OpenReply
     co_return status;
   }
   a->attr = names_.AttrOf(*inode);
+  a->grant = grants_.Make(r->party(), id, flags);
   co_return Code::kOk;
 }
 

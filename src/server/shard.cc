@@ -54,6 +54,7 @@ Shard::Shard(Doors doors, const Placement& placement, const AddressBook& book, S
       arena_(&doors_.arena_memory, &budget_),
       store_(&arena_, &budget_),
       names_(NamesOptionsOf(options_)),
+      grants_(options_.server_secret),
       gate_(executor_),
       renewed_(executor_),
       leased_until_(placement.shard_count(), 0),

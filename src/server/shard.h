@@ -6,7 +6,8 @@
 //                 again after every suspension before anything is changed, and only under a lease of the sequencer.
 //             V2  nothing is changed for a request whose deadline has passed.
 //             V3  bytes reach the store only from a place that nobody else can see, after their checksum was verified.
-//             V4  an inode dies in one place (Bury), which drops its data everywhere before its number is forgotten.
+//             V4  who asks for a file's bytes shows the grant of an open (server/grants.h, G1).
+//             V5  an inode dies in one place (Bury), which drops its data everywhere before its number is forgotten.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
@@ -26,6 +27,7 @@
 #include "ring/placement.h"
 #include "rpc/caller.h"
 #include "rpc/responder.h"
+#include "server/grants.h"
 #include "store/chunk_store.h"
 #include "task/executor.h"
 #include "task/sync.h"
@@ -135,7 +137,7 @@ class Shard {
   Task<Status> HandleLink(Request* r, const LinkRequest& q, AttrReply* a, ReplyPayload* out);
   Task<Status> HandlePeek(Request* r, const PeekRequest& q, PeekReply* a, ReplyPayload* out);
   Task<Result<Inode*>> CreateEntry(Request* r, Namespace::Creation what);
-  Task<Status> OpenHere(Request* r, Inode* inode, uint32_t flags, OpenReply* a);
+  Task<Status> OpenHere(Request* r, Inode* inode, uint32_t flags, bool inherited, OpenReply* a);
 
   // inodes.cc
   Task<Status> HandleOpenInode(Request* r, const OpenInodeRequest& q, OpenReply* a, ReplyPayload* out);
@@ -155,11 +157,11 @@ class Shard {
   Task<Status> EndSole(InodeId id, ClientId except, Nanos deadline);
   Task<Result<Attr>> AttrAt(InodeId id, Nanos deadline);  // of any home; not exact in size
   Task<Status> Bury(std::vector<InodeId> died, Nanos deadline);
-  Task<Status> BuryOne(InodeId id, Nanos deadline);  // V4
+  Task<Status> BuryOne(InodeId id, Nanos deadline);  // V5
   void ProcessGone(ClientId process);
 
   // directories.cc
-  Task<Status> HandleShards(Request* r, const InodeRequest& q, ShardsReply* a, ReplyPayload* out);
+  Task<Status> HandleShards(Request* r, const ShardsRequest& q, ShardsReply* a, ReplyPayload* out);
   Task<Status> HandleReadDir(Request* r, const ReadDirRequest& q, ReadDirReply* a, ReplyPayload* out);
   Task<Status> HandleRmdir(Request* r, const NameRequest& q, Empty* a, ReplyPayload* out);
   Task<Status> HandleDirJoin(Request* r, const DirJoinRequest& q, DirRights* a, ReplyPayload* out);
@@ -263,6 +265,7 @@ class Shard {
   Arena arena_;
   ChunkStore store_;
   Namespace names_;
+  Grants grants_;
   std::unique_ptr<Flusher> flusher_;
   Gate gate_;
 

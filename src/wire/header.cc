@@ -32,6 +32,16 @@ TagKey ConnectionKey(const Secret& secret, const SessionUuid& uuid, ClientId cli
 
 TagKey PeerProofKey(const Secret& server_secret) { return Derive(server_secret, "mayfly peer 1"); }
 
+TagKey GrantKey(const Secret& server_secret) { return Derive(server_secret, "mayfly grant 1"); }
+
+uint64_t GrantTag(const TagKey& key, InodeId inode, ClientId process, uint32_t uid, uint8_t rights) {
+  uint8_t bytes[sizeof inode.value + sizeof process.value + sizeof uid + sizeof rights];
+  Encoder e{MutableBytes(bytes)};
+  e(inode, process, uid, rights);
+  MAYFLY_CHECK(e.ok() && e.size() == sizeof bytes);
+  return Tag(bytes, key);
+}
+
 uint64_t Tag(Bytes bytes, const TagKey& key) {
   uint64_t tag = 0;
   crypto_shorthash(reinterpret_cast<uint8_t*>(&tag), bytes.data(), bytes.size(), key.data());

@@ -89,6 +89,11 @@ TagKey ConnectionKey(const Secret& secret, const SessionUuid& uuid, ClientId cli
 // A key that only servers can make, from a secret that rank 0 gives to servers alone: peers prove themselves with it.
 TagKey PeerProofKey(const Secret& server_secret);
 
+// What grants are made and verified with: by servers alone, and alike by all of a session.
+TagKey GrantKey(const Secret& server_secret);
+// Of Grant::tag: SipHash over who may do what with which inode. No allocation.
+uint64_t GrantTag(const TagKey& key, InodeId inode, ClientId process, uint32_t uid, uint8_t rights);
+
 // Writes the tag into an encoded header of at least Prefix::kBytes.
 void SealHeader(MutableBytes header, const TagKey& key);
 // False unless the header carries the right tag. Constant time in the tag; copies nothing.

@@ -50,9 +50,10 @@ struct OpenReply {
   bool created = false;
   bool elsewhere = false;  // not opened: the inode lives on another shard; send OpenInode to its home
   bool sole = false;       // nobody else has it open: write-behind is allowed until revoked
+  Grant grant;             // of what was opened
   template <class Io>
   void Fields(Io& io) {
-    io(attr, created, elsewhere, sole);
+    io(attr, created, elsewhere, sole, grant);
   }
 };
 
@@ -111,12 +112,16 @@ struct RenameRequest {
 
 // ---- inodes: sent to the inode's home ------------------------------------------------------------------------------
 
+// `opener`, `grant`: what an open of another process gave, which this one has inherited (a fork's child); the inode's
+// permissions do not count then, they may have changed since. 0: nothing was inherited.
 struct OpenInodeRequest {
   InodeId inode;
   uint32_t flags = 0;
+  ClientId opener;
+  Grant grant;
   template <class Io>
   void Fields(Io& io) {
-    io(inode, flags);
+    io(inode, flags, opener, grant);
   }
 };
 
@@ -153,9 +158,10 @@ struct SetAttrRequest {
   uint32_t uid = 0, gid = 0;
   uint64_t size = 0;
   Nanos atime = 0, mtime = 0;
+  Grant grant;  // kByHandle
   template <class Io>
   void Fields(Io& io) {
-    io(inode, mask, permissions, uid, gid, size, atime, mtime);
+    io(inode, mask, permissions, uid, gid, size, atime, mtime, grant);
   }
 };
 
@@ -170,13 +176,25 @@ struct XattrRequest {
   }
 };
 
+// The beginning of a listing, by whoever may read the directory, or shows the grant that `opener` (itself, or whom it
+// inherited it from) got for it; or about a file, with the grant of its open.
+struct ShardsRequest {
+  InodeId inode;
+  ClientId opener;  // 0: no grant of a listing is shown
+  Grant grant;
+  template <class Io>
+  void Fields(Io& io) {
+    io(inode, opener, grant);
+  }
+};
 // Reply payload: the shards (u32 each) that hold entries of a directory, or chunks of a file beside its home.
 struct ShardsReply {
   Attr attr;
   uint32_t count = 0;
+  Grant grant;  // of a directory: to read it, shown to each of the shards
   template <class Io>
   void Fields(Io& io) {
-    io(attr, count);
+    io(attr, count, grant);
   }
 };
 
@@ -185,9 +203,10 @@ struct ReadDirRequest {
   InodeId dir;
   uint64_t after = 0;      // insertion sequence on this shard; 0: from the start
   uint32_t bytes_max = 0;  // of the payload, at most kPageBytesMax
+  Grant grant;
   template <class Io>
   void Fields(Io& io) {
-    io(dir, after, bytes_max);
+    io(dir, after, bytes_max, grant);
   }
 };
 struct ReadDirReply {
@@ -209,6 +228,7 @@ struct ListingEntry {
 };
 
 // ---- data: sent to the shard of the chunk ---------------------------------------------------------------------------
+// Each shows the grant of its open (types.h), but for those of peers.
 
 // Payload: the bytes. `sums`: XXH3 of each 64 KiB block of the payload, or none.
 struct WriteRequest {
@@ -216,10 +236,11 @@ struct WriteRequest {
   ChunkIndex chunk;
   uint32_t offset = 0;  // within the chunk
   uint8_t chunk_bits = 0;
+  Grant grant;  // to write
   absl::InlinedVector<uint64_t, 8> sums;
   template <class Io>
   void Fields(Io& io) {
-    io(inode, chunk, offset, chunk_bits, sums);
+    io(inode, chunk, offset, chunk_bits, grant, sums);
   }
 };
 
@@ -230,9 +251,10 @@ struct ReadRequest {
   uint32_t bytes = 0;  // at most kTransferBytesMax
   uint8_t chunk_bits = 0;
   bool want_sums = false;
+  Grant grant;  // to read
   template <class Io>
   void Fields(Io& io) {
-    io(inode, chunk, offset, bytes, chunk_bits, want_sums);
+    io(inode, chunk, offset, bytes, chunk_bits, want_sums, grant);
   }
 };
 // Payload: the bytes of the parts that are no hole, in order. The parts may cover less than was asked: when `cut`, ask
@@ -251,10 +273,11 @@ struct ReadReply {
 // To the home, which places the data. Payload and sums as in WriteRequest.
 struct AppendRequest {
   InodeId inode;
+  Grant grant;  // to write
   absl::InlinedVector<uint64_t, 8> sums;
   template <class Io>
   void Fields(Io& io) {
-    io(inode, sums);
+    io(inode, grant, sums);
   }
 };
 struct OffsetReply {
@@ -273,9 +296,10 @@ struct RangeRequest {
   uint32_t offset = 0;
   uint64_t bytes = 0;  // Extend: the least size the file has afterwards
   uint8_t chunk_bits = 0;
+  Grant grant;  // to write
   template <class Io>
   void Fields(Io& io) {
-    io(inode, chunk, offset, bytes, chunk_bits);
+    io(inode, chunk, offset, bytes, chunk_bits, grant);
   }
 };
 // The next data, or hole, at or after file offset `from` on the asked shard; for a hole within chunk `from` lies in.
@@ -284,9 +308,10 @@ struct SeekRequest {
   uint64_t from = 0;
   bool hole = false;
   uint8_t chunk_bits = 0;
+  Grant grant;  // any: lseek goes wherever a file is open
   template <class Io>
   void Fields(Io& io) {
-    io(inode, from, hole, chunk_bits);
+    io(inode, from, hole, chunk_bits, grant);
   }
 };
 
@@ -646,7 +671,7 @@ constexpr uint32_t kRevokePollMs = 20'000;
   X(SetXattr, 17, XattrRequest, Empty, true, kAny)                      \
   X(ListXattr, 18, InodeRequest, Empty, false, kAny)                    \
   X(RemoveXattr, 19, XattrRequest, Empty, true, kAny)                   \
-  X(Shards, 20, InodeRequest, ShardsReply, false, kAny)                 \
+  X(Shards, 20, ShardsRequest, ShardsReply, false, kAny)                \
   X(ReadDir, 21, ReadDirRequest, ReadDirReply, false, kAny)             \
   X(Write, 22, WriteRequest, Empty, true, kAny)                         \
   X(Read, 23, ReadRequest, ReadReply, false, kAny)                      \

@@ -77,6 +77,21 @@ enum OpenFlags : uint32_t {
   kOpenUnshared = 256,  // does not want write-behind (direct or strict)
 };
 
+// What an open gave its process: every request about the file's bytes shows it, and any shard can tell that it is
+// genuine (header.h, GrantTag). Good for one inode, process and uid, for as long as the session lives.
+enum GrantRights : uint8_t {
+  kGrantRead = 1,
+  kGrantWrite = 2,  // append, truncate and allocate too
+};
+struct Grant {
+  uint8_t rights = 0;  // GrantRights; none: opened for neither
+  uint64_t tag = 0;
+  template <class Io>
+  void Fields(Io& io) {
+    io(rights, tag);
+  }
+};
+
 // What SetAttr changes.
 enum AttrMask : uint32_t {
   kSetMode = 1,
@@ -87,7 +102,7 @@ enum AttrMask : uint32_t {
   kSetMtime = 32,
   kSetAtimeNow = 64,  // the server's clock
   kSetMtimeNow = 128,
-  kByHandle = 256,  // size through a descriptor that was opened for writing: no permission check
+  kByHandle = 256,  // size through a descriptor: its grant to write takes the place of the permission check
 };
 
 // One step of a transaction at one shard (meta/transaction.h says what each does).

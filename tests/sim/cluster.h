@@ -77,12 +77,12 @@ class SimCluster final : public AddressBook {
     for (auto& node : nodes_) node->shard.reset();
   }
 
-  std::unique_ptr<Lane> NewLane(ClientId process = ClientId()) {
+  std::unique_ptr<Lane> NewLane(ClientId process = ClientId(), uint32_t uid = 0) {
     auto lane = std::make_unique<Lane>();
     lane->transport = network_.Create();
     lane->executor = std::make_unique<Executor>(clock_);
-    lane->caller = std::make_unique<Caller>(*lane->executor, *lane->transport, random_, *this, ClientIdentity(process),
-                                            Caller::Timing());
+    lane->caller = std::make_unique<Caller>(*lane->executor, *lane->transport, random_, *this,
+                                            ClientIdentity(process, uid), Caller::Timing());
     lane->process = last_process_;
     lane->transport->SetReceiver(lane->caller.get());
     lanes_.push_back(lane.get());
@@ -103,12 +103,13 @@ class SimCluster final : public AddressBook {
   void Add(Steppable* s) { others_.push_back(s); }
   void Remove(Steppable* s) { std::erase(others_, s); }
 
-  Identity ClientIdentity(ClientId process = ClientId()) {
+  Identity ClientIdentity(ClientId process = ClientId(), uint32_t uid = 0) {
     Identity identity;
     identity.secret = secret_;
     identity.uuid = uuid_;
     identity.client = ClientId(random_.U64() | 1);
     identity.process = last_process_ = process.value != 0 ? process : ClientId(random_.U64() | 1);
+    identity.cred.uid = identity.cred.gid = uid;
     identity.pid = 4711;
     identity.host = "client";
     return identity;

@@ -53,6 +53,7 @@ class ServerTest : public testing::Test {
     OpenReply a;
     Status s = Call<Method::kOpen>(At(parent, name), q, &a);
     if (!s.ok()) return s;
+    grants[a.attr.inode] = a.grant;
     return a.attr;
   }
   Result<InodeId> Mkdir(InodeId parent, std::string_view name) {
@@ -113,6 +114,7 @@ class ServerTest : public testing::Test {
     q.chunk = ChunkIndex(static_cast<uint32_t>(offset >> file.chunk_bits));
     q.offset = static_cast<uint32_t>(offset % chunk_bytes);
     q.chunk_bits = file.chunk_bits;
+    q.grant = grants[file.inode];
     for (size_t at = 0; at < data.size(); at += kChecksumBlockBytes) {
       q.sums.push_back(Checksum(AsBytes(data.substr(at, kChecksumBlockBytes))));
     }
@@ -128,6 +130,7 @@ class ServerTest : public testing::Test {
     q.bytes = bytes;
     q.chunk_bits = file.chunk_bits;
     q.want_sums = true;
+    q.grant = grants[file.inode];
     std::string out(bytes, '\0');
     size_t got = 0;
     CallOptions o;
@@ -160,6 +163,7 @@ class ServerTest : public testing::Test {
   std::unique_ptr<SimCluster> cluster;
   std::unique_ptr<SimCluster::Lane> lane;
   InodeId root;
+  std::map<InodeId, Grant> grants;  // of the files that Make made, to its lane's process
 };
 
 TEST_F(ServerTest, FilesOfOneDirectoryLiveOnAllShardsAndAreFoundAgain) {
@@ -210,6 +214,7 @@ TEST_F(ServerTest, DamagedDataOnTheWayIsRefusedAndTheFileUnchanged) {
   WriteRequest q;
   q.inode = file->inode;
   q.chunk_bits = file->chunk_bits;
+  q.grant = grants[file->inode];
   q.sums.push_back(Checksum(AsBytes("what was meant")));
   CallOptions o;
   o.payload = AsBytes("what arrived..");
@@ -370,10 +375,11 @@ TEST_F(ServerTest, AppendsOfManyLanesNeitherOverlapNorLeaveHoles) {
   std::vector<OffsetReply> replies(40);
   std::vector<std::string> texts;
   for (int i = 0; i < 40; ++i) texts.push_back(std::string(3000 + i * 997, static_cast<char>('A' + i)));
-  for (int i = 0; i < 4; ++i) lanes.push_back(cluster->NewLane());
+  for (int i = 0; i < 4; ++i) lanes.push_back(cluster->NewLane(lane->process));
   for (int i = 0; i < 40; ++i) {
     AppendRequest q;
     q.inode = f->inode;
+    q.grant = grants[f->inode];
     q.sums.push_back(Checksum(AsBytes(texts[i])));
     CallOptions o;
     o.payload = AsBytes(texts[i]);

@@ -20,7 +20,7 @@ struct DataPathTest : testing::Test {
   FakeServer& server = world.server;
   DataPath& data = process.lane().data();
   const InodeId inode = server.Add(server.root(), "f", FileType::kFile);
-  const FileId file{inode, 16};
+  const FileId file{inode, 16, FakeServer::GrantFor(inode, process.identity.process, kOpenRead | kOpenWrite)};
   FakeServer::Node& node = server.nodes[inode.value];
 
   std::vector<uint8_t> ReadBack(uint64_t offset, size_t bytes, uint64_t hint = kNever) {

@@ -147,6 +147,7 @@ void FakeServer::ServeTree() {
     a->created = node == nullptr;
     if (node == nullptr) node = &nodes[Add(q.parent, std::string(q.name), FileType::kFile, q.permissions).value];
     a->attr = node->attr;
+    a->grant = GrantFor(node->attr.inode, call.process, q.flags);
     a->sole = grant_sole && (q.flags & kOpenWrite) != 0 && (q.flags & kOpenUnshared) == 0;
     call.out.assign(node->target.begin(), node->target.end());
     return Code::kOk;
@@ -177,6 +178,7 @@ void FakeServer::ServeTree() {
     At(call, q.inode.home());
     Node& node = nodes[q.inode.value];
     if ((q.mask & kSetMode) != 0) node.attr.permissions = q.permissions;
+    if ((q.mask & kByHandle) != 0) ExpectGrant(call, q.inode, q.grant, kGrantWrite);
     if ((q.mask & kSetSize) != 0) {
       node.data.resize(q.size);
       node.written.resize(q.size);
@@ -193,6 +195,7 @@ void FakeServer::ServeTree() {
 void FakeServer::ServeFiles() {
   On<Method::kWrite>([this](const WriteRequest& q, Empty*, FakeCall& call) {
     At(call, placement_->ChunkShard(q.inode.home(), q.chunk));
+    ExpectGrant(call, q.inode, q.grant, kGrantWrite);
     EXPECT_LE(q.offset + call.payload.size(), uint64_t{1} << q.chunk_bits);
     for (size_t i = 0; i < q.sums.size(); ++i) {
       const Bytes payload(call.payload);
@@ -204,6 +207,7 @@ void FakeServer::ServeFiles() {
   });
   On<Method::kAppend>([this](const AppendRequest& q, OffsetReply* a, FakeCall& call) {
     At(call, q.inode.home());
+    ExpectGrant(call, q.inode, q.grant, kGrantWrite);
     Node& node = nodes[q.inode.value];
     a->offset = node.data.size();
     Put(node, a->offset, call.payload);
@@ -212,6 +216,7 @@ void FakeServer::ServeFiles() {
   // Parts by runs of written bytes and holes; nothing behind the last written byte of the chunk.
   On<Method::kRead>([this](const ReadRequest& q, ReadReply* a, FakeCall& call) {
     At(call, placement_->ChunkShard(q.inode.home(), q.chunk));
+    ExpectGrant(call, q.inode, q.grant, kGrantRead);
     const Node& node = nodes[q.inode.value];
     const uint64_t start = (uint64_t{q.chunk.value} << q.chunk_bits) + q.offset;
     uint64_t end = std::min<uint64_t>(start + q.bytes, node.written.size());

@@ -105,6 +105,19 @@ class FakeServer final : public AddressBook {
   bool grant_sole = true;
   uint32_t read_cut = 0;  // at most so many bytes a read reply; 0: as asked
 
+  // What the default handlers give to who opens, and want of who reads and writes.
+  static Grant GrantFor(InodeId inode, ClientId process, uint32_t flags) {
+    Grant grant;
+    grant.rights = static_cast<uint8_t>(flags & (kOpenRead | kOpenWrite));
+    static_assert(kOpenRead == kGrantRead && kOpenWrite == kGrantWrite);
+    grant.tag = GrantTag(TagKey{1}, inode, process, 0, grant.rights);
+    return grant;
+  }
+  static void ExpectGrant(const FakeCall& call, InodeId inode, const Grant& grant, uint8_t want) {
+    EXPECT_EQ(grant.rights & want, want) << InfoOf(call.method)->name;
+    EXPECT_EQ(grant.tag, GrantFor(inode, call.process, grant.rights).tag) << InfoOf(call.method)->name;
+  }
+
   InodeId root() const { return placement_->RootInode(); }
   InodeId Add(InodeId parent, const std::string& name, FileType type, uint16_t permissions = 0755) {
     const InodeId inode = InodeId::Make(placement_->DentryShard(parent, name), ++last_sequence_);

@@ -156,14 +156,23 @@ TEST_F(LaneTest, AnAppendIgnoresTheOffsetAndMovesIt) {
 TEST_F(LaneTest, AForkedChildOpensAgainWhatItInherited) {
   FileRef file = File(*Open("/f", kCreate));
   int opened = 0;
-  server.On<Method::kOpenInode>([&](const OpenInodeRequest& q, OpenReply* a, FakeCall&) {
+  const ClientId parent = process.identity.process;
+  server.On<Method::kOpenInode>([&](const OpenInodeRequest& q, OpenReply* a, FakeCall& call) {
     ++opened;
     EXPECT_EQ(q.flags, kOpenWrite | kOpenUnshared);
+    EXPECT_EQ(q.opener, parent);
+    EXPECT_EQ(q.grant.tag, FakeServer::GrantFor(q.inode, parent, kOpenWrite).tag);
     a->attr = server.nodes[q.inode.value].attr;
+    a->grant = FakeServer::GrantFor(q.inode, call.process, q.flags);
     return Code::kOk;
   });
-  process.mount->RenewInChild();
-  process.files.Renew();
+  // Twice: a child of a child shows what the first of them was given.
+  for (uint64_t i = 1; i <= 2; ++i) {
+    process.mount->RenewInChild();
+    process.files.Renew();
+    process.identity.process = ClientId(parent.value + i);
+  }
+  Lane& lane = *process.NewEngine().lane;
   FileRef mine = File(FileTable::kBase);
   EXPECT_NE(mine, file);
   EXPECT_EQ(*world.Wait(lane.Write(mine, AsBytes("x"))), 1u);
@@ -196,10 +205,14 @@ struct ListingTest : LaneTest {
   std::map<uint32_t, std::map<uint64_t, std::string>> parts;
   size_t page = 3;  // entries
   std::set<std::string> partial;
+  std::vector<ClientId> openers;  // that Shards was asked with
 
   ListingTest() {
-    server.On<Method::kShards>([this](const InodeRequest& q, ShardsReply* a, FakeCall& call) {
+    server.On<Method::kShards>([this](const ShardsRequest& q, ShardsReply* a, FakeCall& call) {
       a->attr = server.nodes[q.inode.value].attr;
+      openers.push_back(q.opener);
+      if (q.opener.value != 0) EXPECT_EQ(q.grant.tag, FakeServer::GrantFor(q.inode, q.opener, kOpenRead).tag);
+      a->grant = FakeServer::GrantFor(q.inode, call.process, kOpenRead);
       for (auto& [shard, names] : parts) {
         call.out.insert(call.out.end(), reinterpret_cast<const uint8_t*>(&shard),
                         reinterpret_cast<const uint8_t*>(&shard) + 4);
@@ -208,6 +221,7 @@ struct ListingTest : LaneTest {
       return Code::kOk;
     });
     server.On<Method::kReadDir>([this](const ReadDirRequest& q, ReadDirReply* a, FakeCall& call) {
+      FakeServer::ExpectGrant(call, q.dir, q.grant, kGrantRead);
       call.out.resize(4000);
       Encoder e{MutableBytes(call.out)};
       const auto& names = parts[call.shard.value];
@@ -234,10 +248,13 @@ struct ListingTest : LaneTest {
     }
   }
   std::vector<std::string> All(Directory* dir, std::vector<uint64_t>* cookies = nullptr) {
+    return All(lane, dir, cookies);
+  }
+  std::vector<std::string> All(Lane& by, Directory* dir, std::vector<uint64_t>* cookies = nullptr) {
     std::vector<std::string> names;
     Directory::Entry entry;
     for (;;) {
-      auto more = world.Wait(dir->Next(&lane, &entry));
+      auto more = world.Wait(dir->Next(&by, &entry));
       EXPECT_TRUE(more.ok());
       if (!more.ok() || !*more) return names;
       names.emplace_back(entry.name);
@@ -298,6 +315,22 @@ TEST_F(ListingTest, PartialAttributesAreFetchedAndTheRemovedLeftOut) {
   EXPECT_EQ(sizes.size(), 5u);
   EXPECT_EQ(sizes["s1n1"], 4711u);
   EXPECT_FALSE(sizes.contains("s1n2"));
+}
+
+TEST_F(ListingTest, ARightToReadIsKeptByRewindingAndHandedToAForkedChild) {
+  Fill(0, 7);
+  Fill(1, 2);
+  auto dir = world.Wait(Directory::Open(&lane, "/"));
+  ASSERT_TRUE(dir.ok());
+  Directory::Entry entry;
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(*world.Wait((*dir)->Next(&lane, &entry)));
+  const ClientId parent = process.identity.process;
+  process.identity.process = ClientId(parent.value + 1);
+  EXPECT_EQ(All(*process.NewEngine().lane, dir->get()).size(), 7u);
+  EXPECT_EQ(openers, (std::vector<ClientId>{ClientId(), parent}));
+  (*dir)->SeekTo(0);
+  EXPECT_EQ(All(*process.engines.back()->lane, dir->get()).size(), 11u);
+  EXPECT_EQ(openers.back(), process.identity.process);
 }
 
 TEST_F(ListingTest, OnlyDirectoriesThatMayBeRead) {

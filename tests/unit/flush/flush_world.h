@@ -388,7 +388,7 @@ class FlushWorld final : public AddressBook {
           break;
         }
         case Method::kShards: {
-          InodeRequest q;
+          ShardsRequest q;
           ShardsReply a;
           q.Fields(d);
           const Inode* inode = node->names.FindInode(q.inode);

@@ -101,6 +101,15 @@ TEST_F(WireFormat, Welcome) {
   EXPECT_EQ(Built(key, prefix, welcome), page["welcome"]);
 }
 
+TEST_F(WireFormat, Grant) {
+  const TagKey grant_key = GrantKey(ArrayOf<Secret>(page["servers"]));
+  EXPECT_EQ(grant_key, ArrayOf<TagKey>(page["grant-key"]));
+  Grant grant;
+  ASSERT_TRUE(DecodeInto(page["grant"], &grant).ok());
+  EXPECT_EQ(grant.rights, kGrantRead | kGrantWrite);
+  EXPECT_EQ(grant.tag, GrantTag(grant_key, InodeId::Make(ShardId(5), 2), ClientId(0x99), 1000, grant.rights));
+}
+
 TEST_F(WireFormat, Request) {
   EXPECT_TRUE(HeaderIsSealed(page["request"], key));
   Decoder d(page["request"]);

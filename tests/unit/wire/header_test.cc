@@ -79,7 +79,28 @@ TEST(Keys, DifferInEverythingThatGoesIn) {
   EXPECT_TRUE(keys.insert(ConnectionKey(SomeSecret(0), uuid, client, nonce, other_nonce)).second);
   EXPECT_TRUE(keys.insert(PeerProofKey(SomeSecret(0))).second);
   EXPECT_TRUE(keys.insert(PeerProofKey(SomeSecret(1))).second);
+  EXPECT_TRUE(keys.insert(GrantKey(SomeSecret(0))).second);
+  EXPECT_TRUE(keys.insert(GrantKey(SomeSecret(1))).second);
   EXPECT_EQ(HelloKey(SomeSecret(0), uuid), HelloKey(SomeSecret(0), uuid));
+}
+
+TEST(GrantTag, DiffersInEverythingThatGoesIn) {
+  const TagKey key{1};
+  const InodeId inode = InodeId::Make(ShardId(2), 3);
+  std::set<uint64_t> tags;
+  EXPECT_TRUE(tags.insert(GrantTag(key, inode, ClientId(4), 5, 6)).second);
+  EXPECT_TRUE(tags.insert(GrantTag(TagKey{2}, inode, ClientId(4), 5, 6)).second);
+  for (int bit = 0; bit < 64; ++bit) {
+    EXPECT_TRUE(tags.insert(GrantTag(key, InodeId(inode.value ^ uint64_t{1} << bit), ClientId(4), 5, 6)).second);
+    EXPECT_TRUE(tags.insert(GrantTag(key, inode, ClientId(4 ^ uint64_t{1} << bit), 5, 6)).second);
+  }
+  for (int bit = 0; bit < 32; ++bit) {
+    EXPECT_TRUE(tags.insert(GrantTag(key, inode, ClientId(4), 5 ^ uint32_t{1} << bit, 6)).second);
+  }
+  for (int bit = 0; bit < 8; ++bit) {
+    EXPECT_TRUE(tags.insert(GrantTag(key, inode, ClientId(4), 5, static_cast<uint8_t>(6 ^ 1 << bit))).second);
+  }
+  EXPECT_EQ(GrantTag(key, inode, ClientId(4), 5, 6), GrantTag(key, inode, ClientId(4), 5, 6));
 }
 
 TEST(Proof, CoversTheHelloButNotItself) {
