@@ -9,6 +9,7 @@
 namespace mayfly {
 namespace {
 
+constexpr uint32_t kTurnsALook = 8;
 constexpr Nanos kSpin = 20 * kMicrosecond, kSpinOversubscribed = 100 * kMicrosecond;  // (source: MEASURED.md)
 constexpr Nanos kPingAgainAfter = 200 * kMillisecond;
 constexpr Nanos kAskWithin = 10 * kSecond;
@@ -112,6 +113,7 @@ void LocalShards::Start(Setup setup) {
     options.shard.self = ShardId(setup_.first.value + i);
     options.arena_directory = setup_.arena_directory;
     options.arena_prefix = Footprint::ArenaPrefix(options.shard.self);
+    options.shard.turns_a_look = kTurnsALook;
     options.spin = setup_.oversubscribed ? kSpinOversubscribed : kSpin;
     const auto count = [this](size_t* what) {
       return [this, what] {

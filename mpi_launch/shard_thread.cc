@@ -7,6 +7,7 @@
 #include "adapt/posix/random.h"
 #include "base/log.h"
 #include "signals.h"
+#include "task/spinner.h"
 
 namespace mayfly {
 namespace {
@@ -23,7 +24,8 @@ struct ShardThread::Core {
       : transport(std::move(network)),
         arena({options.arena_directory, options.arena_prefix}),
         offload({.wake = &idle}),
-        shard({clock, random, *transport, arena, offload, pfs}, book.map().placement(), book, options.shard) {}
+        shard({clock, random, *transport, arena, offload, pfs}, book.map().placement(), book, options.shard),
+        spinner(shard.executor(), idle, options.spin) {}
 
   PosixClock clock;
   PosixRandom random;
@@ -32,6 +34,7 @@ struct ShardThread::Core {
   PosixOffload offload;
   PosixPfsTree pfs;
   Shard shard;
+  Spinner spinner;
   std::optional<Task<Status>> drain;
 };
 
@@ -90,17 +93,10 @@ void ShardThread::Turn(Core& core) {
     running_.erase(running_.begin() + static_cast<ptrdiff_t>(i));
   }
   if (worked) {
-    idle_since_ = 0;
-    return;
+    core.spinner.Worked();
+  } else {
+    core.spinner.Empty();
   }
-  const Nanos now = core.clock.Now();
-  if (idle_since_ == 0) idle_since_ = now;
-  if (now - idle_since_ < options_.spin) {
-    idle_.Yield();
-    return;
-  }
-  idle_.Sleep(core.shard.next_timer());
-  idle_since_ = 0;
 }
 
 // True if all of the shard has ended.

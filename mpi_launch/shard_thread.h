@@ -1,4 +1,4 @@
-// One shard with the real doors, and the thread that drives it: spin a little, yielding, then sleep.
+// One shard with the real doors, and the thread that drives it: spin a little (task/spinner.h), then sleep.
 // The owner's thread makes and ends it and may post work; everything else happens on the shard's own thread, which
 // blocks all signals.
 #pragma once
@@ -74,7 +74,6 @@ class ShardThread {
   std::mutex mutex_;
   std::vector<std::function<void(Shard&)>> mail_;
   std::vector<Running> running_;  // of the shard's thread
-  Nanos idle_since_ = 0;          // likewise; 0: had work
   End end_;
   std::thread thread_;
 };

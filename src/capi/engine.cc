@@ -8,7 +8,7 @@ Engine::Engine(std::unique_ptr<Ground> ground, const AddressBook& book, Identity
     : ground_(std::move(ground)),
       transport_(ground_->transport()),
       idle_(ground_->idle()),
-      executor_(ground_->clock()),
+      executor_(ground_->clock(), kTurnsALook),
       caller_(executor_, transport_, ground_->random(), book, std::move(identity),
               [&] {
                 Caller::Timing timing;
@@ -16,7 +16,8 @@ Engine::Engine(std::unique_ptr<Ground> ground, const AddressBook& book, Identity
                 timing.unreachable_after = std::min(timing.unreachable_after, mount.options().op_timeout);
                 return timing;
               }()),
-      lane_(executor_, caller_, mount, ground_->random().U64()) {
+      lane_(executor_, caller_, mount, ground_->random().U64()),
+      spinner_(executor_, idle_, kSpin) {
   transport_.SetReceiver(&caller_);
 }
 
@@ -24,20 +25,16 @@ Engine::~Engine() { transport_.SetReceiver(nullptr); }
 
 void Engine::TurnOrWait(Nanos until) {
   if (Turn()) {
-    idle_since_ = 0;
-    return;
-  }
-  const Nanos now = executor_.now();
-  if (idle_since_ == 0) idle_since_ = now;
-  if (now - idle_since_ < kSpin) {
-    idle_.Yield();
+    spinner_.Worked();
   } else {
-    idle_.Sleep(std::min(executor_.next_timer(), until));
+    spinner_.Empty(until);
   }
 }
 
 void Engine::TurnOrSleep(Nanos until) {
-  if (!Turn()) idle_.Sleep(std::min(executor_.next_timer(), until));
+  if (Turn()) return;
+  idle_.Sleep(std::min(executor_.next_timer(), until));
+  executor_.Look();
 }
 
 bool Engine::Close(Nanos until) {

@@ -1,6 +1,6 @@
 // An engine makes progress for one thread: doors, executor, connections and a lane. While a thread waits for an
-// operation it drives its engine: it spins for a short time, giving the core away at each empty turn, then sleeps on
-// the transport's descriptor until the next timer. One thread uses it at a time; it may be handed to another thread
+// operation it drives its engine: it spins for a short time (task/spinner.h), then sleeps on the transport's descriptor
+// until the next timer. One thread uses it at a time; it may be handed to another thread
 // when that one ends.
 #pragma once
 
@@ -9,6 +9,7 @@
 #include "capi/platform.h"
 #include "client/lane.h"
 #include "task/executor.h"
+#include "task/spinner.h"
 
 namespace mayfly {
 
@@ -16,6 +17,7 @@ class Engine {
  public:
   // (source: MEASURED.md, spinning: 100 us with a yield each turn was best where cores are shared)
   static constexpr Nanos kSpin = 100 * kMicrosecond;
+  static constexpr uint32_t kTurnsALook = 8;
 
   Engine(std::unique_ptr<Ground> ground, const AddressBook& book, Identity identity, Mount& mount);
   Engine(const Engine&) = delete;
@@ -41,7 +43,9 @@ class Engine {
   Caller& caller() { return caller_; }
   Executor& executor() { return executor_; }
   Ground& ground() { return *ground_; }
-  Nanos now() { return ground_->clock().Now(); }
+  Nanos now() { return executor_.now(); }
+  // The caller's own work since the last call took nobody knows how long: before an operation starts.
+  void Look() { executor_.Look(); }
 
  private:
   std::unique_ptr<Ground> ground_;
@@ -50,7 +54,7 @@ class Engine {
   Executor executor_;
   Caller caller_;
   Lane lane_;
-  Nanos idle_since_ = 0;  // 0: the last turn had something
+  Spinner spinner_;
 };
 
 }  // namespace mayfly

@@ -36,6 +36,7 @@ int64_t Enter(const Call& call, Instance& instance, Body&& body) {
   const bool through = guard.Run([&] {
     std::string why;
     Engine* engine = instance.ThreadEngine(&why);
+    if (engine != nullptr) engine->Look();
     result = engine != nullptr ? body(*engine) : FailSaying(EIO, std::string(call.name) + ": " + why);
   });
   return through ? result : Fail(call, Code::kIo);

@@ -103,7 +103,8 @@ void Instance::GiveBack(Engine* engine) {
 Instance::Instance(std::unique_ptr<Platform> platform, const ClientOptions& options)
     : platform_(std::move(platform)),
       serial_(++last_serial),
-      mount_(platform_->placement(), platform_->identity().cred, options, Registry::Get().files()) {
+      mount_(platform_->placement(), platform_->identity().cred, options, Registry::Get().files(),
+             platform_->arena_views()) {
   mount_.instance = this;
   const SessionUuid uuid = platform_->identity().uuid;
   device_ = Checksum(uuid);
@@ -157,6 +158,7 @@ Status Instance::Close() {
     return result;
   }
   engine->lane().SendClosesOlder(kNever);
+  engine->lane().ReturnPlacesOlder(kNever);
   const Nanos until = engine->now() + kCloseWait;
   while (!engine->lane().idle() && engine->now() < until) engine->TurnOrWait(until);
   for (auto& one : engines_) {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "os/arena_view.h"
 #include "os/clock.h"
 #include "os/idle.h"
 #include "os/random.h"
@@ -40,6 +41,8 @@ class Platform {
   virtual RingOptions ring() const = 0;
   // Without `client` and `process`: these are made where they are needed.
   virtual Identity identity() const = 0;
+  // The arenas of servers on this node; null if none can be mapped.
+  virtual ArenaViews* arena_views() { return nullptr; }
   // The session has left no trace on this node.
   virtual bool SessionIsGone() = 0;
   // Whether a thread may run the helper. Without one nothing is buffered or read ahead.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "adapt/posix/arena_view.h"
 #include "adapt/posix/clock.h"
 #include "adapt/posix/idle.h"
 #include "adapt/posix/random.h"
@@ -120,6 +121,14 @@ Identity PosixPlatform::identity() const {
 std::string PosixPlatform::NameOf(ShardId shard) const {
   const MemberId member = map_.layout().MemberOf(shard);
   return fmt::format("{} (member {}, shard {})", map_.layout().member(member).host, member.value, shard.value);
+}
+
+bool PosixPlatform::MayBeHere(ShardId shard) const {
+  return map_.layout().member(map_.layout().MemberOf(shard)).host == identity_.host;
+}
+
+std::unique_ptr<ArenaView> PosixPlatform::Attach(const std::string& name, uint64_t who) {
+  return PosixArenaView::Attach(name, who);
 }
 
 bool PosixPlatform::SessionIsGone() {

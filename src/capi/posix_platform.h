@@ -12,7 +12,7 @@
 
 namespace mayfly {
 
-class PosixPlatform final : public Platform, private AddressBook {
+class PosixPlatform final : public Platform, private AddressBook, private ArenaViews {
  public:
   // Finds the session (session/discover.h) and waits until it is ready, for `wait` at most. Codes: kNotMapped (none),
   // kTimedOut (not ready), kAccess, kNotSupported (another version), or what was wrong with its files.
@@ -25,12 +25,15 @@ class PosixPlatform final : public Platform, private AddressBook {
   RingOptions ring() const override { return map_.ring(); }
   Identity identity() const override;
   bool SessionIsGone() override;
+  ArenaViews* arena_views() override { return this; }
 
  private:
   PosixPlatform(FoundSession found, NodeMap map, UcxOptions ucx);
   uint32_t shard_count() const override { return map_.layout().shard_count(); }
   Bytes AddressOf(ShardId shard) const override { return map_.AddressOf(shard); }
   std::string NameOf(ShardId shard) const override;
+  bool MayBeHere(ShardId shard) const override;
+  std::unique_ptr<ArenaView> Attach(const std::string& name, uint64_t who) override;
 
   const FoundSession found_;
   const NodeMap map_;

@@ -25,7 +25,7 @@ class Window {
   size_t first_ = 0, last_ = 0;
 };
 
-// The parts must fill what arrived, and not more than was asked for.
+// The parts must fill what arrived (or lies in the runs), and not more than was asked for.
 bool PartsFit(const ReadReply& reply, size_t arrived, uint32_t asked) {
   uint64_t data = 0, covered = 0;
   for (const Part& part : reply.parts) {
@@ -102,16 +102,37 @@ Task<Status> DataPath::Ask(FileId file, Piece piece, MutableBytes to, ReadReply*
   request.bytes = piece.bytes;
   request.chunk_bits = file.chunk_bits;
   request.want_sums = mount_.options().checksum;
-  for (bool again = false;; again = true) {
+  const ShardId shard = ShardOf(file, piece.chunk);
+  ArenaView* arena = nullptr;
+  if (piece.bytes >= kMappedReadMin) {
+    bool ask = false;
+    arena = ArenaOf(shard, &ask);
+    if (ask) {
+      MAYFLY_CO_TRY(co_await AskForArena(shard));
+      arena = mount_.arenas().Get(shard);
+    }
+  }
+  for (bool again = false;;) {
     size_t arrived = 0;
     CallOptions options;
     options.deadline = Deadline();
     options.reply_payload = to;
     options.reply_bytes = &arrived;
-    const ShardId shard = ShardOf(file, piece.chunk);
+    request.mapped = arena != nullptr;
     MAYFLY_CO_TRY(co_await caller_.Call<Method::kRead>(shard, request, reply, options));
-    if (!PartsFit(*reply, arrived, piece.bytes)) co_return Code::kCorrupt;
-    if (!request.want_sums || SumsFit(*reply, to.first(arrived))) {
+    for (const PlacedRun& run : reply->runs) arrived += run.bytes;
+    if (!PartsFit(*reply, arrived, piece.bytes) || reply->runs.empty() != (arena == nullptr || arrived == 0)) {
+      co_return Code::kCorrupt;
+    }
+    if (!reply->runs.empty()) {
+      const Copied copied = CopyMapped(arena, *reply, to);  // P4
+      if (copied == Copied::kOk) {
+        for (const Part& part : reply->parts) *covered += part.bytes;
+        co_return Code::kOk;
+      }
+      arena = nullptr;  // next time it is sent
+      if (copied == Copied::kMoved) continue;
+    } else if (!request.want_sums || SumsFit(*reply, to.first(arrived))) {
       *covered = Spread(*reply, arrived, to);
       co_return Code::kOk;
     }
@@ -121,6 +142,7 @@ Task<Status> DataPath::Ask(FileId file, Piece piece, MutableBytes to, ReadReply*
                    file.inode.value, piece.chunk.value, shard.value);
       co_return Code::kIo;
     }
+    again = true;
   }
 }
 
@@ -229,6 +251,17 @@ Task<Result<size_t>> DataPath::Read(FileId file, uint64_t offset, MutableBytes t
 // ---- writing ------------------------------------------------------------------------------------------------------
 
 Task<Status> DataPath::WritePiece(FileId file, Piece piece, Bytes data) {
+  const ShardId shard = ShardOf(file, piece.chunk);
+  if (data.size() >= kMappedWriteMin) {
+    bool ask = false;
+    ArenaView* arena = ArenaOf(shard, &ask);
+    if (ask) {
+      MAYFLY_CO_TRY(co_await AskForArena(shard));
+      arena = mount_.arenas().Get(shard);
+    }
+    Status status;
+    if (arena != nullptr && co_await WriteMapped(arena, shard, file, piece, data, &status)) co_return status;
+  }
   WriteRequest request;
   request.inode = file.inode;
   request.grant = file.grant;
@@ -244,7 +277,7 @@ Task<Status> DataPath::WritePiece(FileId file, Piece piece, Bytes data) {
   CallOptions options;
   options.deadline = Deadline();
   options.payload = data;
-  co_return co_await caller_.Call<Method::kWrite>(ShardOf(file, piece.chunk), request, &reply, options);
+  co_return co_await caller_.Call<Method::kWrite>(shard, request, &reply, options);
 }
 
 Task<Result<size_t>> DataPath::Write(FileId file, uint64_t offset, Bytes data) {

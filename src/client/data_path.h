@@ -4,6 +4,9 @@
 //             P2  no byte is handed out whose checksum does not fit; a mismatch is asked for once more, then kIo.
 //             P3  zeros are handed out only for what was a hole when it was read: where a shard knows of nothing and
 //                 the file goes on, it is asked again after the size was.
+//             P4  a shard of this node whose arena is mapped gets large pieces by a copy into a place that it lent, and
+//                 gives them by a copy from where they lie: only the place travels (mapped_path.cc). Where that does
+//                 not work out the bytes are sent.
 #pragma once
 
 #include "client/mount.h"
@@ -23,6 +26,8 @@ struct FileId {
 class DataPath {
  public:
   static constexpr uint32_t kInFlight = 16;  // pieces of one call
+  // Smaller pieces are sent: their copy costs less than what a place costs beside the message.
+  static constexpr size_t kMappedWriteMin = 8 * 1024, kMappedReadMin = 8 * 1024;
 
   DataPath(Executor& executor, Caller& caller, Mount& mount) : executor_(executor), caller_(caller), mount_(mount) {}
 
@@ -66,6 +71,14 @@ class DataPath {
   Task<Status> ReadPiece(FileId file, Piece piece, MutableBytes to, Got* got);
   Task<Status> Ask(FileId file, Piece piece, MutableBytes to, ReadReply* reply, uint32_t* covered);
   Task<Status> WritePiece(FileId file, Piece piece, Bytes data);
+  // mapped_path.cc
+  ArenaView* ArenaOf(ShardId shard, bool* ask);
+  Task<Status> AskForArena(ShardId shard);
+  // False: the bytes must be sent; else *status is the outcome.
+  Task<bool> WriteMapped(ArenaView* arena, ShardId shard, FileId file, Piece piece, Bytes data, Status* status);
+  bool GetPlace(ArenaView* arena, ShardId shard, const PlaceLoan& grant, MutableBytes* to);
+  enum class Copied : uint8_t { kOk, kMoved, kDamaged };
+  Copied CopyMapped(ArenaView* arena, const ReadReply& reply, MutableBytes to);
   Task<Status> RangePiece(FileId file, Range kind, Piece piece);
   Task<Status> ReadStride(FileId file, uint64_t offset, MutableBytes to, size_t* done, bool* ended);
   Task<Status> SeekAt(FileId file, ShardId shard, uint64_t from, bool hole, OffsetReply* reply);

@@ -28,6 +28,10 @@ void Helper::Stop() {
   Poke();
 }
 
+bool Helper::SomethingAges() const {
+  return mount_.closes().oldest() != kNever || mount_.places().oldest() != kNever || mount_.buffered() != 0;
+}
+
 Task<Status> Helper::Run() {
   while (!stopping_) {
     poked_since_ = false;
@@ -35,17 +39,18 @@ Task<Status> Helper::Run() {
     const Nanos now = lane_.executor().now();
     const Nanos close_before = now - std::min(now, CloseQueue::kAgeMax);
     lane_.SendClosesOlder(close_before);
+    lane_.ReturnPlacesOlder(now - std::min(now, PlacePool::kAgeMax));
     if (mount_.buffered() != 0) {
       (void)co_await lane_.FlushOlder(now - std::min(now, kBufferAgeMax));  // errors wait with the files
       if (stopping_) break;
     }
     // While anything ages it looks once a second; else it sleeps until it is told (SomethingAges).
     Nanos until = kNever;
-    if (mount_.closes().oldest() != kNever || mount_.buffered() != 0) {
+    if (SomethingAges()) {
       until = lane_.executor().now() + CloseQueue::kAgeMax / 2;
     } else {
       mount_.helper_watches() = false;
-      if (mount_.closes().oldest() != kNever || mount_.buffered() != 0) {  // it came in between
+      if (SomethingAges()) {  // it came in between
         mount_.helper_watches() = true;
         continue;
       }

@@ -1,5 +1,6 @@
 // The helper does for a process what its own threads cannot while they compute: it hears that another process wants a
-// file whose writes are buffered here, and sends them; it sends buffers and closes that are older than a second.
+// file whose writes are buffered here, and sends them; it sends buffers and closes that are older than a
+// second, and gives back places that nobody wrote into for as long.
 // It runs on a lane of its own, which its owner drives (in the library: a thread that sleeps nearly always).
 // Invariants  H1  a shard counts as listened to from before its first file is given to this process alone until its
 //                 poll failed; then all its files stop being buffered.
@@ -27,6 +28,7 @@ class Helper {
 
  private:
   Task<Status> Run();
+  bool SomethingAges() const;
   Task<Status> Listen(ShardId shard);
   Task<Status> GiveUp(ShardId shard, std::vector<InodeId> inodes);
   Task<Status> StopBuffering(ShardId shard);

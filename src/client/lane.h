@@ -96,6 +96,8 @@ class Lane {
   bool idle() const { return gate_.running() == 0; }
   // Sends the closes of all lanes that have waited since `before` or earlier.
   void SendClosesOlder(Nanos before);
+  // Gives places of arenas back that have not been used since `before` or earlier.
+  void ReturnPlacesOlder(Nanos before);
 
   Executor& executor() { return executor_; }
   Caller& caller() { return caller_; }
@@ -126,6 +128,7 @@ class Lane {
   void QueueClose(InodeId inode);
   // After a fork the home does not know this process: opens the file again.
   Task<Status> Adopt(OpenFile& file);
+  Task<Status> ReturnPlaces(PlacePool::Batch batch);
 
   // What the entry itself is that a walk's last component names, symlinks not followed.
   Task<Status> LookAtLast(Walk* walk, Attr* attr);

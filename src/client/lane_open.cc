@@ -147,6 +147,19 @@ void Lane::SendClosesOlder(Nanos before) {
   }
 }
 
+void Lane::ReturnPlacesOlder(Nanos before) {
+  for (PlacePool::Batch& batch : mount_.places().TakeOlder(before)) {
+    Spawn(ReturnPlaces(std::move(batch)), "giving back places of an arena");
+  }
+}
+
+Task<Status> Lane::ReturnPlaces(PlacePool::Batch batch) {
+  ReturnRequest request;
+  request.loans = std::move(batch.loans);
+  Empty reply;
+  co_return co_await caller_.Call<Method::kReturn>(batch.shard, request, &reply, ByHandle(Deadline()));
+}
+
 Task<Status> Lane::Adopt(OpenFile& file) {
   const uint64_t epoch = mount_.epoch();
   OpenReply reply;

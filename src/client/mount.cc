@@ -54,11 +54,13 @@ void Mount::GiveBuffer(std::unique_ptr<uint8_t[]> buffer) {
 
 void Mount::LockForFork() {
   closes_.fork_mutex().lock();
+  places_.fork_mutex().lock();
   mutex_.lock();
 }
 
 void Mount::UnlockAfterFork() {
   mutex_.unlock();
+  places_.fork_mutex().unlock();
   closes_.fork_mutex().unlock();
 }
 
@@ -66,6 +68,8 @@ void Mount::UnlockAfterFork() {
 void Mount::RenewInChild() {
   ++epoch_;
   closes_.Forget();
+  places_.Forget();
+  arenas_.Forget();  // they are attached as the parent
   listen_requests_.clear();
   for (auto& state : listening_) state = kOff;
   helper_watches_ = false;

@@ -9,15 +9,18 @@
 #include <mutex>
 #include <vector>
 
+#include "client/arenas.h"
 #include "client/close_queue.h"
 #include "client/file_table.h"
 #include "client/options.h"
+#include "client/place_pool.h"
 #include "ring/placement.h"
 #include "wire/types.h"
 
 namespace mayfly {
 
 struct MountCounters {
+  std::atomic<uint64_t> written_mapped{0}, read_mapped{0}, moved_meanwhile{0};  // pieces
   std::atomic<uint64_t> checksum_mismatches{0}, writes_buffered{0}, buffers_sent{0}, revoked{0}, read_ahead_hits{0};
 };
 
@@ -26,11 +29,13 @@ class Mount {
   // At most so many files buffer writes at a time; others write through.
   static constexpr uint32_t kBuffersMax = 64;
 
-  Mount(Placement placement, Cred cred, ClientOptions options, FileTable& files)
+  // `views`: the arenas of servers on this node; null if there are none to map.
+  Mount(Placement placement, Cred cred, ClientOptions options, FileTable& files, ArenaViews* views = nullptr)
       : placement_(std::move(placement)),
         cred_(std::move(cred)),
         options_(options),
         files_(files),
+        arenas_(views, placement_.shard_count()),
         listening_(placement_.shard_count()) {}
 
   const Placement& placement() const { return placement_; }
@@ -38,6 +43,8 @@ class Mount {
   const ClientOptions& options() const { return options_; }
   FileTable& files() { return files_; }
   CloseQueue& closes() { return closes_; }
+  Arenas& arenas() { return arenas_; }
+  PlacePool& places() { return places_; }
   MountCounters& counters() { return counters_; }
 
   bool poisoned() const { return poisoned_.load(std::memory_order_relaxed); }
@@ -57,6 +64,7 @@ class Mount {
   void WakeHelper() {
     if (wake_) wake_();
   }
+  bool has_helper() const { return wake_ != nullptr; }
   bool Listening(ShardId shard) const { return listening_[shard.value].load(std::memory_order_acquire) == kActive; }
   // True once some file of this process could have used write-behind: from then on every shard is listened to where a
   // file is opened for writing.
@@ -91,6 +99,8 @@ class Mount {
   const ClientOptions options_;
   FileTable& files_;
   CloseQueue closes_;
+  Arenas arenas_;
+  PlacePool places_;
   MountCounters counters_;
   std::atomic<bool> poisoned_{false};
   std::atomic<uint64_t> epoch_{0};

@@ -1,7 +1,10 @@
 // The door to bulk memory: segments that other processes of the node can map (0600), backed by real pages before they
-// are handed out (fallocate), so that a full /dev/shm is an error here and never a SIGBUS later.
+// are handed out (fallocate), so that a full /dev/shm is an error here and never a SIGBUS later. What such a process
+// sees of them is os/arena_view.h.
 #pragma once
 
+#include <atomic>
+#include <span>
 #include <string>
 
 #include "base/bytes.h"
@@ -9,16 +12,31 @@
 
 namespace mayfly {
 
+// One for each stretch of kStampBytes of a segment, readable by all who map it. The owner counts it up before any of
+// the stretch is given out anew: who copied from there and then finds the stamp as it was told has copied what was
+// there.
+using ArenaStamp = std::atomic<uint32_t>;
+static_assert(ArenaStamp::is_always_lock_free);
+constexpr size_t kStampBytes = 64 * 1024;
+
 class ArenaMemory {
  public:
   virtual ~ArenaMemory() = default;
   // A new segment of exactly `bytes` (a multiple of 2 MiB), zeroed. kNoSpace when the node has no room for it.
   // Lives until Unmap or the end of this object. Segments are numbered 0, 1, 2 ... in the order of creation.
   virtual Result<MutableBytes> Map(size_t bytes) = 0;
+  // The stamps of a segment that Map gave, all 0 at first.
+  virtual std::span<ArenaStamp> Stamps(MutableBytes segment) = 0;
+  // The memory is the node's again at once, whoever else has it mapped.
   virtual void Unmap(MutableBytes segment) = 0;
   // Touches the pages of `range` so that the first write does not fault (may be slow: 1 GB/s). Safe to call from a
   // helper thread while others use the memory.
   virtual void Prefault(MutableBytes range) = 0;
+
+  // By which other processes of this node and user find the segments (ArenaViews::Attach); empty: not at all.
+  virtual std::string Name() const = 0;
+  // Whether a process that attached as `who` may still have the segments mapped.
+  virtual bool IsAttached(uint64_t who) = 0;
 };
 
 }  // namespace mayfly

@@ -99,6 +99,7 @@ class Caller final : public Receiver {
   }
   // True if the last attempt to reach the shard failed and none succeeded since.
   bool Unreachable(ShardId shard) const;
+  ClientId process() const { return identity_.process; }
   size_t in_flight() const { return active_.size(); }
   const CallerStats& stats() const { return stats_; }
   // Ends every call with kShutdown and closes all endpoints. Calls whose buffers the transport still has end when it

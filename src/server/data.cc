@@ -12,6 +12,8 @@ bool GoodRange(uint8_t chunk_bits, uint64_t offset, uint64_t bytes) {
          offset + bytes <= (uint64_t{1} << chunk_bits);
 }
 
+constexpr size_t kMappedPartsMax = 96;  // beside the runs
+
 bool SumsMatch(Bytes data, std::span<const uint64_t> sums) {
   for (size_t block = 0; block < sums.size(); ++block) {
     const size_t at = block * kChecksumBlockBytes;
@@ -156,31 +158,44 @@ void Shard::Wrote(Inode& inode, uint64_t end, const Cred* cred) {
 
 // ---- writing ------------------------------------------------------------------------------------------------------
 
+// What a request says about a range of a file, as the store wants it. kInvalid if it is none, or none of this shard's.
+Result<ChunkRange> Shard::RangeOf(InodeId file, ChunkIndex chunk, uint8_t chunk_bits, uint32_t offset, size_t bytes) {
+  if (!GoodRange(chunk_bits, offset, bytes) || file.home().value >= placement_.shard_count() ||
+      placement_.ChunkShard(file.home(), chunk) != options_.self) {
+    return Code::kInvalid;
+  }
+  ChunkRange range;
+  range.file = file;
+  range.chunk = chunk;
+  range.chunk_bits = chunk_bits;
+  range.offset = offset;
+  range.bytes = static_cast<uint32_t>(bytes);
+  return range;
+}
+
+// Before data of a range is taken in: the file lives, and this shard is one of its shards.
+Task<Status> Shard::MayStore(ChunkRange range, Nanos deadline) {
+  if (IsHome(range.file)) {
+    Inode* inode = names_.FindInode(range.file);
+    if (inode == nullptr || (inode->nlink == 0 && inode->opens == 0)) co_return Code::kStale;
+    if (inode->type != FileType::kFile || inode->chunk_bits != range.chunk_bits) co_return Code::kInvalid;
+  } else if (store_.Figures(range.file).epoch == 0) {
+    MAYFLY_CO_TRY(co_await JoinFile(range.file, deadline));
+  }
+  co_return Code::kOk;
+}
+
 Task<Status> Shard::HandleWrite(Request* r, const WriteRequest& q, Empty*, ReplyPayload*) {
   const size_t bytes = r->payload().size();
-  if (!GoodRange(q.chunk_bits, q.offset, bytes) || q.inode.home().value >= placement_.shard_count() ||
-      placement_.ChunkShard(q.inode.home(), q.chunk) != options_.self ||
-      (!q.sums.empty() && q.sums.size() != BlocksOf(bytes))) {
-    co_return Code::kInvalid;
-  }
+  auto range = RangeOf(q.inode, q.chunk, q.chunk_bits, q.offset, bytes);
+  if (!range.ok()) co_return range.code();
+  if (!q.sums.empty() && q.sums.size() != BlocksOf(bytes)) co_return Code::kInvalid;
   MAYFLY_CO_TRY(grants_.Check(r->party(), q.inode, q.grant, kGrantWrite));  // V4
-  ChunkRange range;
-  range.file = q.inode;
-  range.chunk = q.chunk;
-  range.chunk_bits = q.chunk_bits;
-  range.offset = q.offset;
-  range.bytes = static_cast<uint32_t>(bytes);
-  if (IsHome(q.inode)) {
-    Inode* inode = names_.FindInode(q.inode);
-    if (inode == nullptr || (inode->nlink == 0 && inode->opens == 0)) co_return Code::kStale;
-    if (inode->type != FileType::kFile || inode->chunk_bits != q.chunk_bits) co_return Code::kInvalid;
-  } else if (store_.Figures(q.inode).epoch == 0) {
-    MAYFLY_CO_TRY(co_await JoinFile(q.inode, r->deadline()));
-  }
-  MAYFLY_CO_TRY(co_await ReceiveInto(r, range, q.sums));
+  MAYFLY_CO_TRY(co_await MayStore(*range, r->deadline()));
+  MAYFLY_CO_TRY(co_await ReceiveInto(r, *range, q.sums));
   // No suspension since the bytes became the file's.
   if (Inode* inode = IsHome(q.inode) ? names_.FindInode(q.inode) : nullptr) {
-    Wrote(*inode, range.file_offset() + bytes, &r->party().cred);
+    Wrote(*inode, range->file_offset() + bytes, &r->party().cred);
   }
   co_return Code::kOk;
 }
@@ -189,11 +204,7 @@ Task<Status> Shard::HandleWrite(Request* r, const WriteRequest& q, Empty*, Reply
 Task<Status> Shard::ReceiveInto(Request* r, ChunkRange range, std::span<const uint64_t> sums) {
   auto place = store_.Stage(range.bytes);
   if (!place.ok()) co_return co_await ReceivePiecemeal(r, range, sums);
-  staged_since_look_ += range.bytes;
-  if (staged_since_look_ > (4u << 20)) {
-    staged_since_look_ = 0;
-    PrefaultIfLow();
-  }
+  CountStaged(range.bytes);
   MutableBytes to = arena_.Data(*place).first(range.bytes);
   Status status;
   if (r->payload().is_eager() && !sums.empty()) {
@@ -382,6 +393,8 @@ Task<Status> Shard::HandleRead(Request* r, const ReadRequest& q, ReadReply* a, R
   auto covered = store_.Read(range, &out->pieces);
   if (!covered.ok()) co_return covered.code();
   a->cut = covered->cut;
+  const size_t parts_max = q.mapped ? kMappedPartsMax : kPartsMax;
+  const size_t pieces_max = q.mapped ? kRunsMax : ChunkStore::kReadPiecesMax;
   size_t data_bytes = 0, data_pieces = 0, used = 0;
   for (ReadPiece& piece : out->pieces) {
     SumParts sums;
@@ -392,7 +405,7 @@ Task<Status> Shard::HandleRead(Request* r, const ReadRequest& q, ReadReply* a, R
         co_return Code::kIo;
       }
     }
-    if (a->parts.size() + std::max<size_t>(sums.size(), 1) > kPartsMax) {
+    if (a->parts.size() + std::max<size_t>(sums.size(), 1) > parts_max || data_pieces == pieces_max) {
       a->cut = true;
       break;
     }
@@ -417,6 +430,11 @@ Task<Status> Shard::HandleRead(Request* r, const ReadRequest& q, ReadReply* a, R
     ++used;
   }
   out->pieces.resize(used);
+  if (q.mapped) {
+    TellPlaces(out->pieces, a);
+    out->view = {};
+    co_return Code::kOk;
+  }
   if (data_pieces > 1) {
     out->gathered.reset(new uint8_t[data_bytes]);
     size_t at = 0;

@@ -53,7 +53,10 @@ Task<Status> Shard::Run(Request* r) {
   Status status = d.Finish();
   if (status.ok() && refusing_ && !r->party().peer && !AllowedWhileStopping(M)) status = Code::kShutdown;
   if constexpr (NamesAnEntry(M)) {
-    if (status.ok()) status = co_await EnterWalk(r);
+    if (status.ok()) {
+      const std::optional<Status> entered = EnterWalk(*r);
+      status = entered ? *entered : co_await EnterWalkSlowly(r);
+    }
   }
   if (status.ok()) status = co_await (this->*Fn)(r, q, &a, &out);
   ChargeTables();

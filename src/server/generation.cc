@@ -12,16 +12,20 @@ void Shard::LearnGeneration(Generation g) {
   responder_.SetGeneration(g);
 }
 
-Task<Status> Shard::EnterWalk(Request* r) {
-  if (r->walked_at().value == 0) co_return Code::kGeneration;
+std::optional<Status> Shard::EnterWalk(const Request& r) {
+  if (r.walked_at().value == 0) return Status(Code::kGeneration);
   if (!is_root()) {
     const Nanos now = executor_.now();
-    if (now >= lease_until_) {
-      MAYFLY_CO_TRY(co_await RenewLease(r->deadline()));
-    } else if (lease_until_ - now < options_.lease / 2 && !renewing_) {
+    if (now >= lease_until_) return std::nullopt;
+    if (lease_until_ - now < options_.lease / 2 && !renewing_) {
       gate_.Spawn(RenewLease(now + options_.peer_deadline), "renewing the lease");
     }
   }
+  return Status(r.walked_at() < generation_ ? Code::kGeneration : Code::kOk);
+}
+
+Task<Status> Shard::EnterWalkSlowly(Request* r) {
+  MAYFLY_CO_TRY(co_await RenewLease(r->deadline()));
   co_return r->walked_at() < generation_ ? Code::kGeneration : Code::kOk;
 }
 

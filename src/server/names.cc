@@ -19,6 +19,7 @@ Task<Status> Shard::HandleLookup(Request* r, const LookupRequest& q, LookupReply
       a->attr = names_.AttrOf(*entry->local);
       co_return Code::kOk;
     }
+    if (ExactAttrIsHere(*entry->local, r->party().process, &a->attr)) co_return Code::kOk;
     Status status = co_await EndSole(id, r->party().process, r->deadline());
     if (status.ok()) status = co_await ExactAttr(id, r->deadline(), &a->attr);
     co_return status.code() == Code::kStale ? Code::kConflict : status.code();

@@ -47,7 +47,7 @@ Shard::Shard(Doors doors, const Placement& placement, const AddressBook& book, S
       placement_(placement),
       book_(book),
       options_(std::move(options)),
-      executor_(doors.clock),
+      executor_(doors.clock, options_.turns_a_look),
       caller_(executor_, doors.transport, doors.random, book, IdentityOf(options_, doors.random), Caller::Timing()),
       responder_(executor_, doors.transport, doors.random, ResponderOptionsOf(options_), &caller_),
       budget_(options_.memory_bytes),
@@ -61,7 +61,8 @@ Shard::Shard(Doors doors, const Placement& placement, const AddressBook& book, S
       round_done_(executor_),
       dir_renames_(executor_, 1),
       revoke_news_(executor_),
-      yielded_(executor_) {
+      yielded_(executor_),
+      loans_news_(executor_) {
   doors_.transport.SetReceiver(&responder_);
   responder_.SetGeneration(generation_);
   responder_.SetOnProcessGone([this](ClientId process) { ProcessGone(process); });
@@ -84,6 +85,7 @@ Shard::~Shard() {
 bool Shard::RunOnce() {
   bool worked = doors_.transport.Progress();
   worked |= doors_.offload.Poll();
+  if (!responder_.idle()) executor_.Look();  // what is too late is dropped, exactly
   // What arrives while these run waits for the next turn, so that timers and replies are not starved.
   while (Request* request = responder_.Next()) {
     ++served_;
@@ -104,6 +106,7 @@ Task<Status> Shard::Drain() {
   leaving_ = true;
   revoke_news_.WakeAll();
   yielded_.WakeAll();
+  loans_news_.WakeAll();
   Status status = co_await flusher_->Shutdown(executor_.now() + 10 * kSecond);
   caller_.Shutdown();
   co_await gate_.Drain();
@@ -138,6 +141,15 @@ void Shard::PrefaultIfLow() {
   if (stats.bytes_free_warm + stats.bytes_prefaulted >= options_.prefault_ahead_bytes / 2) return;
   prefaulting_ = true;
   gate_.Spawn(PrefaultLoop(), "touching memory ahead");
+}
+
+// Before so many bytes of the arena are taken for data.
+void Shard::CountStaged(uint32_t bytes) {
+  constexpr uint64_t kLookEvery = 4u << 20;
+  staged_since_look_ += bytes;
+  if (staged_since_look_ <= kLookEvery) return;
+  staged_since_look_ = 0;
+  PrefaultIfLow();
 }
 
 Task<Status> Shard::PrefaultLoop() {

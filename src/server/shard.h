@@ -1,19 +1,23 @@
 // Shard: one thread's server. It owns the doors' other ends, one shard's namespace and chunk store, and answers
-// requests: dispatch.cc decodes and replies; names.cc, inodes.cc, directories.cc, rename.cc and data.cc decide and
-// store, one family of requests each; transaction.cc commits across shards; generation.cc keeps path resolution exact.
-// Everything runs on one thread; handlers are coroutines that may suspend only at a co_await.
+// requests: dispatch.cc decodes and replies; names.cc, inodes.cc, directories.cc, rename.cc, data.cc and mapped.cc
+// decide and store, one family of requests each; transaction.cc commits across shards; generation.cc keeps path
+// resolution exact. Everything runs on one thread; handlers are coroutines that may suspend only at a co_await.
 // Invariants  V1  a by-name request is served only if its walk began under the current namespace generation, looked at
 //                 again after every suspension before anything is changed, and only under a lease of the sequencer.
 //             V2  nothing is changed for a request whose deadline has passed.
-//             V3  bytes reach the store only from a place that nobody else can see, after their checksum was verified.
+//             V3  bytes reach the store only from a place that nobody else can see, after their checksum was verified;
+//             or
+//                 from one that was lent to a process of this node, which computed their checksum as it copied.
 //             V4  who asks for a file's bytes shows the grant of an open (server/grants.h, G1).
 //             V5  an inode dies in one place (Bury), which drops its data everywhere before its number is forgotten.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
+#include <absl/container/flat_hash_set.h>
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,6 +32,7 @@
 #include "rpc/caller.h"
 #include "rpc/responder.h"
 #include "server/grants.h"
+#include "server/loans.h"
 #include "store/chunk_store.h"
 #include "task/executor.h"
 #include "task/sync.h"
@@ -52,6 +57,7 @@ struct ShardOptions {
   std::string flush_target;  // default of Flush; empty: none
   Nanos peer_deadline = 20 * kSecond;
   Nanos lease = 2 * kSecond;
+  uint32_t turns_a_look = 1;          // see Executor
   uint64_t prefault_ahead_bytes = 0;  // keep so much of the arena's free memory touched; 0: leave it alone
 };
 
@@ -121,7 +127,9 @@ class Shard {
   bool Stale(const Request& request) {
     return request.walked_at() < generation_ || (!is_root() && executor_.now() >= lease_until_);
   }
-  Task<Status> EnterWalk(Request* request);
+  // V1 for a request that has just come. Nothing: it must wait for a lease, by EnterWalkSlowly.
+  std::optional<Status> EnterWalk(const Request& request);
+  Task<Status> EnterWalkSlowly(Request* request);
   Task<Status> RenewLease(Nanos deadline);
   Task<Status> BumpGeneration(Nanos deadline);  // from any shard
   Task<Status> BumpRound(Nanos deadline);       // at the sequencer
@@ -153,6 +161,8 @@ class Shard {
   Task<Status> HandleYielded(Request* r, const CloseRequest& q, Empty* a, ReplyPayload* out);
   // The exact attributes of a local inode: asks its other shards. The inode may be gone afterwards: only *attr counts.
   Task<Status> ExactAttr(InodeId id, Nanos deadline, Attr* attr);
+  // True with *attr if no other shard or process has to be asked for it.
+  bool ExactAttrIsHere(const Inode& inode, ClientId asker, Attr* attr);
   // Before anybody but its sole opener looks at or opens a file: the opener sends what it holds.
   Task<Status> EndSole(InodeId id, ClientId except, Nanos deadline);
   Task<Result<Attr>> AttrAt(InodeId id, Nanos deadline);  // of any home; not exact in size
@@ -211,6 +221,8 @@ class Shard {
   Task<Status> DirPartAt(ShardId shard, InodeId dir, DirPartReply* out, Nanos deadline);
   Task<Status> WriteAt(ShardId shard, WriteRequest q, Bytes payload, Nanos deadline);
   Task<Status> DropAt(ShardId shard, InodeId id, Nanos deadline);
+  Result<ChunkRange> RangeOf(InodeId file, ChunkIndex chunk, uint8_t chunk_bits, uint32_t offset, size_t bytes);
+  Task<Status> MayStore(ChunkRange range, Nanos deadline);
   Task<Status> ReceiveInto(Request* r, ChunkRange range, std::span<const uint64_t> sums);
   Task<Status> ReceivePiecemeal(Request* r, ChunkRange range, std::span<const uint64_t> sums);
   Result<std::vector<Place>> StagePieces(ChunkRange range);
@@ -220,6 +232,16 @@ class Shard {
   void UnlockSize(InodeId id);
   void Wrote(Inode& inode, uint64_t end, const Cred* cred);
   bool IsHome(InodeId id) const { return id.home() == options_.self; }
+
+  // mapped.cc
+  Task<Status> HandleArenaName(Request* r, const Empty& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleLoan(Request* r, const LoanRequest& q, LoanReply* a, ReplyPayload* out);
+  Task<Status> HandleCommit(Request* r, const CommitRequest& q, LoanReply* a, ReplyPayload* out);
+  Task<Status> HandleReturn(Request* r, const ReturnRequest& q, Empty* a, ReplyPayload* out);
+  Result<PlaceLoan> Lend(ClientId process, uint32_t bytes);
+  void TellPlaces(const ReadPieces& pieces, ReadReply* a);
+  void TakeBackAll(ClientId process);
+  Task<Status> TakeBackLater(ClientId process);
 
   // session.cc
   Task<Status> HandlePing(Request* r, const Empty& q, Empty* a, ReplyPayload* out);
@@ -245,6 +267,7 @@ class Shard {
   Status RoomForTables();
   void ChargeTables();
   void PrefaultIfLow();
+  void CountStaged(uint32_t bytes);
   Task<Status> PrefaultLoop();
 
   CallOptions PeerCall(Nanos deadline) const {
@@ -252,7 +275,16 @@ class Shard {
     o.deadline = deadline;
     return o;
   }
-  Nanos wall() { return doors_.clock.Wall(); }
+  // The time of day, by the turn's time: the difference of the two clocks is looked at each kWallEvery.
+  Nanos wall() {
+    constexpr Nanos kWallEvery = 10 * kMillisecond;
+    if (executor_.now() >= wall_again_) {
+      executor_.Look();
+      wall_ahead_ = doors_.clock.Wall() - executor_.now();
+      wall_again_ = executor_.now() + kWallEvery;
+    }
+    return executor_.now() + wall_ahead_;
+  }
 
   Doors doors_;
   const Placement& placement_;
@@ -297,6 +329,11 @@ class Shard {
   WaitQueue revoke_news_;  // polls wait here
   WaitQueue yielded_;      // those who revoke wait here
 
+  Loans loans_;
+  WaitQueue loans_news_;                    // the shard is leaving
+  absl::flat_hash_set<ClientId> attached_;  // processes that were told the arena's name
+
+  Nanos wall_ahead_ = 0, wall_again_ = 0;
   uint64_t tables_charged_ = 0;
   uint64_t staged_since_look_ = 0;
   bool prefaulting_ = false;

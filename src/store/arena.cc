@@ -23,6 +23,11 @@ uint32_t PagesOf(uint32_t bytes) { return (bytes + PageRuns::kPageBytes - 1) >> 
 uint32_t PageOf(Place place) { return static_cast<uint32_t>(place.offset >> PageRuns::kPageBits); }
 bool IsCell(uint32_t bytes) { return bytes <= Slabs::kCellBytesMax; }  // A3
 
+// The stamps of a segment take a page.
+constexpr uint64_t kStampPageBytes = PageRuns::kPageBytes;
+static_assert(Place::kBytesMax / kStampBytes * sizeof(ArenaStamp) <= kStampPageBytes);
+uint64_t TableBytesOf(uint64_t bytes) { return PageRuns::TableBytes(bytes) + kStampPageBytes; }
+
 }  // namespace
 
 Arena::Arena(ArenaMemory* memory, MemoryBudget* budget, ArenaOptions options)
@@ -33,7 +38,7 @@ Arena::~Arena() {
     MutableBytes segment = runs_.segment(i);
     if (segment.empty()) continue;
     budget_->ReleaseArena(segment.size());
-    budget_->ReleaseTables(PageRuns::TableBytes(segment.size()));
+    budget_->ReleaseTables(TableBytesOf(segment.size()));
     memory_->Unmap(segment);
   }
 }
@@ -53,17 +58,18 @@ Status Arena::AddSegment(uint64_t bytes_min) {
 Status Arena::MapSegment(uint64_t bytes) {
   if (runs_.segments_made() == PageRuns::kSegmentsMax) return Code::kNoSpace;  // P4
   if (!budget_->ChargeArena(bytes)) return Code::kNoSpace;                     // A4
-  if (!budget_->ChargeTables(PageRuns::TableBytes(bytes))) {
+  if (!budget_->ChargeTables(TableBytesOf(bytes))) {
     budget_->ReleaseArena(bytes);
     return Code::kNoSpace;
   }
   Result<MutableBytes> segment = memory_->Map(bytes);
   if (!segment.ok()) {
     budget_->ReleaseArena(bytes);
-    budget_->ReleaseTables(PageRuns::TableBytes(bytes));
+    budget_->ReleaseTables(TableBytesOf(bytes));
     return segment.status();
   }
   runs_.AddSegment(*segment);
+  stamps_.push_back(memory_->Stamps(*segment));
   return {};
 }
 
@@ -85,10 +91,31 @@ Result<Place> Arena::Allocate(uint32_t bytes) {
 }
 
 Place Arena::TryAllocate(uint32_t bytes) {
-  if (IsCell(bytes)) return slabs_.Allocate(bytes);
-  uint32_t page = runs_.Allocate(PagesOf(bytes));
-  if (page == PageRuns::kNone) return {};
-  return {uint64_t{page} << PageRuns::kPageBits, bytes};
+  Place place;
+  if (IsCell(bytes)) {
+    place = slabs_.Allocate(bytes);
+  } else if (const uint32_t page = runs_.Allocate(PagesOf(bytes)); page != PageRuns::kNone) {
+    place = {uint64_t{page} << PageRuns::kPageBits, bytes};
+  }
+  if (place.valid()) CountUp(place);
+  return place;
+}
+
+void Arena::CountUp(Place place) {
+  const std::span<ArenaStamp> stamps = stamps_[place.segment()];
+  const size_t last = (place.within() + place.bytes - 1) / kStampBytes;
+  for (size_t i = place.within() / kStampBytes; i <= last; ++i) {
+    stamps[i].store(stamps[i].load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // nobody else writes
+  }
+  std::atomic_thread_fence(std::memory_order_release);  // before anything is written into the place
+}
+
+uint32_t Arena::StampOf(Place place) const {
+  const std::span<ArenaStamp> stamps = stamps_[place.segment()];
+  const size_t last = (place.within() + place.bytes - 1) / kStampBytes;
+  uint32_t sum = 0;
+  for (size_t i = place.within() / kStampBytes; i <= last; ++i) sum += stamps[i].load(std::memory_order_relaxed);
+  return sum;
 }
 
 void Arena::Free(Place place) {
@@ -109,8 +136,9 @@ Place Arena::Shrink(Place place, uint32_t bytes) {
 bool Arena::ReleaseFreeSegment() {
   MutableBytes segment = runs_.RemoveFreeSegment();
   if (segment.empty()) return false;
+  for (ArenaStamp& stamp : memory_->Stamps(segment)) stamp.fetch_add(1);  // A6
   budget_->ReleaseArena(segment.size());
-  budget_->ReleaseTables(PageRuns::TableBytes(segment.size()));
+  budget_->ReleaseTables(TableBytesOf(segment.size()));
   memory_->Unmap(segment);
   return true;
 }
@@ -128,7 +156,7 @@ ArenaStats Arena::stats() const {
   s.bytes_free_cold = runs_.pages_cold() << PageRuns::kPageBits;
   s.bytes_free_warm = s.bytes_mapped - s.bytes_used - s.bytes_free_cold;
   s.bytes_prefaulted = runs_.pages_prefaulted() << PageRuns::kPageBits;
-  s.bytes_tables = runs_.table_bytes() + slabs_.table_bytes();
+  s.bytes_tables = runs_.table_bytes() + slabs_.table_bytes() + s.segments * kStampPageBytes;
   s.run_bytes_max = uint64_t{runs_.longest_bin_pages()} << PageRuns::kPageBits;
   return s;
 }

@@ -12,9 +12,13 @@
 //             A3  the class of a place follows from its bytes alone, so a place names its memory completely.
 //             A4  segments and page tables are charged to the budget before they exist.
 //             A5  a segment is given back only when nothing in it is given out and no range from NextCold is out.
+//             A6  the stamps of a place grow before it is given out, and when its segment is given back: bytes that
+//             were
+//                 copied from it under equal stamps are those that lay there when the stamps were looked at first.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "os/arena_memory.h"
@@ -62,6 +66,9 @@ class Arena {
   Place Shrink(Place place, uint32_t bytes);
   // The bytes of a place, or of a part of one, that is given out.
   MutableBytes Data(Place place) const { return runs_.Data(place.offset, place.bytes); }
+  // The sum of the stamps of a place, or of a part of one (A6). It differs once any of it was given out anew (until
+  // 2^32 times).
+  uint32_t StampOf(Place place) const;
 
   // One more segment, if budget and node allow it. Slow (the node's memory is reserved): call when idle.
   Status Grow();
@@ -81,6 +88,7 @@ class Arena {
 
  private:
   Place TryAllocate(uint32_t bytes);
+  void CountUp(Place place);
   Status AddSegment(uint64_t bytes_min);
   Status MapSegment(uint64_t bytes);
 
@@ -89,6 +97,7 @@ class Arena {
   const uint32_t segment_bytes_;
   PageRuns runs_;
   Slabs slabs_;
+  std::vector<std::span<ArenaStamp>> stamps_;  // by segment
 };
 
 }  // namespace mayfly

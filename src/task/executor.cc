@@ -4,9 +4,10 @@ namespace mayfly {
 
 bool Executor::RunOnce() {
   bool worked = false;
-  if (!timers_.empty()) {
-    const Nanos now = clock_.Now();
-    while (!timers_.empty() && timers_.begin()->first.first <= now) {
+  if (++turns_ >= turns_a_look_) {
+    turns_ = 0;
+    Look();  // E4
+    while (!timers_.empty() && timers_.begin()->first.first <= now_) {
       Timer timer = timers_.begin()->second;
       timers_.erase(timers_.begin());
       timer.fn(timer.context);

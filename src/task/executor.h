@@ -3,6 +3,10 @@
 // Invariants  E1  coroutines are resumed by RunOnce only, each pass bounded by the queue's length at entry.
 //             E2  timers fire in the order (deadline, sequence of creation), so a run is a function of its inputs.
 //             E3  one thread owns it; nothing here is locked.
+//             E4  now() is the time that Look saw last: the clock costs as much as a table look-up, and a turn is
+//             short.
+//                 RunOnce looks each `turns_a_look` turns; who drives it also looks after anything that may have taken
+//                 long (a sleep, the caller's own work between two calls).
 #pragma once
 
 #include <coroutine>
@@ -17,7 +21,8 @@ namespace mayfly {
 
 class Executor {
  public:
-  explicit Executor(Clock& clock) : clock_(clock), ring_(1024) {}
+  explicit Executor(Clock& clock, uint32_t turns_a_look = 1)
+      : clock_(clock), turns_a_look_(turns_a_look), now_(clock.Now()), ring_(1024) {}
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
 
@@ -42,7 +47,8 @@ class Executor {
   Nanos next_timer() const { return timers_.empty() ? kNever : timers_.begin()->first.first; }
 
   Clock& clock() { return clock_; }
-  Nanos now() { return clock_.Now(); }
+  Nanos now() const { return now_; }
+  void Look() { now_ = clock_.Now(); }
 
   // co_await executor.Sleep(nanos);
   struct SleepAwaiter {
@@ -74,6 +80,9 @@ class Executor {
   void Grow();
 
   Clock& clock_;
+  const uint32_t turns_a_look_;
+  uint32_t turns_ = 0;
+  Nanos now_;
   std::vector<std::coroutine_handle<>> ring_;  // a power of two
   size_t head_ = 0;
   size_t size_ = 0;

@@ -251,22 +251,70 @@ struct ReadRequest {
   uint32_t bytes = 0;  // at most kTransferBytesMax
   uint8_t chunk_bits = 0;
   bool want_sums = false;
-  Grant grant;  // to read
+  bool mapped = false;  // by a process that has the arena mapped: it wants to know where the bytes lie
+  Grant grant;          // to read
   template <class Io>
   void Fields(Io& io) {
-    io(inode, chunk, offset, bytes, chunk_bits, want_sums, grant);
+    io(inode, chunk, offset, bytes, chunk_bits, want_sums, mapped, grant);
   }
 };
-// Payload: the bytes of the parts that are no hole, in order. The parts may cover less than was asked: when `cut`, ask
-// again from there; otherwise this shard knows of nothing beyond (a hole or the end: the file's size tells).
+// Payload: the bytes of the parts that are no hole, in order; or, if they were asked for `mapped`, `runs` that hold
+// them. The parts may cover less than was asked: when `cut`, ask again from there; otherwise this shard knows of
+// nothing beyond (a hole or the end: the file's size tells).
 struct ReadReply {
   absl::InlinedVector<Part, 4> parts;
   bool cut = false;
   bool size_known = false;  // the home answered for a file whose chunks are all here: `size` is exact
   uint64_t size = 0;
+  absl::InlinedVector<PlacedRun, 4> runs;
+  uint32_t stamp = 0;  // the sum of the stamps of the runs (os/arena_memory.h)
   template <class Io>
   void Fields(Io& io) {
-    io(parts, cut, size_known, size);
+    io(parts, cut, size_known, size, runs, stamp);
+  }
+};
+
+// ---- writing into the arena, by a client on the server's node that has it mapped -----------------------------------
+// A place is lent to a process until it is committed, returned, or the process is gone. ArenaName's reply payload: the
+// name to attach by (os/arena_view.h), empty if nobody can.
+
+struct LoanRequest {
+  uint32_t bytes = 0;  // at most kTransferBytesMax
+  template <class Io>
+  void Fields(Io& io) {
+    io(bytes);
+  }
+};
+struct LoanReply {
+  PlaceLoan loan;
+  template <class Io>
+  void Fields(Io& io) {
+    io(loan);
+  }
+};
+// As Write, for bytes that lie at the front of a lent place. The loan is used up, whatever the answer. The reply's
+// loan is the next one, if one was wished for and there is memory enough.
+struct CommitRequest {
+  uint64_t loan = 0;
+  InodeId inode;
+  ChunkIndex chunk;
+  uint32_t offset = 0;  // within the chunk
+  uint32_t bytes = 0;
+  uint8_t chunk_bits = 0;
+  uint32_t next_bytes = 0;  // of the next loan; 0: none is wanted
+  absl::InlinedVector<uint64_t, 8> sums;
+  Grant grant;  // to write
+  template <class Io>
+  void Fields(Io& io) {
+    io(loan, inode, chunk, offset, bytes, chunk_bits, next_bytes, sums, grant);
+  }
+};
+struct ReturnRequest {
+  std::vector<uint64_t> loans;  // at most kLoansMax; unknown ones are passed over
+  static constexpr uint32_t kLoansMax = 128;
+  template <class Io>
+  void Fields(Io& io) {
+    io(loans);
   }
 };
 
@@ -704,7 +752,11 @@ constexpr uint32_t kRevokePollMs = 20'000;
   X(Refuse, 50, RefuseRequest, Empty, true, kPeer)                      \
   X(Leave, 51, Empty, Empty, true, kPeer)                               \
   X(Revoked, 52, Empty, CountReply, false, kAny)                        \
-  X(Yielded, 53, CloseRequest, Empty, true, kAny)
+  X(Yielded, 53, CloseRequest, Empty, true, kAny)                       \
+  X(ArenaName, 54, Empty, Empty, false, kAny)                           \
+  X(Loan, 55, LoanRequest, LoanReply, true, kAny)                       \
+  X(Commit, 56, CommitRequest, LoanReply, true, kAny)                   \
+  X(Return, 57, ReturnRequest, Empty, true, kAny)
 
 enum class Method : uint16_t {
 #define MAYFLY_ENUM(name, number, request, reply, once, who) k##name = number,

@@ -20,6 +20,8 @@ constexpr uint32_t kXattrValueBytesMax = 64 * 1024;
 constexpr uint32_t kTransferBytesMax = 4u << 20;  // payload of one read or write message
 constexpr uint32_t kPageBytesMax = 64 * 1024;     // payload of one page of a listing
 constexpr uint32_t kPartsMax = 128;               // checksum parts in one read reply
+constexpr uint32_t kRunsMax = 16;                 // places in one read reply
+constexpr uint32_t kArenaNameBytesMax = 4096;
 constexpr uint32_t kGroupsMax = 64;
 constexpr uint8_t kChunkBitsMin = 16, kChunkBitsMax = 26, kChunkBitsDefault = 22;
 
@@ -142,6 +144,28 @@ struct Part {
   template <class Io>
   void Fields(Io& io) {
     io(bytes, hole, sum_known, sum);
+  }
+};
+
+// Bytes in a shard's arena; offset as in store/place.h: number of the segment << 26 | byte within it.
+struct PlacedRun {
+  uint64_t offset = 0;
+  uint32_t bytes = 0;
+  template <class Io>
+  void Fields(Io& io) {
+    io(offset, bytes);
+  }
+};
+constexpr int kPlaceSegmentBits = 26;
+
+// A place that a shard lent to a process to write into. bytes 0: none.
+struct PlaceLoan {
+  uint64_t id = 0;
+  uint64_t offset = 0;
+  uint32_t bytes = 0;
+  template <class Io>
+  void Fields(Io& io) {
+    io(id, offset, bytes);
   }
 };
 

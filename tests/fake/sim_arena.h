@@ -1,11 +1,17 @@
-// Arena segments from the heap, with a limit in bytes: Map answers kNoSpace beyond it, as a node without room does.
+// Arena segments from the heap, with a limit in bytes: Map answers kNoSpace beyond it, as a node without room does. A
+// view of them (SimArenaViews) is this memory itself.
 #pragma once
 
 #include <cstdlib>
+#include <functional>
 #include <map>
+#include <set>
+#include <string>
+#include <vector>
 
 #include "base/check.h"
 #include "os/arena_memory.h"
+#include "os/arena_view.h"
 
 namespace mayfly {
 
@@ -28,19 +34,34 @@ class SimArenaMemory : public ArenaMemory {
     if (data == nullptr) return Code::kNoSpace;
     std::memset(data, 0, bytes);
     segments_[data] = bytes;
+    stamps_[data] = std::vector<ArenaStamp>(bytes / kStampBytes);
+    by_number_.push_back(MutableBytes(data, bytes));
     used_ += bytes;
     return MutableBytes(data, bytes);
   }
+  std::span<ArenaStamp> Stamps(MutableBytes segment) override { return stamps_.at(segment.data()); }
   void Unmap(MutableBytes segment) override {
     auto found = segments_.find(segment.data());
     MAYFLY_CHECK(found != segments_.end() && found->second == segment.size());
     used_ -= segment.size();
     std::free(segment.data());
     segments_.erase(found);
+    stamps_.erase(segment.data());
+    for (MutableBytes& known : by_number_) {
+      if (known.data() == segment.data()) known = {};
+    }
   }
   void Prefault(MutableBytes) override {}
+  std::string Name() const override { return name; }
+  bool IsAttached(uint64_t who) override { return attached.contains(who); }
 
   size_t used() const { return used_; }
+  MutableBytes segment(uint32_t number) const {
+    return number < by_number_.size() ? by_number_[number] : MutableBytes();
+  }
+  std::string name;                  // empty: nobody can attach
+  std::multiset<uint64_t> attached;  // who
+  std::function<void()> on_find;     // whenever a view looks for a segment
   // Below what is mapped already: nothing more can be mapped until enough was given back.
   void set_bytes_max(size_t bytes_max) { bytes_max_ = bytes_max < used_ ? used_ : bytes_max; }
 
@@ -48,6 +69,40 @@ class SimArenaMemory : public ArenaMemory {
   size_t bytes_max_;
   size_t used_ = 0;
   std::map<uint8_t*, size_t> segments_;
+  std::map<uint8_t*, std::vector<ArenaStamp>> stamps_;
+  std::vector<MutableBytes> by_number_;
+};
+
+// What clients see of such arenas, by their names.
+class SimArenaViews final : public ArenaViews {
+ public:
+  void Add(SimArenaMemory* memory) { memories_.push_back(memory); }
+  bool MayBeHere(ShardId) const override { return true; }
+  std::unique_ptr<ArenaView> Attach(const std::string& name, uint64_t who) override {
+    for (SimArenaMemory* memory : memories_) {
+      if (!name.empty() && memory->name == name) return std::make_unique<View>(memory, who);
+    }
+    return nullptr;
+  }
+
+ private:
+  class View final : public ArenaView {
+   public:
+    View(SimArenaMemory* memory, uint64_t who) : memory_(memory), who_(who) { memory_->attached.insert(who_); }
+    ~View() override { memory_->attached.erase(memory_->attached.find(who_)); }
+    Segment Find(uint32_t number) override {
+      if (memory_->on_find) memory_->on_find();
+      const MutableBytes data = memory_->segment(number);
+      if (data.empty()) return {};
+      return {data, memory_->Stamps(data)};
+    }
+    void Touch(uint32_t, size_t, size_t) override {}
+
+   private:
+    SimArenaMemory* memory_;
+    uint64_t who_;
+  };
+  std::vector<SimArenaMemory*> memories_;
 };
 
 }  // namespace mayfly

@@ -63,6 +63,8 @@ class SimCluster final : public AddressBook {
       node.transport = network_.Create();
       node.random = std::make_unique<SimRandom>(options_.seed * 1000 + s);
       node.arena = std::make_unique<SimArenaMemory>(options_.memory_bytes);
+      node.arena->name = "arena-" + std::to_string(s);
+      views_.Add(node.arena.get());
     }
     for (uint32_t s = 0; s < placement_->shard_count(); ++s) Start(ShardId(s));
   }
@@ -165,6 +167,9 @@ class SimCluster final : public AddressBook {
   const AddressBook& book() const { return *this; }
   Shard& shard(uint32_t s) { return *nodes_[s]->shard; }
   SimTransport& transport(uint32_t s) { return *nodes_[s]->transport; }
+  SimArenaMemory& arena(uint32_t s) { return *nodes_[s]->arena; }
+  // For clients on the servers' own node.
+  SimArenaViews& views() { return views_; }
   SimClock& clock() { return clock_; }
   SimRandom& random() { return random_; }
   SimNetwork& network() { return network_; }
@@ -212,6 +217,7 @@ class SimCluster final : public AddressBook {
   SimClock clock_;
   SimRandom random_;
   SimNetwork network_;
+  SimArenaViews views_;
   Secret secret_{}, server_secret_{};
   SessionUuid uuid_{};
   std::unique_ptr<Layout> layout_;

@@ -4,6 +4,10 @@
 // Invariants  A1  a segment is backed by pages before it is given out (fallocate): no SIGBUS later.
 //             A2  files are 0600 and new (O_EXCL): nobody's leftover and nobody's trap is mapped.
 //             A3  every file is unlinked by Unmap or the destructor; after a kill `mayfly clean` does it by the prefix.
+//             A4  behind the data of each file come its stamps, in pages of their own. Unmap gives the data's pages
+//             back
+//                 (a hole), so that a client's mapping of an old segment keeps no memory but the stamps' page.
+// `<directory>/<prefix>.users` holds a lock (of the open file, fcntl) for each process that attached.
 #pragma once
 
 #include <string>
@@ -28,8 +32,11 @@ class PosixArenaMemory final : public ArenaMemory {
   // kNoSpace also when `bytes_max` would be passed; kExists when a file of that name is there (a live session, or the
   // remains of one: logged with what to do).
   Result<MutableBytes> Map(size_t bytes) override;
+  std::span<ArenaStamp> Stamps(MutableBytes segment) override;
   void Unmap(MutableBytes segment) override;
   void Prefault(MutableBytes range) override;
+  std::string Name() const override { return options_.directory + "/" + options_.prefix; }
+  bool IsAttached(uint64_t who) override;
 
   // The file of segment `n`; it exists while the segment is mapped here.
   std::string PathOf(size_t n) const;
@@ -40,9 +47,11 @@ class PosixArenaMemory final : public ArenaMemory {
     MutableBytes memory;
   };
   void Release(const Segment& segment);
+  bool MakeUsersFile();
 
   const Options options_;
   std::vector<Segment> segments_;
+  int users_fd_ = -1;
   size_t created_ = 0;
   size_t used_ = 0;
 };

@@ -2,6 +2,7 @@
 
 #include <signal.h>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -24,6 +25,7 @@ struct PosixOffload::Shared {
   std::condition_variable ended;   // by the destructor: a thread is gone
   std::deque<Job> jobs;
   std::vector<std::function<void()>> finished;
+  std::atomic<bool> any_finished{false};
   Idle* wake = nullptr;  // null once the owner is gone
   uint32_t threads = 0;
   uint32_t idle = 0;
@@ -69,10 +71,12 @@ void PosixOffload::Run(std::function<void()> work, std::function<void()> done) {
 }
 
 bool PosixOffload::Poll() {
+  if (!shared_->any_finished.load(std::memory_order_acquire)) return false;  // asked at every turn
   std::vector<std::function<void()>> finished;
   {
     std::lock_guard lock(shared_->mutex);
     finished.swap(shared_->finished);
+    shared_->any_finished.store(false, std::memory_order_relaxed);
   }
   for (auto& done : finished) done();
   return !finished.empty();
@@ -93,6 +97,7 @@ void PosixOffload::Serve(std::shared_ptr<Shared> shared) {
     lock.lock();
     if (shared->closing) continue;
     shared->finished.push_back(std::move(job.done));
+    shared->any_finished.store(true, std::memory_order_release);
     if (shared->wake != nullptr) shared->wake->Wake();  // under the lock: the owner cannot go away meanwhile
   }
   --shared->threads;

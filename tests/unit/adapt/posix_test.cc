@@ -11,11 +11,13 @@
 
 #include <atomic>
 #include <filesystem>
+#include <fstream>
 #include <future>
 #include <set>
 #include <thread>
 
 #include "adapt/posix/arena_memory.h"
+#include "adapt/posix/arena_view.h"
 #include "adapt/posix/clock.h"
 #include "adapt/posix/idle.h"
 #include "adapt/posix/offload.h"
@@ -302,7 +304,7 @@ TEST_F(PosixArenaTest, SegmentsAreNumberedPrivateSharedAndUnlinked) {
     struct stat info {};
     ASSERT_EQ(stat(arena.PathOf(1).c_str(), &info), 0);
     EXPECT_EQ(info.st_mode & 0777, 0600u);
-    EXPECT_EQ(static_cast<size_t>(info.st_size), 4 * kMiB);
+    EXPECT_EQ(static_cast<size_t>(info.st_size), 4 * kMiB + 4096) << "its stamps lie behind it";
     EXPECT_GE(static_cast<size_t>(info.st_blocks) * 512, 4 * kMiB) << "backed by pages";
     arena.Prefault(second.subspan(100, kMiB));
     EXPECT_EQ(second[4 * kMiB - 1], 0);
@@ -337,6 +339,46 @@ TEST_F(PosixArenaTest, TheLimitAndAFullFileSystemAreNoSpace) {
   Result<MutableBytes> mapped = huge.Map(size_t{1} << 55);
   EXPECT_TRUE(mapped.code() == Code::kNoSpace || mapped.code() == Code::kFileTooBig);
   EXPECT_FALSE(Exists("huge.0"));
+}
+
+TEST_F(PosixArenaTest, AViewIsTheOwnersMemory) {
+  auto arena = std::make_unique<PosixArenaMemory>(PosixArenaMemory::Options{.directory = directory, .prefix = "s"});
+  EXPECT_EQ(PosixArenaView::Attach(arena->Name(), 77), nullptr) << "there is none yet";
+  MutableBytes first = *arena->Map(2 * kMiB), second = *arena->Map(4 * kMiB);
+  auto view = PosixArenaView::Attach(arena->Name(), 77);
+  ASSERT_NE(view, nullptr);
+  EXPECT_TRUE(arena->IsAttached(77));
+  EXPECT_FALSE(arena->IsAttached(79));
+  ArenaView::Segment theirs = view->Find(1);
+  ASSERT_EQ(theirs.data.size(), second.size());
+  view->Touch(1, 3 * kMiB, kMiB);
+  theirs.data[3 * kMiB] = 9;
+  EXPECT_EQ(second[3 * kMiB], 9);
+  second[1] = 7;
+  EXPECT_EQ(theirs.data[1], 7);
+  ASSERT_EQ(theirs.stamps.size(), 4 * kMiB / kStampBytes);
+  ++arena->Stamps(second)[5];
+  EXPECT_EQ(theirs.stamps[5], 1u);
+  EXPECT_EQ(view->Find(0).data.size(), first.size());
+  EXPECT_TRUE(view->Find(2).data.empty());
+  EXPECT_TRUE(view->Find(1u << 20).data.empty());
+  // What the owner gives up is the node's again, although the view has it mapped.
+  arena->Unmap(second);
+  EXPECT_EQ(theirs.data[1], 0);
+  EXPECT_EQ(view->Find(1).data.data(), theirs.data.data());
+  view.reset();
+  EXPECT_FALSE(arena->IsAttached(77));
+  arena.reset();
+  EXPECT_TRUE(std::filesystem::is_empty(directory));
+}
+
+TEST_F(PosixArenaTest, AForeignOrOpenFileIsNoArena) {
+  std::ofstream(directory + "/s.users") << "";
+  ASSERT_EQ(chmod((directory + "/s.users").c_str(), 0644), 0);
+  EXPECT_EQ(PosixArenaView::Attach(directory + "/s", 1), nullptr);
+  std::filesystem::remove(directory + "/s.users");
+  ASSERT_EQ(symlink("/etc/passwd", (directory + "/s.users").c_str()), 0);
+  EXPECT_EQ(PosixArenaView::Attach(directory + "/s", 1), nullptr);
 }
 
 }  // namespace

@@ -69,6 +69,7 @@ struct TestShard {
   }
   bool Step() {
     bool worked = transport->Progress();
+    executor.Look();
     while (Request* request = responder->Next()) {
       worked = true;
       ++started;
@@ -373,6 +374,7 @@ inline Request* NextOf(World& w, uint32_t index = 0) {
   w.RunUntil(
       [&] {
         shard.transport->Progress();
+        shard.executor.Look();
         return (request = shard.responder->Next()) != nullptr;
       },
       kSecond);

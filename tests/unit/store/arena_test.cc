@@ -42,6 +42,25 @@ TEST_F(ArenaTest, SegmentsAreASixteenthOfTheBudget) {
   EXPECT_EQ(arena.stats().segments, 0u);
 }
 
+// A6
+TEST_F(ArenaTest, TheStampOfAPlaceGrowsBeforeItIsGivenOutAgain) {
+  const Place large = *arena.Allocate(300'000), cell = *arena.Allocate(100), other = *arena.Allocate(300'000);
+  const uint32_t large_stamp = arena.StampOf(large), cell_stamp = arena.StampOf(cell);
+  arena.Free(large);
+  EXPECT_EQ(arena.StampOf(large), large_stamp) << "its bytes are still there";
+  const Place again = *arena.Allocate(200'000);
+  ASSERT_EQ(again.segment(), large.segment());
+  ASSERT_LT(again.within(), large.within() + large.bytes) << "the run freed last first";
+  EXPECT_NE(arena.StampOf(large), large_stamp);
+  arena.Free(cell);
+  std::vector<Place> places{again, other};
+  do places.push_back(*arena.Allocate(100));
+  while (places.back() != cell && places.size() < 2000);
+  ASSERT_EQ(places.back(), cell);
+  EXPECT_GT(arena.StampOf(cell), cell_stamp);
+  for (Place place : places) arena.Free(place);
+}
+
 TEST_F(ArenaTest, BadSizesAreInvalid) {
   EXPECT_EQ(arena.Allocate(0).code(), Code::kInvalid);
   EXPECT_EQ(arena.Allocate(Place::kBytesMax + 1).code(), Code::kInvalid);

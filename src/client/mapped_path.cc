@@ -1,0 +1,153 @@
+// Data by way of a mapped arena (P4): asking for the arena, writing into a lent place, copying from where bytes lie.
+#include <algorithm>
+
+#include "base/checksum.h"
+#include "base/log.h"
+#include "client/data_path.h"
+
+namespace mayfly {
+namespace {
+
+constexpr uint64_t kWithinMask = (uint64_t{1} << kPlaceSegmentBits) - 1;
+
+// The bytes of a place, and the sum of its stamps; empty if it does not lie in what is mapped.
+MutableBytes Locate(ArenaView* arena, uint64_t offset, uint32_t bytes, uint32_t* stamp) {
+  const ArenaView::Segment segment = arena->Find(static_cast<uint32_t>(offset >> kPlaceSegmentBits));
+  const size_t within = offset & kWithinMask;
+  if (bytes == 0 || within > segment.data.size() || bytes > segment.data.size() - within) return {};
+  if (stamp != nullptr) {
+    for (size_t i = within / kStampBytes; i <= (within + bytes - 1) / kStampBytes; ++i) {
+      *stamp += segment.stamps[i].load(std::memory_order_relaxed);
+    }
+  }
+  return segment.data.subspan(within, bytes);
+}
+
+}  // namespace
+
+// Null: not mapped. *ask: this caller is the one to ask for it.
+ArenaView* DataPath::ArenaOf(ShardId shard, bool* ask) {
+  ArenaView* arena = mount_.arenas().Get(shard);
+  if (arena == nullptr) *ask = mount_.arenas().BeginAsking(shard);
+  return arena;
+}
+
+Task<Status> DataPath::AskForArena(ShardId shard) {
+  std::string name(kArenaNameBytesMax, '\0');
+  size_t bytes = 0;
+  Empty request, reply;
+  CallOptions options;
+  options.deadline = Deadline();
+  options.reply_payload = MutableBytes(reinterpret_cast<uint8_t*>(name.data()), name.size());
+  options.reply_bytes = &bytes;
+  Status status = co_await caller_.Call<Method::kArenaName>(shard, request, &reply, options);
+  name.resize(status.ok() ? bytes : 0);
+  if (name.empty()) {
+    mount_.arenas().Refuse(shard);
+  } else {
+    mount_.arenas().Attach(shard, name, caller_.process());
+  }
+  co_return status;
+}
+
+bool DataPath::GetPlace(ArenaView* arena, ShardId shard, const PlaceLoan& loan, MutableBytes* to) {
+  *to = Locate(arena, loan.offset, loan.bytes, nullptr);
+  if (!to->empty()) {
+    arena->Touch(static_cast<uint32_t>(loan.offset >> kPlaceSegmentBits), loan.offset & kWithinMask, loan.bytes);
+    return true;
+  }
+  mount_.places().GiveBack(shard, loan.id, executor_.now());
+  mount_.arenas().Refuse(shard);  // what is mapped is not what the shard has
+  return false;
+}
+
+Task<bool> DataPath::WriteMapped(ArenaView* arena, ShardId shard, FileId file, Piece piece, Bytes data,
+                                 Status* status) {
+  const auto bytes = static_cast<uint32_t>(data.size());
+  PlaceLoan loan;
+  if (auto kept = mount_.places().Take(shard, bytes)) {
+    loan = *kept;
+  } else {
+    LoanRequest ask;
+    ask.bytes = bytes;
+    LoanReply reply;
+    CallOptions options;
+    options.deadline = Deadline();
+    *status = co_await caller_.Call<Method::kLoan>(shard, ask, &reply, options);
+    if (status->code() == Code::kInvalid) mount_.arenas().Refuse(shard);  // it does not know us as attached
+    // Without memory for it in one piece, sending still finds several small ones.
+    if (!status->ok()) co_return status->code() == Code::kTimedOut || status->code() == Code::kUnavailable;
+    loan = reply.loan;
+  }
+  MutableBytes to;
+  if (!GetPlace(arena, shard, loan, &to) || to.size() < bytes) co_return false;
+  CommitRequest request;
+  request.loan = loan.id;
+  request.inode = file.inode;
+  request.chunk = piece.chunk;
+  request.offset = piece.offset;
+  request.bytes = bytes;
+  request.chunk_bits = file.chunk_bits;
+  request.grant = file.grant;
+  if (mount_.options().checksum) {
+    request.sums.resize(BlocksOf(bytes));
+    CopyAndChecksum(to.data(), data, request.sums.data());
+  } else {
+    std::memcpy(to.data(), data.data(), bytes);
+  }
+  if (mount_.has_helper() && mount_.places().HasRoom(shard, bytes)) request.next_bytes = bytes;
+  LoanReply reply;
+  CallOptions options;
+  options.deadline = Deadline();
+  *status = co_await caller_.Call<Method::kCommit>(shard, request, &reply, options);
+  if (status->ok() && reply.loan.bytes != 0) {
+    mount_.places().Put(shard, reply.loan, executor_.now());
+    mount_.SomethingAges();
+  }
+  if (status->code() == Code::kTimedOut || status->code() == Code::kUnavailable) {
+    mount_.places().GiveBack(shard, loan.id, executor_.now());
+  }
+  if (status->ok()) mount_.counters().written_mapped.fetch_add(1, std::memory_order_relaxed);
+  co_return status->code() != Code::kStale;  // the shard took the place back, or has no such file: sending tells
+}
+
+DataPath::Copied DataPath::CopyMapped(ArenaView* arena, const ReadReply& reply, MutableBytes to) {
+  const bool check = mount_.options().checksum;
+  size_t run = 0, used = 0, at = 0;
+  Bytes from;
+  bool damaged = false;
+  for (const Part& part : reply.parts) {
+    MutableBytes out = to.subspan(at, part.bytes);
+    at += part.bytes;
+    if (part.hole) {
+      std::memset(out.data(), 0, out.size());
+      continue;
+    }
+    for (size_t done = 0; done < out.size();) {  // usually once: a part lies in one run
+      if (used == from.size()) {
+        if (run == reply.runs.size()) return Copied::kMoved;
+        const PlacedRun& place = reply.runs[run++];
+        from = Locate(arena, place.offset, place.bytes, nullptr);
+        if (from.empty()) return Copied::kMoved;
+        arena->Touch(static_cast<uint32_t>(place.offset >> kPlaceSegmentBits), place.offset & kWithinMask, place.bytes);
+        used = 0;
+      }
+      const size_t n = std::min(from.size() - used, out.size() - done);
+      std::memcpy(out.data() + done, from.data() + used, n);
+      used += n;
+      done += n;
+    }
+    if (check && part.sum_known && Checksum(out) != part.sum) damaged = true;
+  }
+  std::atomic_thread_fence(std::memory_order_acquire);  // the stamps are looked at after the copy
+  uint32_t stamp = 0;
+  for (const PlacedRun& place : reply.runs) Locate(arena, place.offset, place.bytes, &stamp);
+  if (stamp != reply.stamp) {
+    mount_.counters().moved_meanwhile.fetch_add(1, std::memory_order_relaxed);
+    return Copied::kMoved;
+  }
+  if (!damaged) mount_.counters().read_mapped.fetch_add(1, std::memory_order_relaxed);
+  return damaged ? Copied::kDamaged : Copied::kOk;
+}
+
+}  // namespace mayfly

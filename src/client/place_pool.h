@@ -1,0 +1,119 @@
+// Places of servers' arenas that were lent to this process ahead of need, so that a write is one message: the commit of
+// one place brings the next. Those that nobody used for a while go back. Any thread.
+// Invariants  P1  a place is in one pair of hands: Take gives it out once.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+
+#include <atomic>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "base/ids.h"
+#include "wire/messages.h"
+
+namespace mayfly {
+
+class PlacePool {
+ public:
+  static constexpr Nanos kAgeMax = kSecond;
+  static constexpr size_t kOfShardMax = 8;                   // kept
+  static constexpr uint64_t kBytesMax = uint64_t{64} << 20;  // of all shards
+
+  // What has to be returned to one shard.
+  struct Batch {
+    ShardId shard;
+    std::vector<uint64_t> loans;  // at most ReturnRequest::kLoansMax
+  };
+
+  // A place that holds `bytes`, and is at most twice as long.
+  std::optional<PlaceLoan> Take(ShardId shard, uint32_t bytes) {
+    std::lock_guard lock(mutex_);
+    auto it = shards_.find(shard.value);
+    if (it == shards_.end()) return std::nullopt;
+    std::vector<Kept>& kept = it->second.kept;
+    for (size_t i = kept.size(); i-- > 0;) {
+      if (kept[i].loan.bytes < bytes || kept[i].loan.bytes / 2 > bytes) continue;
+      const PlaceLoan loan = kept[i].loan;
+      kept.erase(kept.begin() + static_cast<ptrdiff_t>(i));
+      bytes_ -= loan.bytes;
+      return loan;
+    }
+    return std::nullopt;
+  }
+  // Whether another place would be kept.
+  bool HasRoom(ShardId shard, uint32_t bytes) {
+    std::lock_guard lock(mutex_);
+    return bytes_ + bytes <= kBytesMax && shards_[shard.value].kept.size() < kOfShardMax;
+  }
+  void Put(ShardId shard, PlaceLoan loan, Nanos now) {
+    std::lock_guard lock(mutex_);
+    OfShard& of = shards_[shard.value];
+    if (oldest_ == kNever) oldest_ = now;
+    if (of.kept.size() >= kOfShardMax) {
+      of.returns.push_back(loan.id);
+      return;
+    }
+    of.kept.push_back({loan, now});
+    bytes_ += loan.bytes;
+  }
+  // A place whose commit had no answer: if it is still ours it goes back.
+  void GiveBack(ShardId shard, uint64_t id, Nanos now) {
+    std::lock_guard lock(mutex_);
+    shards_[shard.value].returns.push_back(id);
+    if (oldest_ == kNever) oldest_ = now;
+  }
+  // Those that came at `before` or earlier, and all that must go back.
+  std::vector<Batch> TakeOlder(Nanos before) {
+    std::lock_guard lock(mutex_);
+    std::vector<Batch> batches;
+    oldest_ = kNever;
+    for (auto& [shard, of] : shards_) {
+      std::erase_if(of.kept, [&, &of = of](const Kept& kept) {
+        if (kept.since > before) {
+          oldest_ = std::min(oldest_.load(), kept.since);
+          return false;
+        }
+        of.returns.push_back(kept.loan.id);
+        bytes_ -= kept.loan.bytes;
+        return true;
+      });
+      for (size_t at = 0; at < of.returns.size(); at += ReturnRequest::kLoansMax) {
+        const size_t end = std::min<size_t>(of.returns.size(), at + ReturnRequest::kLoansMax);
+        batches.push_back(
+            {ShardId(shard),
+             {of.returns.begin() + static_cast<ptrdiff_t>(at), of.returns.begin() + static_cast<ptrdiff_t>(end)}});
+      }
+      of.returns.clear();
+    }
+    return batches;
+  }
+  // kNever if there is nothing. May be too early, never too late.
+  Nanos oldest() const { return oldest_; }
+
+  std::mutex& fork_mutex() { return mutex_; }
+  // In a forked child: the places are the parent's.
+  void Forget() {
+    shards_.clear();
+    bytes_ = 0;
+    oldest_ = kNever;
+  }
+
+ private:
+  struct Kept {
+    PlaceLoan loan;
+    Nanos since = 0;
+  };
+  struct OfShard {
+    std::vector<Kept> kept;
+    std::vector<uint64_t> returns;
+  };
+  std::mutex mutex_;
+  absl::flat_hash_map<uint32_t, OfShard> shards_;
+  uint64_t bytes_ = 0;  // kept
+  std::atomic<Nanos> oldest_{kNever};
+};
+
+}  // namespace mayfly

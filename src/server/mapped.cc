@@ -1,0 +1,111 @@
+// Requests of clients that have this shard's arena mapped: where it is, places to write into, what was written there,
+// and where the bytes lie that a read wants. What they copy themselves does not travel.
+#include <algorithm>
+
+#include "base/log.h"
+#include "server/shard.h"
+
+namespace mayfly {
+namespace {
+
+// A loan ahead of need is given only while so much of the memory is free.
+constexpr uint64_t kAheadShare = 8;
+constexpr uint32_t kLoansOfProcessMax = 1024;
+constexpr Nanos kLookEvery = kSecond;
+
+}  // namespace
+
+Task<Status> Shard::HandleArenaName(Request* r, const Empty&, Empty*, ReplyPayload* out) {
+  if (r->party().peer) co_return Code::kInvalid;
+  out->text = doors_.arena_memory.Name();
+  if (!out->text.empty()) attached_.insert(r->party().process);
+  co_return Code::kOk;
+}
+
+Result<PlaceLoan> Shard::Lend(ClientId process, uint32_t bytes) {
+  auto place = store_.Stage(bytes);
+  if (!place.ok()) return place.code();
+  CountStaged(bytes);
+  PlaceLoan loan;
+  loan.id = loans_.Lend(process, *place);
+  loan.offset = place->offset;
+  loan.bytes = place->bytes;
+  return loan;
+}
+
+Task<Status> Shard::HandleLoan(Request* r, const LoanRequest& q, LoanReply* a, ReplyPayload*) {
+  const ClientId process = r->party().process;
+  if (q.bytes == 0 || q.bytes > kTransferBytesMax || !attached_.contains(process)) co_return Code::kInvalid;
+  if (loans_.size() >= kLoansOfProcessMax && loans_.CountOf(process) >= kLoansOfProcessMax) co_return Code::kNoSpace;
+  auto loan = Lend(process, q.bytes);
+  if (!loan.ok()) co_return loan.code();
+  a->loan = *loan;
+  co_return Code::kOk;
+}
+
+Task<Status> Shard::HandleCommit(Request* r, const CommitRequest& q, LoanReply* a, ReplyPayload*) {
+  const ClientId process = r->party().process;
+  auto range = RangeOf(q.inode, q.chunk, q.chunk_bits, q.offset, q.bytes);
+  Status status = range.status();
+  if (status.ok() && !q.sums.empty() && q.sums.size() != BlocksOf(q.bytes)) status = Code::kInvalid;
+  if (status.ok()) status = grants_.Check(r->party(), q.inode, q.grant, kGrantWrite);  // V4
+  if (status.ok()) status = co_await MayStore(*range, r->deadline());
+  auto place = loans_.Take(process, q.loan);  // used up whatever becomes of it
+  if (!place.ok()) co_return status.ok() ? place.status() : status;
+  if (status.ok() && q.bytes > place->bytes) status = Code::kInvalid;
+  if (status.ok() && executor_.now() >= r->deadline()) status = Code::kTimedOut;  // V2
+  if (status.ok() && IsHome(q.inode) && names_.FindInode(q.inode) == nullptr) status = Code::kStale;
+  if (!status.ok()) {
+    store_.Unstage(*place);
+    co_return status;
+  }
+  MAYFLY_CO_TRY(store_.Commit(*range, *place, q.sums, wall()));
+  if (Inode* inode = IsHome(q.inode) ? names_.FindInode(q.inode) : nullptr) {
+    Wrote(*inode, range->file_offset() + q.bytes, &r->party().cred);
+  }
+  const bool enough = arena_.bytes_free() >= budget_.bytes_max() / kAheadShare;
+  if (q.next_bytes != 0 && q.next_bytes <= kTransferBytesMax && enough) {
+    if (auto next = Lend(process, q.next_bytes); next.ok()) a->loan = *next;
+  }
+  co_return Code::kOk;
+}
+
+Task<Status> Shard::HandleReturn(Request* r, const ReturnRequest& q, Empty*, ReplyPayload*) {
+  if (q.loans.size() > ReturnRequest::kLoansMax) co_return Code::kInvalid;
+  for (uint64_t id : q.loans) {
+    if (auto place = loans_.Take(r->party().process, id); place.ok()) store_.Unstage(*place);
+  }
+  co_return Code::kOk;
+}
+
+// Where the bytes of the pieces lie, and the stamps by which a reader sees that they still lay there when it had
+// copied.
+void Shard::TellPlaces(const ReadPieces& pieces, ReadReply* a) {
+  for (const ReadPiece& piece : pieces) {
+    if (piece.is_hole()) continue;
+    a->runs.push_back(PlacedRun{piece.place.offset, piece.bytes});
+    a->stamp += arena_.StampOf(piece.place);
+  }
+}
+
+// A process is gone: as far as connections tell. One that only stands still may go on writing into its places when it
+// wakes, so they are not used again before it has let go of the arena.
+void Shard::TakeBackAll(ClientId process) {
+  attached_.erase(process);
+  if (loans_.CountOf(process) == 0) return;
+  if (doors_.arena_memory.IsAttached(process.value) && !leaving_) {
+    gate_.Spawn(TakeBackLater(process), "waiting for the end of a process that has places of the arena");
+    return;
+  }
+  for (Place place : loans_.TakeAll(process)) store_.Unstage(place);
+}
+
+Task<Status> Shard::TakeBackLater(ClientId process) {
+  while (!leaving_ && doors_.arena_memory.IsAttached(process.value)) {
+    (void)co_await loans_news_.Wait(executor_.now() + kLookEvery);
+  }
+  for (Place place : loans_.TakeAll(process)) store_.Unstage(place);
+  co_return Code::kOk;
+}
+
+}  // namespace mayfly

@@ -1,0 +1,244 @@
+// Clients on the servers' own node, that have their arenas mapped: what they write and read without sending it.
+#include <gtest/gtest.h>
+
+#include "sim/client.h"
+
+namespace mayfly {
+namespace {
+
+std::string Pattern(size_t bytes, uint32_t seed) {
+  std::string text(bytes, '\0');
+  uint32_t x = seed * 2654435761u + 1;
+  for (char& c : text) {
+    x = x * 1664525u + 1013904223u;
+    c = static_cast<char>(x >> 24);
+  }
+  return text;
+}
+Bytes BytesOf(const std::string& text) { return {reinterpret_cast<const uint8_t*>(text.data()), text.size()}; }
+
+struct MappedTest : testing::Test {
+  SimClusterOptions Options(uint32_t members) {
+    SimClusterOptions options;
+    options.members = members;
+    options.chunk_bits = 20;
+    return options;
+  }
+  static ClientOptions Direct() {
+    ClientOptions options;
+    options.write_behind_bytes = options.readahead_bytes = 0;
+    return options;
+  }
+  static void Write(SimClient& client, FileRef file, uint64_t offset, const std::string& text) {
+    auto wrote = client.Wait(client.lane().WriteAt(file, BytesOf(text), offset));
+    ASSERT_TRUE(wrote.ok());
+    ASSERT_EQ(*wrote, text.size());
+  }
+  static std::string Read(SimClient& client, FileRef file, uint64_t offset, size_t bytes) {
+    std::string text(bytes, '?');
+    auto read = client.Wait(
+        client.lane().ReadAt(file, MutableBytes(reinterpret_cast<uint8_t*>(text.data()), text.size()), offset));
+    EXPECT_TRUE(read.ok());
+    text.resize(read.ok() ? *read : 0);
+    return text;
+  }
+  static constexpr uint32_t kNewFile = kOpenRead | kOpenWrite | kOpenCreate | kOpenUnshared;
+};
+
+TEST_F(MappedTest, LargeWritesAndReadsDoNotTravel) {
+  SimCluster cluster(Options(4));
+  SimClient here(cluster, Direct(), &cluster.views()), there(cluster, Direct());
+  FileRef file = here.Open("/f", kNewFile);
+  ASSERT_NE(file, nullptr);
+  const std::string data = Pattern((5u << 20) + 777, 1);
+  Write(here, file, 0, data);  // the first of each shard asks for its arena
+  const uint64_t before = here.mount().counters().written_mapped;
+  Write(here, file, 0, data);
+  Write(here, file, 3'000'000, std::string(100'000, 'x'));  // over two extents
+  std::string expected = data;
+  expected.replace(3'000'000, 100'000, 100'000, 'x');
+  EXPECT_EQ(here.mount().counters().written_mapped - before, 6u);  // five whole chunks, and the part of one
+  EXPECT_EQ(Read(here, file, 0, data.size() + 10), expected);
+  EXPECT_EQ(Read(here, file, 2'999'000, 200'000), expected.substr(2'999'000, 200'000));
+  EXPECT_GE(here.mount().counters().read_mapped, 6u);
+  // Another process, elsewhere, sees the same by messages.
+  FileRef other = there.Open("/f", kOpenRead);
+  EXPECT_EQ(Read(there, other, 0, data.size() + 10), expected);
+  EXPECT_EQ(there.mount().counters().read_mapped, 0u);
+  EXPECT_EQ(there.Wait(there.lane().Stat("/f", true))->size, data.size());
+}
+
+TEST_F(MappedTest, HolesAreZerosAndShortReadsEnd) {
+  SimCluster cluster(Options(2));
+  SimClient client(cluster, Direct(), &cluster.views());
+  FileRef file = client.Open("/f", kNewFile);
+  const std::string data = Pattern(40'000, 2);
+  Write(client, file, 100'000, data);
+  Write(client, file, 300'000, data);
+  const std::string zeros(100'000, '\0');
+  EXPECT_EQ(Read(client, file, 0, 1u << 20), zeros + data + std::string(160'000, '\0') + data);
+  EXPECT_GE(client.mount().counters().read_mapped, 1u);
+}
+
+TEST_F(MappedTest, OneMessageAWriteOnceAPlaceIsLentAhead) {
+  SimCluster cluster(Options(1));
+  SimClient client(cluster, Direct(), &cluster.views());
+  FileRef file = client.Open("/f", kNewFile);
+  Write(client, file, 0, Pattern(50'000, 3));
+  const uint64_t before = client.lane().caller().stats().calls;
+  for (uint32_t i = 1; i <= 10; ++i) Write(client, file, i * 50'000, Pattern(50'000, i));
+  EXPECT_EQ(client.lane().caller().stats().calls - before, 10u);
+  for (uint32_t i = 1; i <= 10; ++i) EXPECT_EQ(Read(client, file, i * 50'000, 50'000), Pattern(50'000, i));
+}
+
+// What a process does not use goes back within seconds: idle clients hold no memory.
+TEST_F(MappedTest, PlacesThatNobodyUsesGoBack) {
+  SimCluster cluster(Options(1));
+  SimClient client(cluster, Direct(), &cluster.views());
+  FileRef file = client.Open("/f", kNewFile);
+  Write(client, file, 0, Pattern(50'000, 4));
+  EXPECT_NE(cluster.shard(0).StatusJson().find("\"staged\":1,"), std::string::npos);
+  cluster.RunFor(5 * kSecond);
+  EXPECT_NE(cluster.shard(0).StatusJson().find("\"staged\":0,"), std::string::npos);
+}
+
+TEST_F(MappedTest, AProcessThatIsGoneLeavesNoPlace) {
+  SimCluster cluster(Options(1));
+  {
+    SimClient client(cluster, Direct(), &cluster.views());
+    FileRef file = client.Open("/f", kNewFile);
+    Write(client, file, 0, Pattern(50'000, 5));
+  }
+  cluster.RunFor(20 * kSecond);
+  EXPECT_NE(cluster.shard(0).StatusJson().find("\"staged\":0,"), std::string::npos);
+}
+
+// It may only stand still, and go on writing when it wakes: its places stay its own until it has let go of the arena.
+TEST_F(MappedTest, PlacesOfAProcessThatIsStillAttachedAreNotUsedAgain) {
+  SimCluster cluster(Options(1));
+  {
+    SimClient client(cluster, Direct(), &cluster.views());
+    FileRef file = client.Open("/f", kNewFile);
+    Write(client, file, 0, Pattern(50'000, 6));
+    cluster.arena(0).attached.insert(client.process().value);  // as a fork that still lives would
+  }
+  cluster.RunFor(20 * kSecond);
+  EXPECT_NE(cluster.shard(0).StatusJson().find("\"staged\":1,"), std::string::npos);
+  cluster.arena(0).attached.clear();
+  cluster.RunFor(3 * kSecond);
+  EXPECT_NE(cluster.shard(0).StatusJson().find("\"staged\":0,"), std::string::npos);
+}
+
+// Bytes that moved between the answer and the copy are asked for again, by message.
+TEST_F(MappedTest, AReaderSeesThatItsBytesMoved) {
+  SimCluster cluster(Options(1));
+  SimClient client(cluster, Direct(), &cluster.views());
+  FileRef file = client.Open("/f", kNewFile);
+  const std::string data = Pattern(50'000, 7);
+  Write(client, file, 0, data);
+  for (const MutableBytes segment : {cluster.arena(0).segment(0)}) {
+    ASSERT_FALSE(segment.empty());
+    // The owner counts up in the moment the reader copies: here, before it compares.
+    SimArenaMemory& arena = cluster.arena(0);
+    arena.on_find = [&] {
+      for (ArenaStamp& stamp : arena.Stamps(segment)) ++stamp;
+    };
+    EXPECT_EQ(Read(client, file, 0, 50'000), data);
+    arena.on_find = nullptr;
+  }
+  EXPECT_EQ(client.mount().counters().moved_meanwhile, 1u);
+  EXPECT_EQ(Read(client, file, 0, 50'000), data);
+  EXPECT_EQ(client.mount().counters().moved_meanwhile, 1u);
+}
+
+TEST_F(MappedTest, DamageInTheArenaIsAnErrorNotWrongBytes) {
+  SimCluster cluster(Options(1));
+  SimClient client(cluster, Direct(), &cluster.views());
+  FileRef file = client.Open("/f", kNewFile);
+  const std::string data = Pattern(50'000, 8);
+  Write(client, file, 0, data);
+  const MutableBytes segment = cluster.arena(0).segment(0);
+  const Bytes bytes = BytesOf(data);
+  const auto at = std::search(segment.begin(), segment.end(), bytes.begin(), bytes.end());
+  ASSERT_NE(at, segment.end());
+  at[20'000] ^= 1;
+  std::string text(data.size(), '?');
+  auto read =
+      client.Wait(client.lane().ReadAt(file, MutableBytes(reinterpret_cast<uint8_t*>(text.data()), text.size()), 0));
+  EXPECT_EQ(read.code(), Code::kIo);
+}
+
+TEST_F(MappedTest, AFullArenaIsNoSpaceAndRoomComesBack) {
+  SimClusterOptions options = Options(1);
+  options.memory_bytes = 16u << 20;
+  SimCluster cluster(options);
+  SimClient client(cluster, Direct(), &cluster.views());
+  FileRef file = client.Open("/f", kNewFile);
+  const std::string piece = Pattern(1u << 20, 9);
+  uint64_t at = 0;
+  for (;; at += piece.size()) {
+    auto wrote = client.Wait(client.lane().WriteAt(file, BytesOf(piece), at));
+    if (!wrote.ok()) {
+      EXPECT_EQ(wrote.code(), Code::kNoSpace);
+      break;
+    }
+    ASSERT_EQ(*wrote, piece.size());
+    ASSERT_LT(at, uint64_t{32} << 20);
+  }
+  EXPECT_GE(at, uint64_t{12} << 20);
+  for (uint64_t back = 0; back < at; back += piece.size()) EXPECT_EQ(Read(client, file, back, piece.size()), piece);
+  EXPECT_TRUE(client.Wait(client.lane().Truncate(file, 0)).ok());
+  Write(client, file, 0, piece);
+  EXPECT_EQ(Read(client, file, 0, piece.size()), piece);
+}
+
+// A place that another process was lent cannot be committed, nor returned.
+TEST_F(MappedTest, ALoanIsOneProcesssOwn) {
+  SimCluster cluster(Options(1));
+  SimClient client(cluster, Direct(), &cluster.views()), thief(cluster, Direct(), &cluster.views());
+  FileRef file = thief.Open("/g", kNewFile);
+  Write(thief, file, 0, Pattern(50'000, 10));  // it has asked for the arena
+  LoanRequest ask;
+  ask.bytes = 50'000;
+  LoanReply loan;
+  FileRef mine = client.Open("/f", kNewFile);
+  Write(client, mine, 0, Pattern(50'000, 11));
+  struct Calls {
+    static Task<Status> Loan(Caller* caller, LoanRequest q, LoanReply* a) {
+      CallOptions options;
+      co_return co_await caller->Call<Method::kLoan>(ShardId(0), q, a, options);
+    }
+    static Task<Status> Commit(Caller* caller, CommitRequest q, LoanReply* a) {
+      CallOptions options;
+      co_return co_await caller->Call<Method::kCommit>(ShardId(0), q, a, options);
+    }
+    static Task<Status> Return(Caller* caller, ReturnRequest q) {
+      CallOptions options;
+      Empty a;
+      co_return co_await caller->Call<Method::kReturn>(ShardId(0), q, &a, options);
+    }
+  };
+  ASSERT_TRUE(client.Wait(Calls::Loan(&client.lane().caller(), ask, &loan)).ok());
+  CommitRequest commit;
+  commit.loan = loan.loan.id;
+  commit.inode = file->inode;
+  commit.grant = file->grant();
+  commit.bytes = 50'000;
+  commit.chunk_bits = file->chunk_bits;
+  LoanReply reply;
+  EXPECT_EQ(thief.Wait(Calls::Commit(&thief.lane().caller(), commit, &reply)).code(), Code::kStale);
+  ReturnRequest back;
+  back.loans = {loan.loan.id};
+  EXPECT_TRUE(thief.Wait(Calls::Return(&thief.lane().caller(), back)).ok());  // passed over
+  commit.inode = mine->inode;
+  commit.grant = mine->grant();
+  EXPECT_TRUE(client.Wait(Calls::Commit(&client.lane().caller(), commit, &reply)).ok());
+  EXPECT_EQ(client.Wait(Calls::Commit(&client.lane().caller(), commit, &reply)).code(), Code::kStale);  // used up
+  // Without having asked for the arena nothing is lent.
+  SimClient stranger(cluster, Direct());
+  ASSERT_NE(stranger.Open("/f", kOpenRead), nullptr);
+  EXPECT_EQ(stranger.Wait(Calls::Loan(&stranger.lane().caller(), ask, &loan)).code(), Code::kInvalid);
+}
+
+}  // namespace
+}  // namespace mayfly
