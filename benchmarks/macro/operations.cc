@@ -2,7 +2,9 @@
 // object a line; benchmarks/run puts them beside their limits. Every read is verified.
 //
 //   mayfly_operations latency|rates|bandwidth|creates|memcpy|files [--posix DIR] [--count N] [--bytes N] [--total N]
-//                     [--depth N] [--no-checksum] [--id N]
+//                     [--depth N] [--no-checksum] [--buffered] [--id N]
+//
+// Without --buffered each operation is what it says: neither write-behind nor readahead.
 #include <fcntl.h>
 #include <mayfly/mayfly.h>
 #include <sys/mman.h>
@@ -21,7 +23,7 @@ namespace {
 struct Options {
   std::string what, posix;
   size_t count = 20000, bytes = 1 << 20, total = 256 << 20, depth = 32;
-  bool checksum = true;
+  bool checksum = true, buffered = false;
   int id = 0;
 };
 
@@ -269,6 +271,8 @@ int main(int argc, char** argv) {
       o.id = static_cast<int>(number());
     else if (name == "--no-checksum")
       o.checksum = false;
+    else if (name == "--buffered")
+      o.buffered = true;
     else {
       std::fprintf(stderr, "mayfly_operations: unknown option %s\n", name.c_str());
       return 2;
@@ -283,7 +287,7 @@ int main(int argc, char** argv) {
     mayfly_options options;
     mayfly_options_init(&options);
     options.checksum = o.checksum ? 1 : 0;
-    options.write_behind_bytes = options.readahead_bytes = 0;  // each operation is what it says
+    if (!o.buffered) options.write_behind_bytes = options.readahead_bytes = 0;
     if (mayfly_connect(nullptr, &options, &side.fs) != 0) Die("connect", true);
   }
   side.base = o.posix + "/bench" + std::to_string(o.id) + "." + std::to_string(::getpid());

@@ -1,6 +1,9 @@
 #include "base/checksum.h"
 
 #include <xxhash.h>
+#if defined(__x86_64__) && __has_include(<xxh_x86dispatch.h>)
+#include <xxh_x86dispatch.h>  // from here on XXH3_64bits is the widest that this processor has: AVX2, AVX-512
+#endif
 
 #include <algorithm>
 
