@@ -7,9 +7,16 @@
 
 namespace mayfly {
 
-Result<int> FileTable::Add(FileRef file, uint64_t revocations) {
+Result<int> FileTable::Add(FileRef file, uint64_t revocations, std::vector<FileRef>* others) {
   std::lock_guard lock(mutex_);
   if (file->mount.revocations() != revocations) file->sole = false;  // D3
+  if (file->sole) {
+    for (const Slot& slot : slots_) {
+      if (slot.file == nullptr || slot.file->inode != file->inode || &slot.file->mount != &file->mount) continue;
+      others->push_back(slot.file);
+    }
+    if (!others->empty()) file->sole = false;
+  }
   size_t index = slots_.size();
   if (!free_.empty()) {
     std::pop_heap(free_.begin(), free_.end(), std::greater<>());  // D1

@@ -18,8 +18,10 @@ class FileTable {
   static constexpr int kBase = 0x40000000;  // MAYFLY_FD_BASE
   static constexpr size_t kFilesMax = 1u << 20;
 
-  // `revocations`: Mount::revocations() before the open was sent (D3). kTooManyFiles.
-  Result<int> Add(FileRef file, uint64_t revocations);
+  // `revocations`: Mount::revocations() before the open was sent (D3). kTooManyFiles. A file that the home gave to this
+  // process alone does not enter as sole if the process has it open otherwise; `others` are those, which must give up
+  // being sole too.
+  Result<int> Add(FileRef file, uint64_t revocations, std::vector<FileRef>* others);
   FileRef Find(int fd);  // null: no such descriptor
   // D2. Null: no such descriptor. FinishClose must follow.
   FileRef StartClose(int fd);

@@ -148,6 +148,7 @@ class Lane {
   Task<Result<size_t>> BufferWrite(OpenFile& file, Bytes data, uint64_t offset);
   Task<Status> FlushBuffer(OpenFile& file);
   static Status TakeDeferred(OpenFile& file) { return file.deferred.exchange(Code::kOk); }
+  Task<void> GetBuffer(OpenFile& file, uint64_t start, size_t bytes);
   void DropBuffer(OpenFile& file);
   bool MayReadAhead(OpenFile& file, uint64_t offset, size_t bytes);
   struct FromAhead {

@@ -28,7 +28,11 @@ Task<Result<size_t>> Lane::BufferWrite(OpenFile& file, Bytes data, uint64_t offs
   ++file.changes;
   size_t done = 0;
   while (done < data.size()) {
-    if (buffer.bytes == nullptr) buffer.bytes = mount_.TakeBuffer();
+    // To the next multiple of its size, so that all but the first message are aligned; never past the chunk.
+    const uint64_t start = buffer.bytes == nullptr ? offset + done : buffer.start;
+    const size_t whole = std::min<uint64_t>(mount_.options().write_behind_bytes, uint64_t{1} << file.chunk_bits);
+    const size_t room = whole - start % whole;
+    if (buffer.bytes == nullptr) co_await GetBuffer(file, start, room);
     if (buffer.bytes == nullptr) {
       auto rest = co_await data_.Write(IdOf(file), offset + done, data.subspan(done));
       if (!rest.ok() && done == 0) co_return rest;
@@ -39,10 +43,8 @@ Task<Result<size_t>> Lane::BufferWrite(OpenFile& file, Bytes data, uint64_t offs
       buffer.start = offset + done;
       buffer.since = executor_.now();
     }
-    // To the next multiple of its size, so that all but the first message are aligned.
-    const size_t room = mount_.options().write_behind_bytes - buffer.start % mount_.options().write_behind_bytes;
     const size_t n = std::min(room - buffer.size, data.size() - done);
-    std::memcpy(buffer.bytes.get() + buffer.size, data.data() + done, n);
+    std::memcpy(buffer.bytes + buffer.size, data.data() + done, n);
     buffer.size += n;
     done += n;
     if (!file.buffered.exchange(true)) {
@@ -61,13 +63,16 @@ Task<Status> Lane::FlushBuffer(OpenFile& file) {
   if (!file.buffered) co_return Code::kOk;
   WriteBuffer& buffer = file.buffer;
   Status status;
-  size_t done = 0;
   ++file.changes;
-  while (status.ok() && done < buffer.size) {
-    auto written =
-        co_await data_.Write(IdOf(file), buffer.start + done, {buffer.bytes.get() + done, buffer.size - done});
-    status = written.status();
-    if (written.ok()) done += *written;
+  if (buffer.lent.valid()) {
+    const Lent lent = std::exchange(buffer.lent, Lent());
+    status = co_await data_.WriteLent(IdOf(file), buffer.start, lent, buffer.size);
+  } else {
+    for (size_t done = 0; status.ok() && done < buffer.size;) {
+      auto written = co_await data_.Write(IdOf(file), buffer.start + done, {buffer.bytes + done, buffer.size - done});
+      status = written.status();
+      if (written.ok()) done += *written;
+    }
   }
   ++file.changes;
   buffer.next = buffer.start + buffer.size;
@@ -76,9 +81,25 @@ Task<Status> Lane::FlushBuffer(OpenFile& file) {
   co_return status;
 }
 
+// Where the arena is mapped, a place in it; else memory of our own, or none.
+Task<void> Lane::GetBuffer(OpenFile& file, uint64_t start, size_t bytes) {
+  WriteBuffer& buffer = file.buffer;
+  if (mount_.buffered() < Mount::kBuffersMax) buffer.lent = co_await data_.BorrowFor(IdOf(file), start, bytes);
+  if (buffer.lent.valid()) {
+    buffer.bytes = buffer.lent.memory.data();
+  } else {
+    buffer.own = mount_.TakeBuffer();
+    buffer.bytes = buffer.own.get();
+  }
+}
+
 void Lane::DropBuffer(OpenFile& file) {
-  mount_.GiveBuffer(std::move(file.buffer.bytes));
-  file.buffer.size = 0;
+  WriteBuffer& buffer = file.buffer;
+  mount_.GiveBuffer(std::move(buffer.own));
+  if (buffer.lent.valid()) mount_.places().Put(buffer.lent.shard, buffer.lent.loan, executor_.now());
+  buffer.lent = Lent();
+  buffer.bytes = nullptr;
+  buffer.size = 0;
   if (file.buffered.exchange(false)) --mount_.buffered();
 }
 

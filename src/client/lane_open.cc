@@ -94,7 +94,9 @@ Task<Result<int>> Lane::Open(std::string_view path, uint32_t flags, uint16_t per
   file->sole = opened->sole;
   // A home with chunks on other shards does not know the size; what is certain is that it is not small.
   file->size_hint = opened->attr.partial ? kNever : opened->attr.size;
-  auto fd = mount_.files().Add(std::move(file), revocations);
+  std::vector<FileRef> others;
+  auto fd = mount_.files().Add(std::move(file), revocations, &others);
+  if (!others.empty()) (void)co_await Yield(std::move(others));  // what failed is with the files
   if (!fd.ok()) QueueClose(opened->attr.inode);
   co_return fd;
 }

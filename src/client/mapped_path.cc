@@ -50,65 +50,116 @@ Task<Status> DataPath::AskForArena(ShardId shard) {
   co_return status;
 }
 
-bool DataPath::GetPlace(ArenaView* arena, ShardId shard, const PlaceLoan& loan, MutableBytes* to) {
-  *to = Locate(arena, loan.offset, loan.bytes, nullptr);
-  if (!to->empty()) {
-    arena->Touch(static_cast<uint32_t>(loan.offset >> kPlaceSegmentBits), loan.offset & kWithinMask, loan.bytes);
-    return true;
-  }
-  mount_.places().GiveBack(shard, loan.id, executor_.now());
-  mount_.arenas().Refuse(shard);  // what is mapped is not what the shard has
-  return false;
-}
-
-Task<bool> DataPath::WriteMapped(ArenaView* arena, ShardId shard, FileId file, Piece piece, Bytes data,
-                                 Status* status) {
-  const auto bytes = static_cast<uint32_t>(data.size());
-  PlaceLoan loan;
+Task<bool> DataPath::Borrow(ArenaView* arena, ShardId shard, uint32_t bytes, bool ahead, Lent* lent, Status* status) {
+  lent->shard = shard;
   if (auto kept = mount_.places().Take(shard, bytes)) {
-    loan = *kept;
+    lent->loan = *kept;
   } else {
     LoanRequest ask;
     ask.bytes = bytes;
+    ask.ahead = ahead;
     LoanReply reply;
     CallOptions options;
     options.deadline = Deadline();
     *status = co_await caller_.Call<Method::kLoan>(shard, ask, &reply, options);
     if (status->code() == Code::kInvalid) mount_.arenas().Refuse(shard);  // it does not know us as attached
     // Without memory for it in one piece, sending still finds several small ones.
-    if (!status->ok()) co_return status->code() == Code::kTimedOut || status->code() == Code::kUnavailable;
-    loan = reply.loan;
+    if (status->code() != Code::kTimedOut && status->code() != Code::kUnavailable && !status->ok()) *status = Status();
+    if (!status->ok() || reply.loan.bytes < bytes) co_return false;
+    lent->loan = reply.loan;
   }
-  MutableBytes to;
-  if (!GetPlace(arena, shard, loan, &to) || to.size() < bytes) co_return false;
+  const PlaceLoan& loan = lent->loan;
+  lent->memory = Locate(arena, loan.offset, loan.bytes, nullptr);
+  if (!lent->valid()) {
+    mount_.places().GiveBack(shard, loan.id, executor_.now());
+    mount_.arenas().Refuse(shard);  // what is mapped is not what the shard has
+    co_return false;
+  }
+  arena->Touch(static_cast<uint32_t>(loan.offset >> kPlaceSegmentBits), loan.offset & kWithinMask, loan.bytes);
+  co_return true;
+}
+
+Task<bool> DataPath::Commit(FileId file, Piece piece, Lent lent, Sums sums, Status* status) {
   CommitRequest request;
-  request.loan = loan.id;
+  request.loan = lent.loan.id;
   request.inode = file.inode;
   request.chunk = piece.chunk;
   request.offset = piece.offset;
-  request.bytes = bytes;
+  request.bytes = piece.bytes;
   request.chunk_bits = file.chunk_bits;
   request.grant = file.grant;
-  if (mount_.options().checksum) {
-    request.sums.resize(BlocksOf(bytes));
-    CopyAndChecksum(to.data(), data, request.sums.data());
-  } else {
-    std::memcpy(to.data(), data.data(), bytes);
+  request.sums = std::move(sums);
+  if (mount_.has_helper() && mount_.places().HasRoom(lent.shard, lent.loan.bytes)) {
+    request.next_bytes = lent.loan.bytes;
   }
-  if (mount_.has_helper() && mount_.places().HasRoom(shard, bytes)) request.next_bytes = bytes;
   LoanReply reply;
   CallOptions options;
   options.deadline = Deadline();
-  *status = co_await caller_.Call<Method::kCommit>(shard, request, &reply, options);
+  *status = co_await caller_.Call<Method::kCommit>(lent.shard, request, &reply, options);
   if (status->ok() && reply.loan.bytes != 0) {
-    mount_.places().Put(shard, reply.loan, executor_.now());
+    mount_.places().Put(lent.shard, reply.loan, executor_.now());
     mount_.SomethingAges();
   }
   if (status->code() == Code::kTimedOut || status->code() == Code::kUnavailable) {
-    mount_.places().GiveBack(shard, loan.id, executor_.now());
+    mount_.places().GiveBack(lent.shard, lent.loan.id, executor_.now());
   }
   if (status->ok()) mount_.counters().written_mapped.fetch_add(1, std::memory_order_relaxed);
   co_return status->code() != Code::kStale;  // the shard took the place back, or has no such file: sending tells
+}
+
+Task<bool> DataPath::WriteMapped(ArenaView* arena, ShardId shard, FileId file, Piece piece, Bytes data,
+                                 Status* status) {
+  Lent lent;
+  if (!co_await Borrow(arena, shard, piece.bytes, false, &lent, status)) co_return !status->ok();
+  Sums sums;
+  if (mount_.options().checksum) {
+    sums.resize(BlocksOf(data.size()));
+    CopyAndChecksum(lent.memory.data(), data, sums.data());
+  } else {
+    std::memcpy(lent.memory.data(), data.data(), data.size());
+  }
+  co_return co_await Commit(file, piece, lent, std::move(sums), status);
+}
+
+Task<Lent> DataPath::BorrowFor(FileId file, uint64_t offset, size_t bytes) {
+  Lent lent;
+  const Piece piece = PieceAt(file, offset, bytes);
+  const ShardId shard = ShardOf(file, piece.chunk);
+  ArenaView* arena = mount_.arenas().Get(shard);
+  Status status;
+  if (arena == nullptr && mount_.arenas().BeginAsking(shard)) {
+    status = co_await AskForArena(shard);
+    arena = mount_.arenas().Get(shard);
+  }
+  if (arena == nullptr || !status.ok()) co_return lent;
+  if (!co_await Borrow(arena, shard, piece.bytes, true, &lent, &status)) lent.memory = {};
+  co_return lent;
+}
+
+Task<Status> DataPath::WriteLent(FileId file, uint64_t offset, Lent lent, size_t bytes) {
+  const Bytes data = lent.memory.first(bytes);
+  const Piece piece = PieceAt(file, offset, bytes);
+  if (bytes >= kMappedWriteMin && piece.bytes == bytes) {
+    Sums sums;
+    for (size_t at = 0; mount_.options().checksum && at < bytes; at += kChecksumBlockBytes) {
+      sums.push_back(Checksum(data.subspan(at, std::min<size_t>(kChecksumBlockBytes, bytes - at))));
+    }
+    Status status;
+    if (co_await Commit(file, piece, lent, std::move(sums), &status)) co_return status;
+    // The place is gone for the shard, but not before this process lets go of the arena: its bytes can still be sent.
+  }
+  size_t done = 0;
+  Status status;
+  while (status.ok() && done < bytes) {
+    auto wrote = co_await Write(file, offset + done, data.subspan(done));
+    status = wrote.status();
+    if (wrote.ok()) done += *wrote;
+  }
+  if (bytes < kMappedWriteMin) {
+    mount_.places().Put(lent.shard, lent.loan, executor_.now());
+    mount_.SomethingAges();
+  }
+  co_return status;
 }
 
 DataPath::Copied DataPath::CopyMapped(ArenaView* arena, const ReadReply& reply, MutableBytes to) {

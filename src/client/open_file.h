@@ -15,6 +15,7 @@
 #include "base/ids.h"
 #include "base/status.h"
 #include "client/file_lock.h"
+#include "client/place_pool.h"
 #include "wire/types.h"
 
 namespace mayfly {
@@ -22,9 +23,12 @@ namespace mayfly {
 class Mount;
 class Lane;
 
-// Bytes [start, start + size) of a file that no server has yet.
+// Bytes [start, start + size) of a file that no server has yet: in a place of the shard's arena where that is mapped,
+// so that sending them is telling where they are; else in memory of this process.
 struct WriteBuffer {
-  std::unique_ptr<uint8_t[]> bytes;
+  uint8_t* bytes = nullptr;  // one of:
+  Lent lent;
+  std::unique_ptr<uint8_t[]> own;
   uint64_t start = 0;
   size_t size = 0;
   Nanos since = 0;    // when the first of them came

@@ -16,6 +16,14 @@
 
 namespace mayfly {
 
+// A lent place in the hands of one operation or buffer.
+struct Lent {
+  ShardId shard;
+  PlaceLoan loan;
+  MutableBytes memory;  // the place, mapped here; empty: there is none
+  bool valid() const { return !memory.empty(); }
+};
+
 class PlacePool {
  public:
   static constexpr Nanos kAgeMax = kSecond;

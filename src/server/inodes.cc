@@ -29,7 +29,9 @@ Task<Status> Shard::HandleClose(Request* r, const CloseRequest& q, Empty*, Reply
   bool yielded = false;
   for (InodeId id : q.inodes) {
     names_.ReleaseOpen(id, process, &died);
-    if (auto it = soles_.find(id); it != soles_.end() && it->second.process == process) {
+    auto it = soles_.find(id);
+    if (it == soles_.end() || it->second.process != process || it->second.told) continue;
+    if (!names_.OpenBy(id, process)) {  // else this was the close of an earlier open
       soles_.erase(it);
       yielded = true;
     }
@@ -69,6 +71,7 @@ Task<Status> Shard::HandleRevoked(Request* r, const Empty&, CountReply* a, Reply
       if (!it->second.empty()) {
         a->count = static_cast<uint32_t>(std::min<size_t>(it->second.size(), kPageBytesMax / 8));
         out->text.assign(reinterpret_cast<const char*>(it->second.data()), a->count * 8);
+        for (uint32_t i = 0; i < a->count; ++i) soles_.at(it->second[i]).told = true;
         co_return Code::kOk;
       }
       to_revoke_.erase(it);

@@ -22,6 +22,8 @@ Task<Status> Shard::HandleArenaName(Request* r, const Empty&, Empty*, ReplyPaylo
   co_return Code::kOk;
 }
 
+bool Shard::MayLendAhead() const { return arena_.bytes_free() >= budget_.bytes_max() / kAheadShare; }
+
 Result<PlaceLoan> Shard::Lend(ClientId process, uint32_t bytes) {
   auto place = store_.Stage(bytes);
   if (!place.ok()) return place.code();
@@ -37,6 +39,7 @@ Task<Status> Shard::HandleLoan(Request* r, const LoanRequest& q, LoanReply* a, R
   const ClientId process = r->party().process;
   if (q.bytes == 0 || q.bytes > kTransferBytesMax || !attached_.contains(process)) co_return Code::kInvalid;
   if (loans_.size() >= kLoansOfProcessMax && loans_.CountOf(process) >= kLoansOfProcessMax) co_return Code::kNoSpace;
+  if (q.ahead && !MayLendAhead()) co_return Code::kNoSpace;
   auto loan = Lend(process, q.bytes);
   if (!loan.ok()) co_return loan.code();
   a->loan = *loan;
@@ -63,8 +66,7 @@ Task<Status> Shard::HandleCommit(Request* r, const CommitRequest& q, LoanReply* 
   if (Inode* inode = IsHome(q.inode) ? names_.FindInode(q.inode) : nullptr) {
     Wrote(*inode, range->file_offset() + q.bytes, &r->party().cred);
   }
-  const bool enough = arena_.bytes_free() >= budget_.bytes_max() / kAheadShare;
-  if (q.next_bytes != 0 && q.next_bytes <= kTransferBytesMax && enough) {
+  if (q.next_bytes != 0 && q.next_bytes <= kTransferBytesMax && MayLendAhead()) {
     if (auto next = Lend(process, q.next_bytes); next.ok()) a->loan = *next;
   }
   co_return Code::kOk;

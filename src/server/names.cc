@@ -131,14 +131,17 @@ Task<Status> Shard::OpenHere(Request* r, Inode* inode, uint32_t flags, bool inhe
   names_.RegisterOpen(*inode, r->party().process);
   Status status;
   if (inode->type == FileType::kFile) {
-    const bool alone = inode->opens == 1;
-    if (!alone) status = co_await EndSole(id, ClientId(), r->deadline());
+    // Closes travel late, so a process that opens a file again may seem to have it open still: it knows itself.
+    const ClientId process = r->party().process;
+    const bool wants_alone = (flags & kOpenWrite) != 0 && (flags & kOpenUnshared) == 0;
+    const bool may_be_alone = wants_alone && names_.OpensByOthers(*inode, process) == 0;
+    if (inode->opens != 1) status = co_await EndSole(id, may_be_alone ? process : ClientId(), r->deadline());
     if (status.ok() && (flags & kOpenTruncate) != 0) status = co_await Truncate(id, 0, r->deadline());
     inode = names_.FindInode(id);
     if (status.ok() && inode == nullptr) status = Code::kStale;
-    if (status.ok() && inode->opens == 1 && (flags & kOpenWrite) != 0 && (flags & kOpenUnshared) == 0) {
-      soles_[id] = Sole{r->party().process, false};
-      a->sole = true;
+    if (status.ok() && wants_alone && names_.OpensByOthers(*inode, process) == 0) {
+      const Sole& sole = soles_.try_emplace(id, Sole{process}).first->second;
+      a->sole = sole.process == process && !sole.revoking;
     }
   }
   if (!status.ok()) {

@@ -238,6 +238,7 @@ class Shard {
   Task<Status> HandleLoan(Request* r, const LoanRequest& q, LoanReply* a, ReplyPayload* out);
   Task<Status> HandleCommit(Request* r, const CommitRequest& q, LoanReply* a, ReplyPayload* out);
   Task<Status> HandleReturn(Request* r, const ReturnRequest& q, Empty* a, ReplyPayload* out);
+  bool MayLendAhead() const;
   Result<PlaceLoan> Lend(ClientId process, uint32_t bytes);
   void TellPlaces(const ReadPieces& pieces, ReadReply* a);
   void TakeBackAll(ClientId process);
@@ -323,6 +324,7 @@ class Shard {
   struct Sole {
     ClientId process;
     bool revoking = false;
+    bool told = false;  // the process has been asked to give it up: it answers by Yielded, also after a close
   };
   absl::flat_hash_map<InodeId, Sole> soles_;
   absl::flat_hash_map<ClientId, std::vector<InodeId>> to_revoke_;

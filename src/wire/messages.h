@@ -280,9 +280,10 @@ struct ReadReply {
 
 struct LoanRequest {
   uint32_t bytes = 0;  // at most kTransferBytesMax
+  bool ahead = false;  // of need: refused while little memory is free
   template <class Io>
   void Fields(Io& io) {
-    io(bytes);
+    io(bytes, ahead);
   }
 };
 struct LoanReply {
