@@ -90,7 +90,8 @@ Outcome<Done> Bootstrap::Run(const std::function<void()>& serving) {
   if (result.ok()) result = CheckFlushTarget();
   if (result.ok()) {
     result = Step("joining the session on this node", [&] {
-      return WithRemedy(footprint_.Join(charter_.runtime_path, charter_.uuid, world_.rank()),
+      const Trail trail{options_.session, MpiSegments(), MpiLauncherDirectory()};
+      return WithRemedy(footprint_.Join(charter_.runtime_path, charter_.uuid, world_.rank(), trail),
                         "set MAYFLY_RUNTIME_DIR to a node-local directory that you may write");
     });
   }

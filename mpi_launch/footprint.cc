@@ -28,7 +28,7 @@ Outcome<Done> Footprint::Unless(Fn make) {
   return make();
 }
 
-Outcome<Done> Footprint::Join(const std::string& runtime_path, const Uuid& uuid, uint32_t rank) {
+Outcome<Done> Footprint::Join(const std::string& runtime_path, const Uuid& uuid, uint32_t rank, const Trail& trail) {
   return Unless([&]() -> Outcome<Done> {
     uid_ = geteuid();
     uuid_ = uuid;
@@ -49,7 +49,7 @@ Outcome<Done> Footprint::Join(const std::string& runtime_path, const Uuid& uuid,
       if (!joined.ok()) continue;
       runtime_ = *runtime;
       directory_ = runtime->SessionPath(uuid);
-      return Done{};
+      return runtime->Note(uuid, rank, trail);
     }
   });
 }

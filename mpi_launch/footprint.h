@@ -18,8 +18,8 @@ namespace mayfly {
 
 class Footprint {
  public:
-  // The runtime directory, if need be, and this process's mark as the server `rank` of the session.
-  Outcome<Done> Join(const std::string& runtime_path, const Uuid& uuid, uint32_t rank);
+  // The runtime directory, if need be, and this process's mark as the server `rank` of the session, with its trail.
+  Outcome<Done> Join(const std::string& runtime_path, const Uuid& uuid, uint32_t rank, const Trail& trail);
   // Of the session on this node; after Join.
   std::string directory() const;
   // Arena files are `<directory>/<prefix>.<n>`; the arena removes its own, Remove those of a shard that did not get to

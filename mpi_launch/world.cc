@@ -144,16 +144,29 @@ void World::Finalize() {
   Check(MPI_Finalize(), "MPI_Finalize");
 }
 
-void RemoveMpiSegments() {
+std::vector<std::string> MpiSegments() {
   const std::string rank = fmt::format(".{}", RankOfEnvironment());
+  std::vector<std::string> paths;
   std::ifstream maps("/proc/self/maps");
   for (std::string line; std::getline(maps, line);) {
     const size_t at = line.find('/');
-    if (line.find("/vader_segment.") == std::string::npos || !line.ends_with(rank) || unlink(line.c_str() + at) != 0)
-      continue;
-    std::lock_guard lock(unlinked_mutex);
-    unlinked = line.substr(at);
+    if (line.find("/vader_segment.") == std::string::npos || !line.ends_with(rank)) continue;
+    if (paths.empty() || paths.back() != line.substr(at)) paths.push_back(line.substr(at));
   }
+  return paths;
+}
+
+void RemoveMpiSegments() {
+  for (const std::string& path : MpiSegments()) {
+    if (unlink(path.c_str()) != 0) continue;
+    std::lock_guard lock(unlinked_mutex);
+    unlinked = path;
+  }
+}
+
+std::string MpiLauncherDirectory() {
+  const char* path = std::getenv("OMPI_MCA_orte_jobfam_session_dir");
+  return path != nullptr && *path == '/' ? path : "";
 }
 
 uint32_t RankOfEnvironment() {

@@ -50,9 +50,13 @@ class World {
   std::string host_;
 };
 
-// Open MPI leaves shared memory files behind when a process is killed: unlinks those of this process, which stay
-// mapped. Any thread; after MPI_Init every local peer has its mapping.
+// Open MPI leaves shared memory files behind when a process is killed. Those of this process; any thread, after
+// MPI_Init.
+std::vector<std::string> MpiSegments();
+// Unlinks them: they stay mapped, and after MPI_Init every local peer has its mapping.
 void RemoveMpiSegments();
+// Where the launcher's daemon on this node keeps its files, which stay if it is killed; empty if it is not Open MPI's.
+std::string MpiLauncherDirectory();
 
 // The rank that the launcher gave this process, before MPI knows; 0 outside of a launcher.
 uint32_t RankOfEnvironment();

@@ -3,8 +3,11 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <string>
+#include <vector>
 
 #include "cli/cli.h"
+#include "cli/text.h"
 #include "session/runtime_dir.h"
 
 namespace mayfly::cli {
@@ -25,22 +28,20 @@ int Clean(bool only_look) {
   auto leftovers = dir->Leftovers();
   if (!leftovers.ok()) return Fail(leftovers.failure().sentence);
   int result = kDone;
-  size_t removed = 0;
+  std::vector<std::string> removed;
   for (const Leftover& leftover : *leftovers) {
-    if (only_look) {
-      fmt::print("{}\n", leftover.path);
-      ++removed;
-      continue;
-    }
-    auto gone = dir->RemoveLeftover(leftover);
-    if (!gone.ok()) {
-      result = Fail(gone.failure().sentence);
-    } else if (*gone) {
-      fmt::print("removed {}\n", leftover.path);
-      ++removed;
+    auto gone = only_look ? Outcome<bool>(true) : dir->RemoveLeftover(leftover);
+    if (!gone.ok()) result = Fail(gone.failure().sentence);
+    if (!gone.ok() || !*gone) continue;
+    removed.push_back(leftover.path);
+    removed.insert(removed.end(), leftover.outside.here.begin(), leftover.outside.here.end());
+    for (const std::string& file : leftover.outside.elsewhere) {
+      std::fprintf(stderr, "mayfly: %s names servers on other nodes too; if they are gone, remove it by hand\n",
+                   Quoted(file).c_str());
     }
   }
-  if (removed == 0 && result == kDone) fmt::print("nothing is left\n");
+  for (const std::string& path : removed) fmt::print("{}{}\n", only_look ? "" : "removed ", Quoted(path));
+  if (removed.empty() && result == kDone) fmt::print("nothing is left\n");
   if (!only_look) (void)::rmdir(path.c_str());  // when no session is in it
   return result;
 }

@@ -21,8 +21,8 @@ namespace fs = std::filesystem;
 constexpr std::string_view kWhat = "runtime directory";
 constexpr std::string_view kJoining = ".joining.";
 constexpr std::string_view kRemoving = ".removing.";
-constexpr std::string_view kMarkPrefix = "rank-", kMarkSuffix = ".pid";
-constexpr uint64_t kMarkBytesMax = 1024;
+constexpr std::string_view kMarkPrefix = "rank-", kMarkSuffix = ".pid", kTrailSuffix = ".trail";
+constexpr uint64_t kMarkBytesMax = 1024, kTrailBytesMax = 64 * 1024;
 
 template <class T>
 std::optional<T> ParseNumber(std::string_view text) {
@@ -33,17 +33,23 @@ std::optional<T> ParseNumber(std::string_view text) {
 }
 
 // "rank-7.pid" is of rank 7.
-std::optional<uint32_t> RankOfMark(std::string_view name) {
-  if (!name.starts_with(kMarkPrefix) || !name.ends_with(kMarkSuffix)) return std::nullopt;
+std::optional<uint32_t> RankOf(std::string_view name, std::string_view suffix) {
+  if (!name.starts_with(kMarkPrefix) || !name.ends_with(suffix)) return std::nullopt;
   name.remove_prefix(kMarkPrefix.size());
-  if (name.size() <= kMarkSuffix.size()) return std::nullopt;
-  name.remove_suffix(kMarkSuffix.size());
+  if (name.size() <= suffix.size()) return std::nullopt;
+  name.remove_suffix(suffix.size());
   return ParseNumber<uint32_t>(name);
 }
 
 std::string MarkPath(const std::string& directory, uint32_t rank) {
   return fmt::format("{}/{}{}{}", directory, kMarkPrefix, rank, kMarkSuffix);
 }
+
+std::string TrailPath(const std::string& directory, uint32_t rank) {
+  return fmt::format("{}/{}{}{}", directory, kMarkPrefix, rank, kTrailSuffix);
+}
+
+std::string HostName() { return MarkOfThisProcess().host; }
 
 // Names in a directory, sorted; none if it is gone.
 std::vector<std::string> NamesIn(const std::string& directory) {
@@ -143,12 +149,20 @@ Outcome<Done> RuntimeDir::Join(const Uuid& uuid, uint32_t rank) const {
               directory);
 }
 
+Outcome<Done> RuntimeDir::Note(const Uuid& uuid, uint32_t rank, const Trail& trail) const {
+  const std::string text = EncodeTrail(trail);
+  return WritePrivateFile({TrailPath(SessionPath(uuid), rank), "process trail", uid_}, AsBytes(text));
+}
+
 Outcome<Done> RuntimeDir::Leave(const Uuid& uuid, uint32_t rank) const {
   const std::string directory = SessionPath(uuid), mark = MarkPath(directory, rank);
+  // Before the mark: another rank that leaves may else take a trail without one for a dead rank's.
+  const std::string trail = TrailPath(directory, rank);
+  if (unlink(trail.c_str()) != 0 && errno != ENOENT) return FailErrno(errno, "remove", "process trail", trail);
   if (unlink(mark.c_str()) != 0 && errno != ENOENT) return FailErrno(errno, "remove", "process mark", mark);
   // A dead rank's mark does not keep the directory; one that cannot be judged does (D3).
   if (Overall(ProcessesIn(directory)) != Liveness::kDead) return Done{};
-  Outcome<bool> removed = RemoveLeftover({directory, uuid});
+  Outcome<bool> removed = RemoveLeftover({directory, uuid, {}});
   if (!removed.ok()) return removed.failure();
   return Done{};
 }
@@ -156,7 +170,7 @@ Outcome<Done> RuntimeDir::Leave(const Uuid& uuid, uint32_t rank) const {
 std::vector<RankProcess> RuntimeDir::ProcessesIn(const std::string& directory) const {
   std::vector<RankProcess> processes;
   for (const std::string& name : NamesIn(directory)) {
-    const auto rank = RankOfMark(name);
+    const auto rank = RankOf(name, kMarkSuffix);
     if (!rank) continue;
     Outcome<std::string> text = ReadPrivateFile({directory + "/" + name, "process mark", uid_}, kMarkBytesMax);
     if (!text.ok() && text.failure().status.code() == Code::kNoEntry) continue;  // it left between the two looks
@@ -166,6 +180,17 @@ std::vector<RankProcess> RuntimeDir::ProcessesIn(const std::string& directory) c
   std::sort(processes.begin(), processes.end(),
             [](const RankProcess& a, const RankProcess& b) { return a.rank < b.rank; });
   return processes;
+}
+
+std::vector<Trail> RuntimeDir::TrailsIn(const std::string& directory) const {
+  std::vector<Trail> trails;
+  for (const std::string& name : NamesIn(directory)) {
+    if (!RankOf(name, kTrailSuffix)) continue;
+    Outcome<std::string> text = ReadPrivateFile({directory + "/" + name, "process trail", uid_}, kTrailBytesMax);
+    const auto trail = text.ok() ? ParseTrail(*text) : std::nullopt;
+    if (trail) trails.push_back(*trail);
+  }
+  return trails;
 }
 
 std::optional<LocalSession> RuntimeDir::Find(const Uuid& uuid, ProtocolRange protocol) const {
@@ -216,7 +241,18 @@ Outcome<std::vector<Leftover>> RuntimeDir::Leftovers() const {
     const std::string path = path_ + "/" + name;
     const bool dead = Overall(ProcessesIn(path)) == Liveness::kDead;  // D3
     if (dead && (rest.empty() || rest.starts_with(kRemoving) || (rest.starts_with(kJoining) && !MakerRuns(name)))) {
-      leftovers.push_back({path, *uuid});
+      Leftover leftover{path, *uuid, {}};
+      const auto add = [](const std::vector<std::string>& more, std::vector<std::string>* all) {
+        for (const std::string& one : more) {
+          if (std::find(all->begin(), all->end(), one) == all->end()) all->push_back(one);
+        }
+      };
+      for (const Trail& trail : TrailsIn(path)) {
+        const TrailFound found = LookAlong(trail, *uuid, uid_, HostName());
+        add(found.here, &leftover.outside.here);
+        add(found.elsewhere, &leftover.outside.elsewhere);
+      }
+      leftovers.push_back(std::move(leftover));
     }
   }
   return leftovers;
@@ -236,8 +272,15 @@ Outcome<bool> RuntimeDir::RemoveLeftover(const Leftover& leftover) const {
     if (rename(aside.c_str(), leftover.path.c_str()) != 0) return FailErrno(errno, "put back", "directory", aside);
     return false;
   }
+  std::vector<std::string> kept;
+  for (const Trail& trail : TrailsIn(aside)) {
+    for (std::string& path : RemoveTrail(trail, leftover.uuid, uid_, HostName())) kept.push_back(std::move(path));
+  }
   Outcome<Done> removed = RemoveTree(aside);
   if (!removed.ok()) return removed.failure();
+  if (!kept.empty()) {
+    return Fail(Code::kAccess, "cannot remove {}, which a dead session left: remove it by hand", kept.front());
+  }
   return true;
 }
 

@@ -1,7 +1,8 @@
 // The runtime directory: where the sessions of one user meet on one node. It has one subdirectory a session, named by
-// its uuid, with session.json, map and one rank-N.pid for every server rank of the node. It must be node-local.
-// A value without state of its own: each call looks at the file system; several processes may do so at once.
-// Invariants  D1  the directory is the user's own, 0700 and no symbolic link: it lies where others may write
+// its uuid, with session.json, map and for every server rank of the node its mark, rank-N.pid, and its trail,
+// rank-N.trail (trail.h). It must be node-local. A value without state of its own: each call looks at the file system;
+// several processes may do so at once. Invariants  D1  the directory is the user's own, 0700 and no symbolic link: it
+// lies where others may write
 // (/dev/shm).
 //             D2  a session's directory never exists without the mark of a process that made it, so that one being
 //                 born is never taken for a leftover.
@@ -16,6 +17,7 @@
 #include "session/outcome.h"
 #include "session/process_mark.h"
 #include "session/session_file.h"
+#include "session/trail.h"
 #include "session/uuid.h"
 
 namespace mayfly {
@@ -40,6 +42,7 @@ struct LocalSession {
 struct Leftover {
   std::string path;
   Uuid uuid{};
+  TrailFound outside;  // along the trails of its ranks
 };
 
 class RuntimeDir {
@@ -58,7 +61,9 @@ class RuntimeDir {
 
   // Makes the session's directory if this is the node's first rank, and marks this process as the server `rank`.
   Outcome<Done> Join(const Uuid& uuid, uint32_t rank) const;
-  // Takes the mark away; the last rank removes the directory.
+  // Writes down what else this rank leaves on the node. After Join.
+  Outcome<Done> Note(const Uuid& uuid, uint32_t rank, const Trail& trail) const;
+  // Takes trail and mark away; the last rank removes the directory, and what the trails of dead ranks name.
   Outcome<Done> Leave(const Uuid& uuid, uint32_t rank) const;
 
   // All sessions, dead ones too, oldest first (by creation time, then uuid; those without a file last).
@@ -67,7 +72,7 @@ class RuntimeDir {
   std::optional<LocalSession> Find(const Uuid& uuid, ProtocolRange protocol) const;
 
   Outcome<std::vector<Leftover>> Leftovers() const;
-  // True if it is gone, false if a process came to life in it meanwhile, which keeps it.
+  // True if it is gone with what it left outside, false if a process came to life in it meanwhile, which keeps all.
   Outcome<bool> RemoveLeftover(const Leftover& leftover) const;
   // Whether or not processes still use it.
   Outcome<Done> Remove(const Uuid& uuid) const;
@@ -75,6 +80,7 @@ class RuntimeDir {
  private:
   RuntimeDir(std::string path, uint32_t uid) : path_(std::move(path)), uid_(uid) {}
   std::vector<RankProcess> ProcessesIn(const std::string& directory) const;
+  std::vector<Trail> TrailsIn(const std::string& directory) const;
   Outcome<Done> MarkRank(const std::string& directory, uint32_t rank) const;
 
   std::string path_;

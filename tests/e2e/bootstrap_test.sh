@@ -31,7 +31,8 @@ run() {
   expect "mode of the session file" 600 "$(stat -c %a "$session")"
   expect "mode of the map" 600 "$(stat -c %a "$session.map")"
   expect "servers" "$ranks" "$(servers | wc -l)"
-  local node=$MAYFLY_RUNTIME_DIR/$(field session)
+  local node
+  node=$MAYFLY_RUNTIME_DIR/$(field session)
   expect "marks" "$ranks" "$(find "$node" -name 'rank-*.pid' | wc -l)"
   within 20 grep -q '"ready"' "$node/session.json" || fail "the node's copy is not ready"
   before=$(cpu_ns)
@@ -107,6 +108,24 @@ expect "files in the target without a flush" "" "$(ls pfs/out)"
 expect_nothing_left
 rm -r pfs
 
+if command -v mayfly >/dev/null; then
+  step "mayfly stop, and mayfly stop --no-flush"
+  start_with_target
+  MAYFLY_SESSION=$session timeout 60 mayfly stop >stop.log 2>&1 || fail "mayfly stop: $(cat stop.log)"
+  wait_end 90
+  expect "status after mayfly stop" 0 "$status"
+  expect_nothing_left
+  flushed
+  rm -r pfs
+  start_with_target
+  MAYFLY_SESSION=$session timeout 60 mayfly stop --no-flush >stop.log 2>&1 || fail "mayfly stop --no-flush: $(cat stop.log)"
+  wait_end 90
+  expect "status after mayfly stop --no-flush" 0 "$status"
+  expect "files in the target" "" "$(ls pfs/out)"
+  expect_nothing_left
+  rm -r pfs stop.log
+fi
+
 step "a flush that fails: one sentence, and all ranks end all the same"
 for who in 1 2 3 all; do
   start_with_target
@@ -145,7 +164,6 @@ wait_ready 120
 kill -KILL "$(servers | tail -n 1)"
 wait_end 90
 ((status != 0)) || fail "status 0 after a death"
-segments='' # of the dead server, which only Open MPI knows
 expect_nothing_left
 
 step "a server dies and the others live on (mpirun --enable-recovery): they end, by themselves, in bounded time"
@@ -158,7 +176,6 @@ read -r -t 1 <> <(:) || true # long enough for mpirun to end them, if it did
 two_left || fail "the others did not survive"
 warn_servers
 wait_end 90
-segments=''
 expect_nothing_left
 
 step "everything is killed: the next start takes the leftovers away"
@@ -169,11 +186,13 @@ kill -KILL "$launcher" $(servers)
 wait_end 90
 within 20 no_servers
 [[ -e $session && -n $(ls "$MAYFLY_RUNTIME_DIR") ]] || fail "nothing was left: this tests nothing"
-rm -f $segments
+dead=$segments
 launch mpirun -n 2 mayflyd $small --session "$session"
 within 120 grep -q ' ready: ' "$output" || fail "no start over the leftovers"
 wait_ready 120
 expect "sessions in the runtime directory" 1 "$(ls "$MAYFLY_RUNTIME_DIR" | wc -l)"
+# shellcheck disable=SC2086  # a list
+[[ -n $dead && -z $(ls $dead 2>/dev/null || true) ]] || fail "shared memory of the dead servers' MPI is left: $dead"
 warn_servers
 wait_end 90
 expect_nothing_left
@@ -210,10 +229,15 @@ expect "status" 3 "$status"
 expect_sentence 'is damaged.*remove it'
 expect "a file that is no session file" "not a session" "$(cat "$session")"
 rm "$session"
+mkdir -m 0500 "$work/closed"
 if [[ $(id -u) != 0 ]]; then
-  mkdir -m 0500 "$work/closed"
   expect_failure 90 3 'cannot be written: Permission denied; give a directory that you may write' \
     mpirun -n 2 mayflyd $small --session "$session" --flush-to "$work/closed"
+elif unshare -m true 2>/dev/null; then # root may write everywhere but there
+  for option in "--flush-to $work/closed" "--session $work/closed/s.json"; do
+    expect_failure 90 3 'cannot be written: Read-only file system; give a directory that you may write' \
+      unshare -m bash -c "mount -t tmpfs -o ro closed '$work/closed' && exec mpirun -n 2 mayflyd $small $option"
+  done
 fi
 
 step "failures: memory"
@@ -239,6 +263,12 @@ expect "the first session" "$first_id" "$(field session)"
 launch mpirun -n 2 mayflyd $small --session "$work/other.json"
 within 120 grep -q ' ready: ' "$output" || fail "no second session"
 expect "sessions in the runtime directory" 2 "$(ls "$MAYFLY_RUNTIME_DIR" | wc -l)"
+if command -v mayfly >/dev/null; then
+  mayfly --session "$session" mkdir /only-in-the-first
+  expect "names in the second session" "" "$(mayfly --session "$work/other.json" ls /)"
+  mayfly ls / >"$work/which" 2>&1 && fail "one of two sessions was guessed"
+  grep -q '2 sessions of yours are on this node' "$work/which" || fail "no word about two sessions: $(cat "$work/which")"
+fi
 warn_servers
 wait_end 90
 expect "status of the second" 0 "$status"

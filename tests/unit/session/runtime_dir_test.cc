@@ -235,6 +235,30 @@ TEST_F(RuntimeDirTest, ALeftoverThatCameToLifeStays) {
   EXPECT_EQ(Sessions()[0].liveness, Liveness::kAlive);
 }
 
+TEST_F(RuntimeDirTest, WhatADeadRankLeftOutsideGoesWithTheSession) {
+  for (uint32_t rank : {0u, 1u}) {
+    const std::string segment = At("vader_segment." + std::to_string(rank));
+    Write(segment, "x");
+    ASSERT_TRUE(runtime_.Join(a_, rank).ok());
+    ASSERT_TRUE(runtime_.Note(a_, rank, Trail{"", {segment}, ""}).ok());
+  }
+  MarkAs(a_, 1, MarkOfADeadProcess());
+  EXPECT_TRUE(runtime_.Leftovers()->empty());  // rank 0 lives
+  ASSERT_TRUE(runtime_.Leave(a_, 0).ok());
+  EXPECT_TRUE(fs::exists(At("vader_segment.0")));  // its own library removes it
+  EXPECT_FALSE(fs::exists(At("vader_segment.1")));
+  EXPECT_TRUE(fs::is_empty(At("run")));
+
+  ASSERT_TRUE(runtime_.Join(b_, 0).ok());
+  ASSERT_TRUE(runtime_.Note(b_, 0, Trail{"", {At("vader_segment.0")}, ""}).ok());
+  MarkAs(b_, 0, MarkOfADeadProcess());
+  const auto leftovers = runtime_.Leftovers().value();
+  ASSERT_EQ(leftovers.size(), 1u);
+  EXPECT_EQ(leftovers[0].outside.here, std::vector<std::string>{At("vader_segment.0")});
+  EXPECT_TRUE(*runtime_.RemoveLeftover(leftovers[0]));
+  EXPECT_FALSE(fs::exists(At("vader_segment.0")));
+}
+
 TEST_F(RuntimeDirTest, RemovingDoesNotFollowLinks) {
   ASSERT_EQ(mkdir(At("precious").c_str(), 0700), 0);
   Write(At("precious/data"), "kept");

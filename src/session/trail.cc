@@ -1,0 +1,115 @@
+#include "session/trail.h"
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <filesystem>
+
+#include "session/node_map.h"
+#include "session/session_file.h"
+
+namespace mayfly {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kSession = "session", kSegment = "segment", kLauncher = "launcher";
+constexpr std::string_view kSegmentName = "vader_segment.", kDaemonName = "pid.", kHostName = "ompi.";
+constexpr ProtocolRange kAny{0, ~uint32_t{0}};
+
+void Append(std::string* text, std::string_view kind, std::string_view path) {
+  if (path.empty()) return;
+  text->append(kind).append(1, ' ').append(path).append(1, '\0');
+}
+
+bool IsOurs(const std::string& path, mode_t type, uint32_t uid) {
+  struct stat attributes;
+  return lstat(path.c_str(), &attributes) == 0 && (attributes.st_mode & S_IFMT) == type && attributes.st_uid == uid;
+}
+
+bool IsSegment(const std::string& path, uint32_t uid) {
+  return fs::path(path).filename().string().starts_with(kSegmentName) && IsOurs(path, S_IFREG, uid);
+}
+
+// The daemon that made the directory is dead. Its number is of our pid namespace, as the marks of the session are.
+bool IsDeadLauncher(const std::string& path, uint32_t uid) {
+  const fs::path directory(path);
+  const std::string name = directory.filename().string();
+  if (!name.starts_with(kDaemonName) || !directory.parent_path().filename().string().starts_with(kHostName)) {
+    return false;
+  }
+  pid_t pid = 0;
+  const char *begin = name.data() + kDaemonName.size(), *end = name.data() + name.size();
+  const auto [at, error] = std::from_chars(begin, end, pid);
+  if (error != std::errc() || at != end || pid <= 0) return false;
+  return kill(pid, 0) != 0 && errno == ESRCH && IsOurs(path, S_IFDIR, uid);
+}
+
+}  // namespace
+
+std::string EncodeTrail(const Trail& trail) {
+  std::string text;
+  Append(&text, kSession, trail.session_path);
+  for (const std::string& segment : trail.segments) Append(&text, kSegment, segment);
+  Append(&text, kLauncher, trail.launcher_directory);
+  return text;
+}
+
+std::optional<Trail> ParseTrail(std::string_view text) {
+  Trail trail;
+  while (!text.empty()) {
+    const size_t end = text.find('\0'), blank = text.find(' ');
+    if (end == std::string_view::npos || blank >= end) return std::nullopt;
+    const std::string_view kind = text.substr(0, blank);
+    const std::string path(text.substr(blank + 1, end - blank - 1));
+    if (!path.starts_with('/')) return std::nullopt;
+    if (kind == kSession) {
+      trail.session_path = path;
+    } else if (kind == kSegment) {
+      trail.segments.push_back(path);
+    } else if (kind == kLauncher) {
+      trail.launcher_directory = path;
+    } else {
+      return std::nullopt;
+    }
+    text.remove_prefix(end + 1);
+  }
+  return trail;
+}
+
+TrailFound LookAlong(const Trail& trail, const Uuid& uuid, uint32_t uid, std::string_view host) {
+  TrailFound found;
+  if (!trail.session_path.empty()) {
+    const std::string map_path = trail.session_path + ".map";
+    const Outcome<SessionFile> file = ReadSessionFile(trail.session_path, uid, kAny);
+    const bool is_file = file.ok() && file->uuid == uuid;
+    const bool here = !is_file || std::all_of(file->hosts.begin(), file->hosts.end(),
+                                              [&](const std::string& other) { return other == host; });
+    if (is_file) (here ? found.here : found.elsewhere).push_back(trail.session_path);
+    const Outcome<NodeMap> map = NodeMap::Open(map_path, uid);
+    if (map.ok() && map->session() == uuid) (here ? found.here : found.elsewhere).push_back(map_path);
+  }
+  for (const std::string& segment : trail.segments) {
+    if (IsSegment(segment, uid)) found.here.push_back(segment);
+  }
+  if (IsDeadLauncher(trail.launcher_directory, uid)) found.here.push_back(trail.launcher_directory);
+  return found;
+}
+
+std::vector<std::string> RemoveTrail(const Trail& trail, const Uuid& uuid, uint32_t uid, std::string_view host) {
+  std::vector<std::string> kept;
+  for (const std::string& path : LookAlong(trail, uuid, uid, host).here) {
+    std::error_code error;
+    fs::remove_all(path, error);  // does not follow symbolic links
+    if (error) kept.push_back(path);
+    // The directory of the launcher's daemons on this host, when this was the last of them.
+    if (path == trail.launcher_directory) ::rmdir(fs::path(path).parent_path().c_str());
+  }
+  return kept;
+}
+
+}  // namespace mayfly
