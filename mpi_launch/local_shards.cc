@@ -233,8 +233,11 @@ LocalShards::End LocalShards::Wait() {
     end.stuck |= shard.stuck;
     if (!shard.root) continue;
     end.root = true;
-    // Ended without a stop: by Leave, because the start failed or nobody could be asked.
-    if (!shard.verdict.ended) continue;
+    if (!shard.verdict.ended) {  // by Leave, or something that must not be taken for success
+      end.complete = false;
+      end.sentence = "the servers left before the end of the session was done; not everything was flushed";
+      continue;
+    }
     StopSentence said = SentenceOfStop(shard.verdict.result == Code::kOk, shard.report);
     end.complete = said.complete;
     end.sentence = std::move(said.sentence);

@@ -117,7 +117,8 @@ Result<uint64_t> Shard::StartJob(bool stop, bool flush, FlushSpec spec, bool by_
     stop_job_->by_signal |= by_signal;
     return stop_job_->id;  // it is stopping already: follow that
   }
-  if (stop && stop_job_ != nullptr && stop_job_->result == Code::kOk) return stop_job_->id;
+  // A signal's stop is final however it went: the servers are leaving, and a second stop would hide its outcome.
+  if (stop && stop_job_ != nullptr && (stop_job_->result == Code::kOk || stop_job_->by_signal)) return stop_job_->id;
   if (spec.source.empty()) spec.source = "/";
   if (flush && spec.target.empty()) spec.target = options_.flush_target;
   if (flush && spec.target.empty()) return Code::kInvalid;
