@@ -42,7 +42,9 @@ void Signals::Install() {
   for (const Known& known : kKnown) {
     struct sigaction before {};
     sigaction(known.number, nullptr, &before);
-    if (before.sa_handler == SIG_IGN && known.number == SIGHUP) continue;
+    // A shell ignores SIGINT for what it runs in the background; that must not outlive it.
+    const bool may_be_ignored = known.number != SIGINT && known.number != SIGTERM;
+    if (before.sa_handler == SIG_IGN && may_be_ignored) continue;
     struct sigaction action {};
     action.sa_handler = Note;
     action.sa_flags = SA_RESTART;

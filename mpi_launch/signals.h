@@ -9,8 +9,8 @@ namespace mayfly {
 
 class Signals {
  public:
-  // Before MPI_Init, so that no signal finds the default action. A signal that was ignored at our start (nohup) stays
-  // so. SIGPIPE is ignored from then on.
+  // Before MPI_Init, so that no signal finds the default action. SIGHUP (nohup), SIGUSR1 and SIGUSR2 stay ignored if
+  // they were at our start. SIGPIPE is ignored from then on.
   static void Install();
   // Readable after a signal, until Take.
   static int event_fd();

@@ -166,11 +166,12 @@ expect "servers" "3 args --session $STUB/.mayfly-1.json --memory 16G --flush-to 
 expect "one server a node" "node1 node2 node3" "$(printf '%s\n' server.* | cut -d. -f2 | sort | xargs)"
 expect "calls" "wait stage-in my_program my_program my_program stage-out stop" "$(awk '{ print $1 }' calls | xargs)"
 
+# Slurm sends the warning up to half a minute early: after 20 s at the soonest.
 step "Slurm: the warning before the time limit reaches the servers and not the application"
 fresh warning 2
-sed -e 's|\./my_program|my_program late|' -e 's|USR1@120|USR1@50|' "$share/slurm/job.sbatch" >"$STUB/job.sbatch"
+sed -e 's|\./my_program|my_program late|' -e 's|USR1@120|USR1@70|' "$share/slurm/job.sbatch" >"$STUB/job.sbatch"
 cd "$STUB"
-on_slurm sbatch --wait --nodes=2 --time=1 --output=output job.sbatch || { cat output; exit 1; }
+on_slurm sbatch --wait --nodes=2 --time=2 --output=output job.sbatch || { cat output; exit 1; }
 expect "servers" "2 USR1
 2 args --session $STUB/.mayfly-2.json --memory 16G --flush-to $STUB/out" "$(servers)"
 expect "calls" "wait stage-in my_program my_program outlived outlived stage-out stop" "$(awk '{ print $1 }' calls | xargs)"

@@ -1,7 +1,8 @@
 #!/bin/bash
-# ctest: TIMEOUT 300 LABELS plain
+# ctest: TIMEOUT 600 LABELS plain
 # The job script that users copy, with the real programs, in a real Slurm on virtual nodes with a network and a host name
-# each: one member a node, remote endpoints, stage-in, a program, stage-out, the end; and the time-limit warning.
+# each: one member a node, remote endpoints, stage-in, a program, stage-out, the end; the same by `mayfly run`; and, of
+# both, the time-limit warning.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 share=$here/../../share
@@ -67,9 +68,25 @@ for node in 1 2 3; do
 done
 grep -q "3 members" "$work/whole/slurm.out"
 
-step "the time limit comes: the servers flush by themselves, and the verdict can still be had"
-mkdir "$work/limit"
-status=$(job limit --time=1 --signal=USR1@50 <<'END'
+step "mayfly run: the same in one command"
+mkdir "$work/command"
+cp -r "$work/whole/input" "$work/command/input"
+status=$(job command --time=5 <<'END'
+cd "$SLURM_SUBMIT_DIR"
+mayfly run --server-option=--memory=128M --stage-in input:/in --stage-out /results:results -- \
+  srun sh -c 'mayfly mkdir -p /results && mayfly cat /in/large | sha256sum > sum.$(uname -n) && mayfly cp sum.$(uname -n) :/results/; exit 5'
+END
+)
+[[ $status == 5 ]] || { echo "the job ended with status $status, not the program's"; false; }
+for node in 1 2 3; do
+  [[ $(cat "$work/command/results/sum.node$node") == "$want" ]]
+done
+grep -q ' 3 members .* on 3 hosts' "$work/command/slurm.out"
+
+# Two jobs side by side on the same nodes. Slurm sends the warning up to half a minute early: after 20 s at the soonest.
+step "the time limit comes: servers flush by themselves, or mayfly run stages out"
+mkdir "$work/limit" "$work/warned"
+job limit --time=2 --signal=USR1@70 >"$work/limit.status" <<'END' &
 . "$(dirname "$(command -v mayfly)")/../share/mayfly/mayfly-env.sh"
 mayfly_start --memory 128M --flush-to "$SLURM_SUBMIT_DIR/out"
 mayfly_wait || exit 3
@@ -81,7 +98,19 @@ mayfly_stop
 code=$?
 exit $code
 END
+limit=$!
+status=$(job warned --time=2 --signal=USR1@70 <<'END'
+cd "$SLURM_SUBMIT_DIR"
+head -c 3000000 /dev/urandom > made
+mayfly run --server-option=--memory=128M --stage-out /results:results -- \
+  srun -n 1 -N 1 sh -c 'mayfly mkdir /results && mayfly cp made :/results/ && while sleep 1; do :; done'
+END
 )
+# srun's status of a program that died of SIGUSR1
+[[ $status == 138 ]] || { echo "the job of mayfly run ended with status $status"; false; }
+cmp "$work/warned/made" "$work/warned/results/made"
+wait "$limit"
+status=$(cat "$work/limit.status")
 cmp "$work/limit/made" "$work/limit/out/checkpoint"
 [[ $status == 0 ]] || { echo "the job ended with status $status"; false; }
 
@@ -90,4 +119,6 @@ for node in 1 2 3; do
   left=$("$here/../cluster/vcluster" exec "node$node" sh -c 'ls -A /dev/shm; pgrep -a mayflyd' || true)
   [[ -z $left ]] || { echo "node$node: $left"; false; }
 done
+left=$(find "$work" -name '*.json*')
+[[ -z $left ]] || { echo "left: $left"; false; }
 echo "passed"
