@@ -1,7 +1,7 @@
 #!/bin/bash
 # ctest: TIMEOUT 300 LABELS plain
 # What is installed is enough: the examples of share/examples build against an installation, with pkg-config and with
-# CMake, run after the installation was moved, and answer a missing session with an error instead of a fault.
+# CMake, run after the installation was moved, and answer a session that is none with an error instead of a fault.
 set -euo pipefail
 trap 'echo "FAILED: line $LINENO: $BASH_COMMAND"' ERR
 source_dir=${MAYFLY_SOURCE_DIR:?set by ctest} build_dir=${MAYFLY_BUILD_DIR:?set by ctest}
@@ -19,7 +19,8 @@ cmake --install "$build_dir" --prefix "$work/first" >"$work/install.log"
 prefix=$work/second
 mv "$work/first" "$prefix"
 for file in bin/mayfly bin/mayflyd include/mayfly/mayfly.h share/mayfly/mayfly-env.sh share/mayfly/slurm/job.sbatch \
-  share/mayfly/pbs/job.pbs; do
+  share/mayfly/pbs/job.pbs share/man/man1/mayfly.1 share/man/man1/mayflyd.1 share/man/man3/mayfly.3 \
+  share/bash-completion/completions/mayfly; do
   [[ -e $prefix/$file ]] || { echo "FAILED: $file is not installed"; exit 1; }
 done
 if grep -rIl --exclude-dir=examples --exclude-dir=doc -e "$source_dir" -e "$build_dir" "$prefix"; then
@@ -41,12 +42,17 @@ if nm -D --defined-only "$library" | awk '$2 ~ /[TDBRVW]/ { print $3 }' | grep -
   exit 1
 fi
 
-# must_answer PROGRAM: without a session it ends by itself, with an exit code that is no success and no signal.
+# must_answer PROGRAM: with a session file that is damaged it ends by itself, with an exit code that is no success and no
+# signal; with a session it works.
+echo "not a session" >"$work/damaged.json"
+chmod 600 "$work/damaged.json"
+programs=()
 must_answer() {
   local status=0
-  env -u LD_LIBRARY_PATH MAYFLY_SESSION="$work/no-such-session.json" timeout 90 "$1" >"$work/output" 2>&1 || status=$?
+  env -u LD_LIBRARY_PATH MAYFLY_SESSION="$work/damaged.json" timeout 90 "$1" >"$work/output" 2>&1 || status=$?
   cat "$work/output"
   ((status > 0 && status < 124)) || { echo "FAILED: $1 ended with $status"; exit 1; }
+  programs+=("$1")
 }
 
 step "pkg-config"
@@ -83,4 +89,16 @@ cmake -S "$work/user" -B "$work/user/build" -DCMAKE_PREFIX_PATH="$prefix" -DEXAM
 cmake --build "$work/user/build" >"$work/cmake.log" 2>&1 || { cat "$work/cmake.log"; exit 1; }
 must_answer "$work/user/build/hello_c"
 must_answer "$work/user/build/hello_cpp"
+
+if command -v mpirun >/dev/null && [[ -x $prefix/bin/mayflyd ]]; then
+  step "the examples at work, with the servers of the installation"
+  export PATH=$prefix/bin:$PATH MAYFLY_SESSION=$work/session.json MAYFLY_RUNTIME_DIR=$work/runtime
+  mpirun -n 2 --oversubscribe --bind-to none mayflyd --member-per rank --memory 64M </dev/null >"$work/servers.log" 2>&1 &
+  servers=$!
+  trap 'kill "$servers" 2>/dev/null || true; wait || true; rm -rf "$work"' EXIT
+  timeout 60 mayfly wait || { cat "$work/servers.log"; exit 1; }
+  for program in "${programs[@]}"; do env -u LD_LIBRARY_PATH timeout 60 "$program"; done
+  timeout 60 mayfly stop --no-flush
+  wait "$servers"
+fi
 echo "all as expected"
