@@ -13,7 +13,7 @@ unset MAYFLY_SESSION SLURM_JOB_ID PBS_JOBID
 work=$(mktemp -d "${TMPDIR:-/tmp}/mayfly-e2e.XXXXXX") || exit 1
 shm=$(mktemp -d /dev/shm/mayfly-e2e.XXXXXX) || exit 1
 export MAYFLY_RUNTIME_DIR=$shm/runtime
-e2e_launcher= e2e_user=()
+e2e_launcher='' e2e_user=()
 
 e2e_fail() {
   echo "FAILED: $*" >&2
@@ -60,7 +60,7 @@ e2e_stop() {
   e2e_within 20 e2e_ended || e2e_fail "the servers do not end"
   local status=0
   wait "$e2e_launcher" || status=$?
-  e2e_launcher=
+  e2e_launcher=''
   ((status == 0)) || e2e_fail "the servers ended with status $status"
   local left
   left=$(find "$shm" -mindepth 1 -type f)

@@ -44,12 +44,12 @@ class SimArenaMemory : public ArenaMemory {
     auto found = segments_.find(segment.data());
     MAYFLY_CHECK(found != segments_.end() && found->second == segment.size());
     used_ -= segment.size();
-    std::free(segment.data());
     segments_.erase(found);
     stamps_.erase(segment.data());
     for (MutableBytes& known : by_number_) {
       if (known.data() == segment.data()) known = {};
     }
+    std::free(segment.data());
   }
   void Prefault(MutableBytes) override {}
   std::string Name() const override { return name; }
