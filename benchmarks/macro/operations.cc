@@ -2,9 +2,10 @@
 // object a line; benchmarks/run puts them beside their limits. Every read is verified.
 //
 //   mayfly_operations latency|rates|bandwidth|creates|memcpy|files [--posix DIR] [--count N] [--bytes N] [--total N]
-//                     [--depth N] [--no-checksum] [--buffered] [--id N]
+//                     [--depth N] [--no-checksum] [--buffered] [--send] [--id N]
 //
 // Without --buffered each operation is what it says: neither write-behind nor readahead.
+// --send: data is sent, not copied through the servers' mapped arena.
 #include <fcntl.h>
 #include <mayfly/mayfly.h>
 #include <sys/mman.h>
@@ -23,7 +24,7 @@ namespace {
 struct Options {
   std::string what, posix;
   size_t count = 20000, bytes = 1 << 20, total = 256 << 20, depth = 32;
-  bool checksum = true, buffered = false;
+  bool checksum = true, buffered = false, send = false;
   int id = 0;
 };
 
@@ -290,6 +291,8 @@ int main(int argc, char** argv) {
       o.id = static_cast<int>(number());
     else if (name == "--no-checksum")
       o.checksum = false;
+    else if (name == "--send")
+      o.send = true;
     else if (name == "--buffered")
       o.buffered = true;
     else {
@@ -306,6 +309,7 @@ int main(int argc, char** argv) {
     mayfly_options options;
     mayfly_options_init(&options);
     options.checksum = o.checksum ? 1 : 0;
+    options.map_arena = o.send ? 0 : 1;
     if (!o.buffered) options.write_behind_bytes = options.readahead_bytes = 0;
     if (mayfly_connect(nullptr, &options, &side.fs) != 0) Die("connect", true);
   }

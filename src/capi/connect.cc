@@ -59,6 +59,7 @@ ClientOptions ClientOptionsOf(const mayfly_options& options) {
   out.checksum = options.checksum != 0;
   out.write_behind_bytes = options.write_behind_bytes;
   out.readahead_bytes = options.readahead_bytes;
+  out.map_arena = options.map_arena != 0;
   out.chunk_bits = options.chunk_bytes == 0 ? 0 : static_cast<uint8_t>(std::countr_zero(options.chunk_bytes));
   return out;
 }
@@ -82,7 +83,8 @@ mayfly_fs* ConnectTo(std::unique_ptr<Platform> platform, const ClientOptions& op
   if (entered == 0) {
     const ShardId root = instance.platform().placement().RootShard();
     FailSaying(ErrnoOfConnect(status.code()),
-               fmt::format("mayfly_connect: {} does not answer ({}): 'mayfly doctor' looks for the cause",
+               fmt::format("mayfly_connect: {} does not answer ({}): see what its server printed, and whether this "
+                           "node reaches that one",
                            instance.platform().book().NameOf(root), TextOf(status.code())));
   }
   const int error = errno;
@@ -103,6 +105,7 @@ void mayfly_options_init(mayfly_options* options) {
   options->checksum = 1;
   options->write_behind_bytes = 1u << 20;
   options->readahead_bytes = 8u << 20;
+  options->map_arena = 1;
 }
 
 int mayfly_connect(const char* session, const mayfly_options* given, mayfly_fs** out) {

@@ -7,7 +7,7 @@ namespace mayfly {
 Engine::Engine(std::unique_ptr<Ground> ground, const AddressBook& book, Identity identity, Mount& mount)
     : ground_(std::move(ground)),
       transport_(ground_->transport()),
-      idle_(ground_->idle()),
+      idle_(ground_->idle(), inside_),
       executor_(ground_->clock(), kTurnsALook),
       caller_(executor_, transport_, ground_->random(), book, std::move(identity),
               [&] {
@@ -24,6 +24,7 @@ Engine::Engine(std::unique_ptr<Ground> ground, const AddressBook& book, Identity
 Engine::~Engine() { transport_.SetReceiver(nullptr); }
 
 void Engine::TurnOrWait(Nanos until) {
+  inside_.Look();
   if (Turn()) {
     spinner_.Worked();
   } else {
@@ -32,6 +33,7 @@ void Engine::TurnOrWait(Nanos until) {
 }
 
 void Engine::TurnOrSleep(Nanos until) {
+  inside_.Look();
   if (Turn()) return;
   idle_.Sleep(std::min(executor_.next_timer(), until));
   executor_.Look();

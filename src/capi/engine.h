@@ -6,6 +6,7 @@
 
 #include <memory>
 
+#include "capi/fork_gate.h"
 #include "capi/platform.h"
 #include "client/lane.h"
 #include "task/executor.h"
@@ -39,6 +40,8 @@ class Engine {
   bool Close(Nanos until);
   void Abandon() { ground_->Abandon(); }
 
+  // Held by whoever calls the rest of this class.
+  ForkGate::Inside& inside() { return inside_; }
   Lane& lane() { return lane_; }
   Caller& caller() { return caller_; }
   Executor& executor() { return executor_; }
@@ -48,9 +51,10 @@ class Engine {
   void Look() { executor_.Look(); }
 
  private:
+  ForkGate::Inside inside_;
   std::unique_ptr<Ground> ground_;
   Transport& transport_;
-  Idle& idle_;
+  OutsideIdle idle_;
   Executor executor_;
   Caller caller_;
   Lane lane_;

@@ -36,10 +36,17 @@ int64_t Enter(const Call& call, Instance& instance, Body&& body) {
   const bool through = guard.Run([&] {
     std::string why;
     Engine* engine = instance.ThreadEngine(&why);
-    if (engine != nullptr) engine->Look();
-    result = engine != nullptr ? body(*engine) : FailSaying(EIO, std::string(call.name) + ": " + why);
+    if (engine == nullptr) {
+      result = FailSaying(EIO, std::string(call.name) + ": " + why);
+      return;
+    }
+    ForkGate::Scope scope(engine->inside());
+    engine->Look();
+    result = body(*engine);
   });
-  return through ? result : Fail(call, Code::kIo);
+  if (through) return result;
+  ForkGate::Forget();
+  return Fail(call, Code::kIo);
 }
 
 // Runs the task that `make(lane)` starts to its end.

@@ -57,10 +57,11 @@ bool HelperThread::WaitForWork() {
   Mount& mount = instance_.mount();
   const auto due = [&] {
     if (mount.buffered() != 0 || mount.HasListenRequests()) return true;
-    // Closes alone are worth an engine only once they are old.
-    const Nanos oldest = mount.closes().oldest();
+    // Closes and places alone are worth an engine only once they are old.
+    const Nanos oldest = mount.oldest();
     if (oldest == kNever) return false;
     const auto now = std::chrono::steady_clock::now().time_since_epoch();
+    static_assert(CloseQueue::kAgeMax == PlacePool::kAgeMax);
     return static_cast<Nanos>(std::chrono::nanoseconds(now).count()) >= oldest + CloseQueue::kAgeMax;
   };
   std::unique_lock lock(mutex_);
@@ -68,12 +69,12 @@ bool HelperThread::WaitForWork() {
     if (stop_) return false;
     if (due()) return true;
     woken_ = false;
-    if (mount.closes().oldest() != kNever) {
+    if (mount.oldest() != kNever) {
       news_.wait_for(lock, kLookEvery);
       continue;
     }
     mount.helper_watches() = false;
-    if (mount.closes().oldest() != kNever || mount.buffered() != 0) {
+    if (mount.oldest() != kNever || mount.buffered() != 0) {
       mount.helper_watches() = true;
       continue;
     }
@@ -94,8 +95,16 @@ void HelperThread::Main() {
       std::unique_lock lock(mutex_);
       news_.wait_for(lock, std::chrono::seconds(1), [this] { return stop_; });
     }
-    Drive(*engine);
-    if (!engine->Close(engine->now() + kCloseWithin)) (void)engine.release();  // something is still under way in it
+    bool closed = false;
+    {
+      ForkGate::Scope scope(engine->inside());
+      engine->Look();
+      Drive(*engine);
+      closed = engine->Close(engine->now() + kCloseWithin);
+    }
+    if (!closed) (void)engine.release();  // something is still under way in it
+    std::lock_guard making(ForkGate::making());
+    engine.reset();
   });
 }
 

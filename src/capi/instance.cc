@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <optional>
 
 #include "base/checksum.h"
 #include "base/log.h"
@@ -79,6 +80,7 @@ Engine* Instance::ThreadEngine(std::string* why) {
 }
 
 std::unique_ptr<Engine> Instance::NewEngine(std::string* why) {
+  std::lock_guard making(ForkGate::making());
   std::unique_ptr<Ground> ground = platform_->NewGround(why);
   if (ground == nullptr) return nullptr;
   Identity identity = platform_->identity();
@@ -92,6 +94,7 @@ std::unique_ptr<Engine> Instance::NewEngine(std::string* why) {
 }
 
 void Instance::GiveBack(Engine* engine) {
+  ForkGate::Scope scope(engine->inside());
   const Nanos until = engine->now() + kThreadEndWait;
   while (!engine->lane().idle() && engine->now() < until) engine->TurnOrWait(until);
   std::lock_guard lock(mutex_);
@@ -112,7 +115,10 @@ Instance::Instance(std::unique_ptr<Platform> platform, const ClientOptions& opti
   if (platform_->MayStartThreads()) mount_.SetWakeHelper([this] { helper_->Wake(); });
 }
 
-Instance::~Instance() = default;
+Instance::~Instance() {
+  // I3: their descriptors are the parent's too. Taking one out of an epoll set here would take it out of the parent's.
+  for (auto& engine : left_behind_) (void)engine.release();
+}
 
 namespace {
 
@@ -141,7 +147,10 @@ Status Instance::Close() {
   Status result;
   std::string why;
   Engine* engine = mount_.poisoned() ? nullptr : ThreadEngine(&why);
+  std::optional<ForkGate::Scope> scope;
   if (engine != nullptr) {
+    scope.emplace(engine->inside());
+    engine->Look();
     result = FlushFiles(*engine);
     for (const FileRef& file : mount_.files().TakeAll(mount_)) {
       if (file->epoch != mount_.epoch()) continue;
@@ -161,9 +170,16 @@ Status Instance::Close() {
   engine->lane().ReturnPlacesOlder(kNever);
   const Nanos until = engine->now() + kCloseWait;
   while (!engine->lane().idle() && engine->now() < until) engine->TurnOrWait(until);
+  scope.reset();
   for (auto& one : engines_) {
-    if (!one->Close(until)) (void)one.release();  // something is still under way in it
+    bool closed = false;
+    {
+      ForkGate::Scope inside(one->inside());
+      closed = one->Close(until);
+    }
+    if (!closed) (void)one.release();  // something is still under way in it
   }
+  std::lock_guard making(ForkGate::making());
   engines_.clear();
   return result;
 }
@@ -180,6 +196,7 @@ void Instance::AtExit() {
     }
     if (used && mount_.buffered() != 0) {
       if (Engine* engine = ThreadEngine(&why)) {
+        ForkGate::Scope scope(engine->inside());
         Status status = FlushFiles(*engine);
         if (!status.ok()) MAYFLY_ERROR("at exit, buffered writes could not be sent: {}", TextOf(status.code()));
       }
@@ -229,6 +246,7 @@ void Registry::Remove(Instance* instance) {
 
 void Registry::BeforeFork() {
   Registry& self = Get();
+  ForkGate::Before();  // first: who is inside may want the other locks
   self.mutex_.lock();
   self.files_.fork_mutex().lock();
   for (Instance* instance : self.instances_) {
@@ -237,21 +255,26 @@ void Registry::BeforeFork() {
   }
 }
 
-void Registry::AfterForkInParent() {
-  Registry& self = Get();
-  for (Instance* instance : self.instances_) {
+void Registry::UnlockAll() {
+  for (Instance* instance : instances_) {
     instance->mutex_.unlock();
     instance->mount_.UnlockAfterFork();
   }
-  self.files_.fork_mutex().unlock();
-  self.mutex_.unlock();
+  files_.fork_mutex().unlock();
+  mutex_.unlock();
+}
+
+void Registry::AfterForkInParent() {
+  Get().UnlockAll();
+  ForkGate::AfterInParent();
 }
 
 void Registry::AfterForkInChild() {
   Registry& self = Get();
   for (Instance* instance : self.instances_) instance->RenewInChild();
   self.files_.Renew();
-  AfterForkInParent();
+  self.UnlockAll();
+  ForkGate::AfterInChild();
 }
 
 void Registry::AtExit() {

@@ -3,7 +3,7 @@
 //             I2  an instance is in the registry from its connect to its disconnect; what a thread keeps about one is
 //                 named by its serial, which is never used again.
 //             I3  a forked child makes no call on the parent's engines: they are abandoned and never freed.
-// Locks, in this order: the registry's, the file table's, the mount's, the instance's.
+// Locks, in this order: the fork gate's, the registry's, the file table's, the mount's, the instance's.
 #pragma once
 
 #include <memory>
@@ -77,6 +77,7 @@ class Registry {
   friend class ThreadEngines;
   Registry();
   static void BeforeFork();
+  void UnlockAll();
   static void AfterForkInParent();
   static void AfterForkInChild();
   static void AtExit();

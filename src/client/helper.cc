@@ -28,9 +28,7 @@ void Helper::Stop() {
   Poke();
 }
 
-bool Helper::SomethingAges() const {
-  return mount_.closes().oldest() != kNever || mount_.places().oldest() != kNever || mount_.buffered() != 0;
-}
+bool Helper::SomethingAges() const { return mount_.oldest() != kNever || mount_.buffered() != 0; }
 
 Task<Status> Helper::Run() {
   while (!stopping_) {

@@ -3,6 +3,7 @@
 //             M2  bytes are buffered for files of a shard only while the helper listens to that shard's revocations.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -35,7 +36,7 @@ class Mount {
         cred_(std::move(cred)),
         options_(options),
         files_(files),
-        arenas_(views, placement_.shard_count()),
+        arenas_(options.map_arena ? views : nullptr, placement_.shard_count()),
         listening_(placement_.shard_count()) {}
 
   const Placement& placement() const { return placement_; }
@@ -76,6 +77,8 @@ class Mount {
   void SetListening(ShardId shard, bool active) {
     listening_[shard.value].store(active ? kActive : kOff, std::memory_order_release);
   }
+  // Of closes and places that wait; kNever if none does.
+  Nanos oldest() const { return std::min(closes_.oldest(), places_.oldest()); }
   // True until something new has to be watched: closes and buffers that get old.
   std::atomic<bool>& helper_watches() { return helper_watches_; }
   void SomethingAges() {

@@ -10,6 +10,7 @@ struct ClientOptions {
   bool checksum = true;                    // sums travel with writes, and reads are verified
   uint32_t write_behind_bytes = 1u << 20;  // buffer of a sole opener's small sequential writes; 0: off
   uint32_t readahead_bytes = 8u << 20;     // window of small sequential reads; 0: off
+  bool map_arena = true;                   // of servers on this node
   uint8_t chunk_bits = 0;                  // of new files; 0: the session's
 };
 

@@ -1,0 +1,80 @@
+#include "capi/fork_gate.h"
+
+#include <chrono>
+#include <thread>
+
+namespace mayfly {
+namespace {
+
+constexpr auto kLookEvery = std::chrono::microseconds(50);
+
+std::mutex list_mutex;  // of the list of all who may be inside; nothing else is locked under it
+ForkGate::Inside* first = nullptr;
+
+bool Past(std::chrono::steady_clock::time_point until) { return std::chrono::steady_clock::now() >= until; }
+auto MostFromNow() { return std::chrono::steady_clock::now() + std::chrono::nanoseconds(ForkGate::kWaitMost); }
+
+}  // namespace
+
+std::atomic<bool> ForkGate::pending_{false};
+thread_local ForkGate::Inside* ForkGate::current_ = nullptr;
+
+ForkGate::Inside::Inside() {
+  std::lock_guard lock(list_mutex);
+  next_ = first;
+  if (first != nullptr) first->previous_ = this;
+  first = this;
+}
+
+ForkGate::Inside::~Inside() {
+  std::lock_guard lock(list_mutex);
+  (previous_ != nullptr ? previous_->next_ : first) = next_;
+  if (next_ != nullptr) next_->previous_ = previous_;
+}
+
+void ForkGate::Inside::WaitOutside() {
+  Leave();
+  const auto until = MostFromNow();
+  while (pending_.load(std::memory_order_acquire) && !Past(until)) std::this_thread::sleep_for(kLookEvery);
+}
+
+std::mutex& ForkGate::making() {
+  static std::mutex& mutex = *new std::mutex;  // threads may outlive main
+  return mutex;
+}
+
+void ForkGate::Before() {
+  making().lock();
+  pending_.store(true, std::memory_order_seq_cst);
+  const auto until = MostFromNow();
+  list_mutex.lock();
+  for (Inside* inside = first; inside != nullptr; inside = inside->next_) {
+    while (inside != current_ && inside->inside_.load(std::memory_order_seq_cst) && !Past(until)) {
+      std::this_thread::sleep_for(kLookEvery);
+    }
+  }
+}
+
+void ForkGate::AfterInParent() {
+  list_mutex.unlock();
+  pending_.store(false, std::memory_order_seq_cst);
+  making().unlock();
+}
+
+void ForkGate::AfterInChild() {
+  for (Inside* inside = first; inside != nullptr; inside = inside->next_) inside->Leave();
+  AfterInParent();
+}
+
+void ForkGate::Forget() {
+  if (current_ != nullptr) current_->Leave();
+  current_ = nullptr;
+}
+
+void OutsideIdle::Sleep(Nanos until) {
+  inside_.Leave();
+  idle_.Sleep(until);
+  inside_.Enter();
+}
+
+}  // namespace mayfly
