@@ -139,7 +139,8 @@ class Namespace {
   //   kDentry:    `check`: w and x on the parent; `sticky_check`: the sticky rule with `expect_uid`. `set` equal to
   //               `expect` holds the entry as it is. A replaced entry keeps its place in the listing.
   //   kLink:      a positive delta on an inode with nlink 0 is kNoEntry, on a directory kPermission; delta 0 sets
-  //               only the ctime; `check`: the rule of protected hard links (kPermission). Pins the inode.
+  //               only the ctime; `check`: the rule of protected hard links (kPermission); `expect_type`: kInvalid if
+  //               the inode is of another. Pins the inode.
   //   kDirRemove: kBusy for the root.
   //   kDirParent: `check`: w on the directory itself (moving it to another parent).
   // kInvalid: more than 64 operations, two of them on one name or directory, or no transaction number.

@@ -45,6 +45,7 @@ Status Namespace::Impl::CheckLink(const TxnOp& op, const Cred& cred) {
   if (inode->type == FileType::kDirectory && op.delta != 0) {
     return op.delta > 0 ? Code::kPermission : Code::kIsDirectory;
   }
+  if (op.expect_type != FileType::kNone && op.expect_type != inode->type) return Code::kInvalid;
   if (op.delta > 0) {
     if (op.check) MAYFLY_TRY(MayLink(*inode, cred));
     if (inode->nlink == 0) return Code::kNoEntry;

@@ -57,6 +57,7 @@ Task<Status> Shard::Run(Request* r) {
       const std::optional<Status> entered = EnterWalk(*r);
       status = entered ? *entered : co_await EnterWalkSlowly(r);
     }
+    if (status.ok()) status = MaySearch(*r, q.parent);
   }
   if (status.ok()) status = co_await (this->*Fn)(r, q, &a, &out);
   ChargeTables();

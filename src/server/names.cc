@@ -5,6 +5,15 @@
 
 namespace mayfly {
 
+Status Shard::MaySearch(const Request& r, InodeId dir) const {
+  const Cred& cred = r.party().cred;
+  if (options_.uid != 0 || cred.uid == 0) return Code::kOk;
+  const DirRights* rights = names_.Rights(dir);
+  if (rights == nullptr) return Code::kOk;  // then there is no entry of it here
+  return MayAccess(FileType::kDirectory, rights->permissions, rights->uid, rights->gid, cred, kMayExec) ? Code::kOk
+                                                                                                        : Code::kAccess;
+}
+
 Task<Status> Shard::HandleLookup(Request* r, const LookupRequest& q, LookupReply* a, ReplyPayload* out) {
   auto entry = names_.Find(q.parent, q.name);
   if (!entry.ok()) co_return entry.code();
@@ -254,6 +263,7 @@ Task<Status> Shard::HandleLink(Request* r, const LinkRequest& q, AttrReply* a, R
   link.inode = q.inode;
   link.delta = 1;
   link.check = true;
+  link.expect_type = q.type;  // the client's word, which the new entry takes
   ops.emplace_back(q.inode.home(), std::move(link));
   Status status = co_await PrepareAll(&txn, std::move(ops));
   if (status.ok() && Stale(*r)) status = Code::kGeneration;

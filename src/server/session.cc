@@ -237,6 +237,7 @@ Task<Status> Shard::HandleLeave(Request*, const Empty&, Empty*, ReplyPayload*) {
 }
 
 Task<Status> Shard::HandleFlush(Request* r, const FlushRequest& q, FlushReply* a, ReplyPayload*) {
+  if (!MayControl(r->party())) co_return Code::kPermission;  // it writes to the PFS with the servers' rights
   auto text = co_await FetchText(r, kPageBytesMax);
   if (!text.ok()) co_return text.code();
   FlushSpec spec;
@@ -251,7 +252,8 @@ Task<Status> Shard::HandleFlush(Request* r, const FlushRequest& q, FlushReply* a
   co_return Code::kOk;
 }
 
-Task<Status> Shard::HandleFlushStatus(Request*, const FlushStatusRequest& q, FlushStatusReply* a, ReplyPayload* out) {
+Task<Status> Shard::HandleFlushStatus(Request* r, const FlushStatusRequest& q, FlushStatusReply* a, ReplyPayload* out) {
+  if (!MayControl(r->party())) co_return Code::kPermission;
   for (auto& job : jobs_) {
     if (job->id != q.job) continue;
     if (q.cancel && job->flush != 0) (void)flusher_->Cancel(job->flush);

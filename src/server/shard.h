@@ -137,6 +137,9 @@ class Shard {
   void LearnGeneration(Generation g);
 
   // names.cc
+  // Whether who asks may search `dir`, as far as this shard knows its rights: for a server of several users, as a
+  // client checks the directories that it walks itself.
+  Status MaySearch(const Request& r, InodeId dir) const;
   Task<Status> HandleLookup(Request* r, const LookupRequest& q, LookupReply* a, ReplyPayload* out);
   Task<Status> HandleOpen(Request* r, const OpenRequest& q, OpenReply* a, ReplyPayload* out);
   Task<Status> HandleMkdir(Request* r, const MkdirRequest& q, AttrReply* a, ReplyPayload* out);
@@ -252,6 +255,8 @@ class Shard {
   Task<Status> HandleGetStatus(Request* r, const StatusRequest& q, Empty* a, ReplyPayload* out);
   Task<Status> HandleRefuse(Request* r, const RefuseRequest& q, Empty* a, ReplyPayload* out);
   Task<Status> HandleLeave(Request* r, const Empty& q, Empty* a, ReplyPayload* out);
+  // What concerns the session as a whole is for the user of the servers, and root.
+  bool MayControl(const Party& party) const { return party.cred.uid == 0 || party.cred.uid == options_.uid; }
   Task<Status> HandleFlush(Request* r, const FlushRequest& q, FlushReply* a, ReplyPayload* out);
   Task<Status> HandleFlushStatus(Request* r, const FlushStatusRequest& q, FlushStatusReply* a, ReplyPayload* out);
   Task<Status> HandleFlushDir(Request* r, const FlushDirRequest& q, FlushWorkReply* a, ReplyPayload* out);

@@ -715,7 +715,7 @@ constexpr uint32_t kRevokePollMs = 20'000;
   X(Close, 12, CloseRequest, Empty, true, kAny)                         \
   X(GetAttr, 13, GetAttrRequest, AttrReply, false, kAny)                \
   X(SetAttr, 14, SetAttrRequest, AttrReply, true, kAny)                 \
-  X(ReadLink, 15, InodeRequest, Empty, false, kAny)                     \
+  X(ReadLink, 15, InodeRequest, Empty, false, kPeer)                    \
   X(GetXattr, 16, XattrRequest, Empty, false, kAny)                     \
   X(SetXattr, 17, XattrRequest, Empty, true, kAny)                      \
   X(ListXattr, 18, InodeRequest, Empty, false, kAny)                    \

@@ -375,5 +375,84 @@ TEST_F(RightsTest, ADirectoryIsListedByWhoMayReadItOnEveryShard) {
   EXPECT_EQ(list(child, inherited), (Listed{{Code::kOk, 40}}));
 }
 
+TEST_F(RightsTest, ADirectoryThatMayNotBeSearchedIsClosedWhereItsEntriesAre) {
+  MkdirRequest mkdir;
+  mkdir.parent = cluster.placement().RootInode();
+  mkdir.name = "closed";
+  mkdir.permissions = 0700;
+  AttrReply made;
+  auto at = [&](InodeId parent, std::string_view name) { return cluster.placement().DentryShard(parent, name); };
+  ASSERT_TRUE(owner.Call<Method::kMkdir>(at(mkdir.parent, mkdir.name), mkdir, &made).ok());
+  const InodeId dir = made.attr.inode;
+  User stranger(cluster, kStranger);
+  auto look = [&](User& user, const std::string& name) {
+    LookupRequest q;
+    q.parent = dir;
+    q.name = name;
+    return user.Call<Method::kLookup>(at(dir, name), q, nullptr).code();
+  };
+  auto open = [&](User& user, const std::string& name, uint32_t flags) {
+    OpenRequest q;
+    q.parent = dir;
+    q.name = name;
+    q.flags = flags | kOpenUnshared;
+    q.permissions = 0666;
+    return user.Call<Method::kOpen>(at(dir, name), q, nullptr).code();
+  };
+  std::vector<std::string> names;
+  for (int i = 0; i < 20; ++i) names.push_back("f" + std::to_string(i));
+  for (const std::string& name : names) {
+    ASSERT_EQ(open(owner, name, kOpenWrite | kOpenCreate), Code::kOk);
+    EXPECT_EQ(look(stranger, name), Code::kAccess);
+    EXPECT_EQ(open(stranger, name, kOpenRead), Code::kAccess);
+    EXPECT_EQ(open(stranger, name, kOpenWrite | kOpenCreate), Code::kAccess);
+  }
+  ASSERT_TRUE(owner.Chmod(dir, 0711).ok());
+  for (const std::string& name : names) {
+    EXPECT_EQ(look(stranger, name), Code::kOk);
+    EXPECT_EQ(open(stranger, name, kOpenRead), Code::kOk);
+  }
+  ASSERT_TRUE(owner.Chmod(dir, 0766).ok());
+  for (const std::string& name : names) EXPECT_EQ(look(stranger, name), Code::kAccess);
+}
+
+TEST_F(RightsTest, OnlyTheServersUserFlushesAndStops) {
+  User stranger(cluster, kStranger);
+  for (bool stop : {false, true}) {
+    FlushRequest q;
+    q.stop = stop;
+    q.flush = false;
+    EXPECT_EQ(stranger.Call<Method::kFlush>(cluster.placement().RootShard(), q, nullptr).code(), Code::kPermission);
+  }
+  FlushRequest q;
+  q.flush = false;
+  User root(cluster, 0);
+  FlushReply started;
+  ASSERT_TRUE(root.Call<Method::kFlush>(cluster.placement().RootShard(), q, &started).ok());
+  FlushStatusRequest follow;
+  follow.job = started.job;
+  EXPECT_EQ(stranger.Call<Method::kFlushStatus>(cluster.placement().RootShard(), follow, nullptr).code(),
+            Code::kPermission);
+  ExpectUntouched();
+}
+
+TEST_F(RightsTest, ALinkIsOfTheTypeThatItsInodeHas) {
+  LinkRequest q;
+  q.inode = file().inode;
+  q.parent = cluster.placement().RootInode();
+  q.name = "link";
+  const ShardId at = cluster.placement().DentryShard(q.parent, q.name);
+  for (FileType type : {FileType::kNone, FileType::kSymlink}) {
+    q.type = type;
+    EXPECT_EQ(owner.Call<Method::kLink>(at, q, nullptr).code(), Code::kInvalid);
+  }
+  q.type = FileType::kFile;
+  EXPECT_TRUE(owner.Call<Method::kLink>(at, q, nullptr).ok());
+  User stranger(cluster, kStranger);
+  q.name = "mine";
+  EXPECT_EQ(stranger.Call<Method::kLink>(cluster.placement().DentryShard(q.parent, q.name), q, nullptr).code(),
+            Code::kPermission);
+}
+
 }  // namespace
 }  // namespace mayfly
