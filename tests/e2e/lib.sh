@@ -49,7 +49,8 @@ e2e_start() { # SERVERS [OPTION...]
   shift
   e2e_have mpirun mayflyd mayfly
   export MAYFLY_SESSION=$work/session.json
-  e2e_run mpirun -n "$servers" --oversubscribe mayflyd --member-per rank --session "$MAYFLY_SESSION" "$@" \
+  # Not by e2e_run: $! must be the launcher, not a shell around it that a signal would end alone.
+  "${e2e_user[@]}" mpirun -n "$servers" --oversubscribe mayflyd --member-per rank --session "$MAYFLY_SESSION" "$@" \
     </dev/null >"$work/servers.log" 2>&1 &
   e2e_launcher=$!
   e2e_run timeout 60 mayfly wait >"$work/wait.log" 2>&1 || e2e_fail "the servers did not start: $(cat "$work/wait.log")"
