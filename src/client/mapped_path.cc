@@ -8,6 +8,8 @@
 namespace mayfly {
 namespace {
 
+// A page fault of a read maps the 64 KiB around it, so little is gained by mapping more ahead of small ones.
+constexpr uint32_t kTouchToReadMin = 256 * 1024;
 constexpr uint64_t kWithinMask = (uint64_t{1} << kPlaceSegmentBits) - 1;
 
 // The bytes of a place, and the sum of its stamps; empty if it does not lie in what is mapped.
@@ -180,7 +182,10 @@ DataPath::Copied DataPath::CopyMapped(ArenaView* arena, const ReadReply& reply, 
         const PlacedRun& place = reply.runs[run++];
         from = Locate(arena, place.offset, place.bytes, nullptr);
         if (from.empty()) return Copied::kMoved;
-        arena->Touch(static_cast<uint32_t>(place.offset >> kPlaceSegmentBits), place.offset & kWithinMask, place.bytes);
+        if (place.bytes >= kTouchToReadMin) {
+          arena->Touch(static_cast<uint32_t>(place.offset >> kPlaceSegmentBits), place.offset & kWithinMask,
+                       place.bytes);
+        }
         used = 0;
       }
       const size_t n = std::min(from.size() - used, out.size() - done);
