@@ -405,7 +405,8 @@ class PosixRoot final : public PfsRoot {
   int OpenPiece(int from, const std::string& piece, int flags) const {
     if (openat2_) {
       struct open_how how = {};
-      how.flags = static_cast<uint64_t>(flags);
+      // RESOLVE_NO_SYMLINKS says ELOOP of a last component too, where O_NOFOLLOW with O_DIRECTORY says ENOTDIR.
+      how.flags = static_cast<uint64_t>(flags & ~O_NOFOLLOW);
       how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
       const long fd = ::syscall(SYS_openat2, from, piece.c_str(), &how, sizeof how);
       if (fd >= 0 || (errno != ENOSYS && errno != EPERM && errno != EAGAIN)) return static_cast<int>(fd);
@@ -426,7 +427,7 @@ class PosixRoot final : public PfsRoot {
       const std::string name = piece.substr(begin, end - begin);
       const int fd = ::openat(parent, name.c_str(), part_flags);
       if (fd < 0) {
-        // With O_DIRECTORY a symlink gives ENOTDIR here and ELOOP from openat2: say the same.
+        // With O_DIRECTORY a symlink gives ENOTDIR here: say the same as openat2.
         const int e = errno;
         struct stat st;
         const bool link = ::fstatat(parent, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode);
