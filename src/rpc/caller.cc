@@ -26,6 +26,7 @@ struct Caller::Peer {
   Nanos trying_since = kNever;  // kNever: the last attempt worked, or there was none
   Nanos failed_at = 0;          // the last that did not
   uint64_t heard = 0;           // messages on this and earlier connections
+  Nanos silent_since = kNever;  // the first request on this connection since something was heard on it, L5
   uint64_t next_count = 1;
   Places places;
   uint32_t in_flight = 0;           // kSent and kFetching, L4
@@ -204,6 +205,7 @@ void Caller::Transmit(Slot* slot, Nanos now) {
   slot->endpoint = peer->endpoint;
   slot->heard = peer->heard;
   slot->sent_at = now;
+  peer->silent_since = std::min(peer->silent_since, now);
   Enter(slot, State::kSent);
   slot->sending = true;
   if (transport_.Send(peer->endpoint, {slot->header, slot->header_bytes}, slot->payload, &slot->send_done) ==
@@ -454,7 +456,7 @@ void Caller::OnWelcome(Bytes header, const Prefix& prefix) {
   }
   peer->connection = welcome.connection;
   peer->key = key;
-  peer->trying_since = kNever;
+  peer->trying_since = peer->silent_since = kNever;
   peer->backoff = 0;
   if (peer->unreachable) MAYFLY_INFO("{} answers again", book_.NameOf(peer->shard));
   peer->unreachable = false;
@@ -477,6 +479,7 @@ Caller::Slot* Caller::Named(Bytes header, const Prefix& prefix) {
     return nullptr;
   }
   ++slot->peer->heard;
+  slot->peer->silent_since = kNever;
   return slot;
 }
 
@@ -550,8 +553,11 @@ void Caller::Look(Slot* slot, Nanos now) {
   Peer* peer = slot->peer;
   const bool waits = slot->state == State::kQueued || slot->state == State::kSent;
   if (waits && now >= slot->deadline) {
+    const bool silent = slot->state == State::kSent && slot->endpoint == peer->endpoint &&
+                        now >= Later(peer->silent_since, 2 * timing_.resend_after);
     ++stats_.timeouts;
     Finish(slot, peer->trying_since != kNever ? Code::kUnavailable : Code::kTimedOut);
+    if (silent) Drop(peer, Code::kTimedOut);  // L5, found by calls that are too short to be sent again
   }
   const bool current = peer != nullptr && slot->endpoint.value != 0 && slot->endpoint == peer->endpoint;
   switch (slot->state) {

@@ -9,7 +9,7 @@
 //             L3  a request that executes once keeps its sequence through every retry, and goes to the same shard.
 //             L4  at most kInFlightMax requests a shard are outstanding; the others wait their turn.
 //             L5  a connection that answered nothing for two times resend_after is given up and made anew: the other
-//                 side may have lost it without a word.
+//                 side may have lost it without a word. Calls with short deadlines find that out together.
 #pragma once
 
 #include <memory>

@@ -404,6 +404,8 @@ void Request::Complete(Status status) {
   if (waiter_) responder_->executor_.Post(std::exchange(waiter_, nullptr));
   if (!sending_) {
     payload_.Reset();
+    // P6: whoever gave the call up closed its connection first, and may have used the buffer since.
+    if (status.ok() && responder_->FindConnection(connection_) == nullptr) result_ = Code::kUnavailable;
     return;
   }
   sending_ = false;

@@ -10,6 +10,7 @@
 //             P4  a Request lives until Finish; its reply's header and payload belong to the transport until Reply's
 //                 await.
 //             P5  a hello counts once: a copy of it, or an older one of its lane, makes no connection.
+//             P6  bytes that were pulled when the request's connection had ended are nobody's: the fetch has failed.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>

@@ -201,5 +201,50 @@ TEST(Door, AnAddressThatNoHelloCarriesIsUnavailableAndSaysWhy) {
   EXPECT_EQ(w.shards[0]->responder->stats().hellos, 0u);
 }
 
+// A payload that can be pulled whatever became of its sender, as by process_vm_readv.
+struct Pulled final : Payload::Source {
+  void Fetch(void*, MutableBytes to, Completion* done) override {
+    into = to;
+    waiting = done;
+  }
+  void Drop(void*) override { ++dropped; }
+  void Complete() {
+    const std::vector<uint8_t> bytes = Pattern(5, into.size());
+    std::copy(bytes.begin(), bytes.end(), into.begin());
+    Completion* done = std::exchange(waiting, nullptr);
+    done->fn(done, Code::kOk);
+  }
+  MutableBytes into;
+  Completion* waiting = nullptr;
+  int dropped = 0;
+};
+
+// P6: a caller that has given up may use its buffer again.
+TEST(Door, BytesThatWerePulledAfterTheirConnectionEndedAreNobodys) {
+  for (bool ended : {false, true}) {
+    SCOPED_TRACE(ended);
+    World w;
+    TestLane& lane = w.AddLane();
+    EXPECT_EQ(w.Await(lane.Ping(0)), Code::kOk);
+    TestShard& shard = *w.shards[0];
+    Tap tap(w, MessageKind::kRequest, true);
+    Task<Status> write = lane.Write(0, 5, 100'000);
+    ASSERT_TRUE(w.RunUntil([&] { return !tap.seen.empty(); }));
+    Pulled source;
+    shard.responder->OnMessage(tap.seen[0], Payload(&source, nullptr, 100'000, {}));
+    ASSERT_TRUE(w.RunUntil([&] { return source.waiting != nullptr; }));
+    if (ended) {
+      lane.End();
+      ASSERT_TRUE(w.RunUntil([&] { return shard.responder->connections() == 0; }));
+    }
+    source.Complete();
+    EXPECT_EQ(w.Await(write), ended ? Code::kShutdown : Code::kOk);
+    w.RunFor(kMillisecond);
+    EXPECT_EQ(shard.executed["write 5"], ended ? 0 : 1);
+    EXPECT_EQ(shard.failed_fetches, ended ? 1u : 0u);
+    EXPECT_EQ(source.dropped, 1);
+  }
+}
+
 }  // namespace
 }  // namespace mayfly

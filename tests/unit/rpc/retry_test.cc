@@ -292,6 +292,34 @@ TEST(Dead, IsFoundOutByCallsWithShortDeadlinesToo) {
   }
 }
 
+// L5: the network takes every message, and nobody answers. No call is long enough to be sent again.
+TEST(Dead, AndSilentIsFoundOutByCallsWithShortDeadlinesToo) {
+  Connected w;
+  w.network.Hold(*w.lane.transport, *w.shard.transport);
+  const Nanos start = w.clock.Now();
+  while (!w.lane.caller->Unreachable(ShardId(0))) {
+    ASSERT_LT(w.clock.Now(), start + (2 * 5 + 3 + 1) * kSecond);
+    EXPECT_NE(w.Await(w.lane.Ping(0, w.clock.Now() + kSecond)), Code::kOk);
+  }
+  const Nanos before = w.clock.Now();
+  EXPECT_EQ(w.Await(w.lane.Ping(0, before + kSecond)), Code::kUnavailable);
+  EXPECT_LE(w.clock.Now(), before + Caller::kProbeWait + Caller::kSweepEvery);
+}
+
+TEST(Dead, IsNoShardThatIsSlowWithOneCallAndAnswersOthers) {
+  Connected w;
+  w.shard.hold = true;
+  const Nanos start = w.clock.Now();
+  Task<Status> slow = w.lane.Unlink(0, "a", start + 60 * kSecond);
+  while (w.clock.Now() < start + 30 * kSecond) {
+    EXPECT_EQ(w.Await(w.lane.Ping(0, w.clock.Now() + kSecond)), Code::kTimedOut);
+  }
+  EXPECT_FALSE(slow.done());
+  w.shard.Release();
+  EXPECT_EQ(w.Await(slow), Code::kOk);
+  EXPECT_EQ(w.shard.executed["a"], 1);
+}
+
 TEST(Dead, OneShardOfManyDoesNotConcernTheOthers) {
   Connected w(3);
   std::vector<Task<Status>> tasks;
