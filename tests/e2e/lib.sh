@@ -13,7 +13,7 @@ unset MAYFLY_SESSION SLURM_JOB_ID PBS_JOBID
 work=$(mktemp -d "${TMPDIR:-/tmp}/mayfly-e2e.XXXXXX") || exit 1
 shm=$(mktemp -d /dev/shm/mayfly-e2e.XXXXXX) || exit 1
 export MAYFLY_RUNTIME_DIR=$shm/runtime
-e2e_launcher='' e2e_user=()
+e2e_launcher='' e2e_user=() e2e_mpirun=() # e2e_mpirun: further options of mpirun
 
 e2e_fail() {
   echo "FAILED: $*" >&2
@@ -50,7 +50,8 @@ e2e_start() { # SERVERS [OPTION...]
   e2e_have mpirun mayflyd mayfly
   export MAYFLY_SESSION=$work/session.json
   # Not by e2e_run: $! must be the launcher, not a shell around it that a signal would end alone.
-  "${e2e_user[@]}" mpirun -n "$servers" --oversubscribe mayflyd --member-per rank --session "$MAYFLY_SESSION" "$@" \
+  "${e2e_user[@]}" mpirun -n "$servers" "${e2e_mpirun[@]}" --oversubscribe mayflyd --member-per rank \
+    --session "$MAYFLY_SESSION" "$@" \
     </dev/null >"$work/servers.log" 2>&1 &
   e2e_launcher=$!
   e2e_run timeout 60 mayfly wait >"$work/wait.log" 2>&1 || e2e_fail "the servers did not start: $(cat "$work/wait.log")"

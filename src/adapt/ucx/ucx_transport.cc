@@ -23,7 +23,8 @@ constexpr int kLastRounds = 100;
 constexpr uint32_t kPollsAReaping = 64;
 constexpr Nanos kLingeringSleepMax = 50 * kMillisecond;  // while endpoints are being closed
 constexpr Nanos kBusyMax = 10 * kMillisecond;            // of BUSY without anything done, then
-constexpr Nanos kNap = 2 * kMillisecond;
+// (source: e2e/idle_test prints what they cost beside an idle server at rest)
+constexpr Nanos kNapFirst = 50 * kMicrosecond, kNapMost = 32 * kMillisecond;
 constexpr size_t kSmallestBuffer = 256;
 constexpr size_t kBufferClasses = 10;
 
@@ -268,7 +269,7 @@ bool UcxTransport::Progress() {
   in_ucx_ = false;
   if (!worked) ++quiet_rounds_;
   worked |= RunDeferred();
-  if (worked) busy_since_ = 0;
+  if (worked) busy_since_ = nap_ = 0;
   progressing_ = false;
   return worked;
 }
@@ -319,18 +320,23 @@ bool UcxTransport::Arm() {
   deaf_ = false;
   sleep_max_ = closing_.empty() && reaping_.empty() ? kNever : kLingeringSleepMax;
   if (ucp_worker_arm(worker_->get()) == UCS_OK) {
-    busy_since_ = 0;
+    busy_since_ = nap_ = 0;
+    stuck_ = false;
     return true;
   }
-  const Nanos now = Now();
-  if (busy_since_ == 0) busy_since_ = now;
-  if (now - busy_since_ < kBusyMax) return false;  // there is something to progress, usually
-  if (!std::exchange(nap_warned_, true)) {
-    MAYFLY_INFO("a peer takes nothing from its full queue in shared memory: sleeping in naps of {} ms",
-                kNap / kMillisecond);
+  if (!stuck_) {
+    const Nanos now = Now();
+    if (busy_since_ == 0) busy_since_ = now;
+    if (now - busy_since_ < kBusyMax) return false;  // there is something to progress, usually
+    stuck_ = true;
+    if (!std::exchange(nap_warned_, true)) {
+      MAYFLY_INFO("a peer takes nothing from its full queue in shared memory: sleeping in naps of {} ms at most",
+                  kNapMost / kMillisecond);
+    }
   }
   deaf_ = true;
-  sleep_max_ = kNap;  // U8
+  nap_ = std::clamp(2 * nap_, kNapFirst, kNapMost);
+  sleep_max_ = nap_;  // U8
   return true;
 }
 

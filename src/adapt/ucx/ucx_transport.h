@@ -21,7 +21,8 @@
 //       rendezvous never end, and arming the worker says BUSY for ever. A send on an endpoint that was closed for a
 //       while completes here instead (UCX only reads, if anything, and what a late reader gets is nobody's content); a
 //       fetch only when its sender's process has ended and nothing of it is left to arrive. The record stays until UCX
-//       lets go of it. A worker that stays BUSY without doing anything is slept on in short naps.
+//       lets go of it. A worker that stays BUSY without doing anything is stuck until it arms again: it is slept on in
+//       naps that grow while nothing happens.
 // One thread owns it. In a forked child only Abandon and the destructor may be called.
 // Payloads must be gone before the transport; its destructor waits a bounded time for what is in flight and runs those
 // completions.
@@ -181,6 +182,8 @@ class UcxTransport final : public Transport, public EventSource, private Payload
   Nanos sleep_max_ = kNever;
   bool deaf_ = false;     // the worker is BUSY for nothing (U8)
   Nanos busy_since_ = 0;  // 0: the worker armed, or did something, since it was last BUSY
+  bool stuck_ = false;    // BUSY for nothing, and has not armed since
+  Nanos nap_ = 0;         // the last one; 0: something was done after it
   bool nap_warned_ = false;
 
   std::deque<Op> ops_;

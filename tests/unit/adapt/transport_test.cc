@@ -22,14 +22,15 @@ struct SimNet : Net {
 };
 
 struct UcxNet : Net {
-  explicit UcxNet(const char* tls) : tls(tls) {}
+  explicit UcxNet(const char* tls, size_t eager_bytes_max = kThreshold) : tls(tls), eager_bytes_max(eager_bytes_max) {}
   std::unique_ptr<Transport> Make() override {
     std::string why;
-    std::unique_ptr<Transport> made = UcxTransport::Create({.eager_bytes_max = kThreshold, .tls = tls}, &why);
+    std::unique_ptr<Transport> made = UcxTransport::Create({.eager_bytes_max = eager_bytes_max, .tls = tls}, &why);
     EXPECT_TRUE(made != nullptr) << why;
     return made;
   }
   const char* tls;
+  size_t eager_bytes_max;
 };
 
 struct Kind {
@@ -366,6 +367,45 @@ TEST_P(TransportTest, RegisteredMemoryIsFetchedInto) {
   payload.Fetch(to, &fetched);
   ASSERT_TRUE(PumpUntil([&] { return fetched.runs != 0 && sending.finished(); }));
   EXPECT_TRUE(std::equal(to.begin(), to.end(), sending.payload.begin()));
+}
+
+// Both ends of the option, and what is between: everything is pulled, or nothing is.
+TEST(Threshold, IsKeptWhereverItIsSet) {
+  for (const char* tls : {"posix,cma,self", "posix,self", "tcp,self"}) {
+    for (size_t threshold : {size_t{0}, size_t{1}, size_t{2000}, size_t{1} << 20, size_t{4} << 20, SIZE_MAX}) {
+      UcxNet net(tls, threshold);
+      Keeper keeper;
+      std::unique_ptr<Transport> a = net.Make(), b = net.Make();
+      ASSERT_TRUE(a && b);
+      b->SetReceiver(&keeper);
+      const EndpointId a_to_b = *a->Connect(b->address());
+      std::vector<size_t> sizes = {0, 1, 4096, 4 << 20};
+      if (threshold < SIZE_MAX) sizes.insert(sizes.end(), {threshold - (threshold > 0), threshold, threshold + 1});
+      for (size_t size : sizes) {
+        SCOPED_TRACE(testing::Message() << tls << ", threshold " << threshold << ", " << size << " bytes");
+        Sending sending(std::string(Transport::kHeaderBytesMax, 'h'), Pattern(size, size));
+        sending.Start(*a, a_to_b);
+        ASSERT_TRUE(Pump({a.get(), b.get()}, [&] { return !keeper.messages.empty(); }));
+        Payload payload = std::move(keeper.messages.front().payload);
+        keeper.messages.clear();
+        ASSERT_EQ(payload.size(), size);
+        EXPECT_EQ(payload.is_eager(), size <= threshold);
+        std::vector<uint8_t> data(size);
+        Waiting fetched;
+        if (payload.is_eager()) {
+          data.assign(payload.eager().begin(), payload.eager().end());
+        } else {
+          payload.Fetch(data, &fetched);
+          ASSERT_TRUE(Pump({a.get(), b.get()}, [&] { return fetched.runs != 0; }));
+          EXPECT_TRUE(fetched.status.ok());
+        }
+        payload.Reset();
+        EXPECT_EQ(data, sending.payload);
+        ASSERT_TRUE(Pump({a.get(), b.get()}, [&] { return sending.finished(); }));
+        EXPECT_EQ(sending.code(), Code::kOk);
+      }
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, TransportTest,
