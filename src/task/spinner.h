@@ -20,17 +20,14 @@ class Spinner {
   // `executor` is the thread's own: it is told to look at the clock after a sleep.
   Spinner(Executor& executor, Idle& idle, Nanos budget) : executor_(executor), idle_(idle), budget_(budget) {}
 
-  void Worked() {
-    polls_ = 0;
-    since_ = 0;
-  }
+  void Worked() { since_ = 0; }
   // A turn found nothing. Sleeps until the executor's next timer or `until` at the latest.
   void Empty(Nanos until = kNever) {
-    if (crowd_ == 0 && ++polls_ < kPolls) return;
-    polls_ = 0;
+    if (since_ == 0) since_ = polled_since_ = executor_.now();
+    // By the time that the executor saw last: a look at the clock costs as much as a poll.
+    if (crowd_ == 0 && executor_.now() - polled_since_ < kPollFor) return;
     executor_.Look();
     const Nanos now = executor_.now();
-    if (since_ == 0) since_ = now;
     if (now - since_ >= budget_) {
       idle_.Sleep(std::min(executor_.next_timer(), until));
       executor_.Look();
@@ -39,7 +36,8 @@ class Spinner {
     }
     idle_.Yield();
     executor_.Look();
-    if (executor_.now() - now > kLate) {
+    polled_since_ = executor_.now();
+    if (polled_since_ - now > kLate) {
       crowd_ = kQuietYields;  // N2
     } else if (crowd_ != 0) {
       --crowd_;
@@ -47,16 +45,16 @@ class Spinner {
   }
 
  private:
-  static constexpr uint32_t kPolls = 64;  // of 30 to 60 ns each: N1
+  static constexpr Nanos kPollFor = 4 * kMicrosecond;  // N1
   static constexpr Nanos kLate = 2 * kMicrosecond;
   static constexpr uint32_t kQuietYields = 16;
 
   Executor& executor_;
   Idle& idle_;
   const Nanos budget_;
-  uint32_t polls_ = 0;
-  uint32_t crowd_ = 0;  // yields until polling is tried again
-  Nanos since_ = 0;     // of the first yield; 0: there was none
+  uint32_t crowd_ = 0;      // yields until polling is tried again
+  Nanos since_ = 0;         // of the first empty turn; 0: there was work
+  Nanos polled_since_ = 0;  // of it, or of the last yield
 };
 
 }  // namespace mayfly
