@@ -86,15 +86,14 @@ class Fd {
 
 timespec TimeOf(Nanos t) {
   timespec out;
-  out.tv_sec = static_cast<time_t>(t / kSecond);
-  out.tv_nsec = static_cast<long>(t % kSecond);
+  const auto value = static_cast<int64_t>(t);  // before 1970 it is negative
+  constexpr auto kOne = static_cast<int64_t>(kSecond);
+  out.tv_sec = static_cast<time_t>(value / kOne - (value % kOne < 0 ? 1 : 0));
+  out.tv_nsec = static_cast<long>(value % kOne + (value % kOne < 0 ? kOne : 0));
   return out;
 }
 
-// Times before 1970 are 0 here.
-Nanos NanosOf(const timespec& t) {
-  return t.tv_sec < 0 ? 0 : static_cast<Nanos>(t.tv_sec) * kSecond + static_cast<Nanos>(t.tv_nsec);
-}
+Nanos NanosOf(const timespec& t) { return static_cast<Nanos>(t.tv_sec) * kSecond + static_cast<Nanos>(t.tv_nsec); }
 
 PfsAttr AttrOf(const struct stat& st) {
   PfsAttr a;
