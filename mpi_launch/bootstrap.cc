@@ -383,6 +383,7 @@ Outcome<Done> Bootstrap::StartShards() {
   setup.book = book_.get();
   setup.first = first_shard_;
   setup.arena_directory = footprint_.directory();
+  setup.session = options_.session;
   setup.oversubscribed = uint64_t{options_.shards} * world_.node_size() >
                          static_cast<uint64_t>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
   ShardOptions& shard = setup.shard;
@@ -400,6 +401,7 @@ Outcome<Done> Bootstrap::StartShards() {
   shard.chunk_bits = options_.chunk_bits;
   shard.checksums = options_.checksums;
   shard.flush_target = options_.flush_to;
+  for (const Member& member : layout_->members()) shard.stage_shards.push_back(layout_->FirstShardOf(member.id));
   for (uint32_t i = 0; i < options_.shards; ++i) footprint_.AddShard(ShardId(first_shard_.value + i));
   shards_->Start(std::move(setup));
   return Done{};

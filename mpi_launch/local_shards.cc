@@ -17,6 +17,7 @@ constexpr int kAskAttempts = 3;
 constexpr Nanos kAskAgainAfter = 500 * kMillisecond;
 // When one of our shards has left and others hear nothing, the message to them is lost.
 constexpr auto kOthersLeaveWithin = std::chrono::seconds(5);
+constexpr Nanos kWorkersEndWithin = 8 * kSecond;
 
 // One shard's part of the barrier. `missing` is the shard that did not answer.
 Task<Status> MeetAsShard(Shard* shard, uint32_t self, uint32_t count, Nanos deadline, ShardId* missing) {
@@ -107,6 +108,7 @@ std::vector<Bytes> LocalShards::addresses() const {
 
 void LocalShards::Start(Setup setup) {
   setup_ = std::move(setup);
+  stage_host_ = std::make_unique<StageHost>(setup_.session);
   for (uint32_t i = 0; i < transports_.size(); ++i) {
     ShardThread::Options options;
     options.shard = setup_.shard;
@@ -124,6 +126,10 @@ void LocalShards::Start(Setup setup) {
     };
     threads_.push_back(std::make_unique<ShardThread>(std::move(transports_[i]), *setup_.book, std::move(options),
                                                      count(&leaving_), count(&ended_)));
+    threads_.back()->Post([host = stage_host_.get()](Shard& shard) {
+      shard.SetOnStage(
+          [host](uint64_t job, uint32_t worker, StageSpec spec) { return host->Begin(job, worker, std::move(spec)); });
+    });
   }
   transports_.clear();
 }
@@ -214,6 +220,7 @@ LocalShards::End LocalShards::Wait() {
   {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return leaving_ > 0; });
+    stage_host_->Stop();
     asker_ends_ = true;  // the end is here: whether by its asking or not does not matter
     if (!changed_.wait_for(lock, kOthersLeaveWithin, [this] { return leaving_ == threads_.size(); })) Leave();
     changed_.wait(lock, [this] { return ended_ == threads_.size(); });
@@ -226,6 +233,11 @@ LocalShards::End LocalShards::Wait() {
   }
   if (asker.joinable()) asker.join();
   End end;
+  if (!stage_host_->Join(kWorkersEndWithin)) {
+    MAYFLY_WARN("a stage-in does not end (a file system that hangs?); leaving it behind");
+    end.stuck = true;
+    (void)stage_host_.release();
+  }
   end.request_failure = request_failure_;
   end.root_lost = root_lost_;
   for (auto& thread : threads_) {

@@ -11,6 +11,7 @@
 #include "options.h"
 #include "shard_thread.h"
 #include "side_lane.h"
+#include "stage_host.h"
 
 namespace mayfly {
 
@@ -27,6 +28,7 @@ class LocalShards {
     ShardOptions shard;              // of all of them, but for `self`
     ShardId first;                   // the others follow
     std::string arena_directory;
+    std::string session;          // path of the session file
     bool oversubscribed = false;  // more shards than cores on this node
   };
   void Start(Setup setup);
@@ -58,6 +60,7 @@ class LocalShards {
   UcxOptions ucx_;
   std::vector<std::unique_ptr<UcxTransport>> transports_;  // until Start
   Setup setup_;
+  std::unique_ptr<StageHost> stage_host_;
   std::vector<std::unique_ptr<ShardThread>> threads_;
 
   std::mutex mutex_;

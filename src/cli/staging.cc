@@ -7,8 +7,8 @@
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
+#include <cstring>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "cli/cli.h"
 #include "cli/progress.h"
@@ -39,44 +39,83 @@ std::string Absolute(const std::string& path) {
 
 // ---- in ---------------------------------------------------------------------------------------------------------
 
-int StageInCommand(const Context& c, stage::StageInOptions options) {
-  while (options.source.size() > 1 && options.source.back() == '/') options.source.pop_back();
-  while (options.target.size() > 1 && options.target.back() == '/') options.target.pop_back();
-  if (options.target.empty() || options.target[0] != '/') options.target = "/" + options.target;
-  if (::access(options.source.c_str(), R_OK) != 0) {
-    return Fail(fmt::format("{}: {}; name a file or directory that this node can read", Quoted(options.source),
-                            std::strerror(errno)));
+struct In {
+  stage::StageInOptions options;
+  bool here = false, as_json = false;
+};
+
+Json CountsJson(const StageCounts& counts) {
+  return {{"files", counts.files_done},
+          {"bytes", counts.bytes_done},
+          {"skipped", counts.skipped},
+          {"failed", counts.failed}};
+}
+
+std::string ReportOf(const stage::StageResult& result, double seconds) {
+  Json report = CountsJson(result.counts);
+  report["result"] = result.ok() ? "ok" : result.interrupted ? "interrupted" : "failed";
+  report["seconds"] = seconds;
+  report["workers"] = Json::array();
+  for (const StageShare& share : result.shares) {
+    Json one = CountsJson(share.counts);
+    one["host"] = share.worker == 0 ? "this command" : share.host;
+    report["workers"].push_back(std::move(one));
   }
+  report["errors"] = Json::array();
+  for (const std::string& failure : result.failures) report["errors"].push_back(Quoted(failure));
+  return report.dump(2, ' ', false, Json::error_handler_t::replace);
+}
+
+// The source as every node can know it; empty after a sentence.
+std::string RealSource(const std::string& named) {
+  char* const real = ::realpath(named.c_str(), nullptr);
+  const std::string source = real != nullptr ? real : "";
+  std::free(real);
+  if (real == nullptr || ::access(source.c_str(), R_OK) != 0) {
+    Fail(fmt::format("{}: {}; name a file or directory that this node can read", Quoted(named), std::strerror(errno)));
+    return "";
+  }
+  return source;
+}
+
+int StageInCommand(const Context& c, In in) {
+  std::string& target = in.options.target;
+  if (target.empty() || target[0] != '/') target.insert(0, 1, '/');
+  while (target.size() > 1 && target.back() == '/') target.pop_back();
+  in.options.source = RealSource(in.options.source);
+  if (in.options.source.empty()) return kFailed;
+  in.options.members = !in.here;
   Session session(c);
   if (!session) return kFailed;
   // The target's parents, as a user expects of a copy to a place that he names.
-  for (size_t at = 1; at < options.target.size(); ++at) {
-    if (options.target[at] == '/') (void)mayfly_mkdir(session.get(), options.target.substr(0, at).c_str(), 0777);
+  for (size_t at = 1; at < target.size(); ++at) {
+    if (target[at] == '/') (void)mayfly_mkdir(session.get(), target.substr(0, at).c_str(), 0777);
   }
   CatchSignals();
   Progress progress("stage-in");
-  stage::StageCounts counts;
-  stage::StageResult result;
-  std::atomic<bool> done{false};
-  std::thread worker([&] {
-    result = stage::StageIn(session.get(), options, &counts, &stop_asked);
-    done = true;
-  });
-  while (!done) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    progress.Show(counts.files_done, counts.files_total, counts.bytes_done, counts.bytes_total);
+  const auto show = [&progress](const StageCounts& now) {
+    progress.Show(now.files_done, now.files_found, now.bytes_done, now.bytes_found);
+  };
+  stage::StageResult result = stage::StageIn(session.get(), in.options, show, &stop_asked);
+  if (!session.Close() && result.ok()) result.broken = Why("the last data");
+  progress.Finish(result.counts.files_done, result.counts.bytes_done);
+  if (in.as_json) fmt::print("{}\n", ReportOf(result, progress.seconds()));
+  size_t servers = 0;
+  for (const StageShare& share : result.shares) servers += share.worker != 0;
+  if (servers != 0) {
+    std::fprintf(stderr, "%zu server%s took part\n", servers, servers == 1 ? "" : "s");
+  } else if (!in.here && !result.shares.empty()) {
+    std::fprintf(stderr, "no server sees the source, or may read it for you: this command copied everything itself\n");
   }
-  worker.join();
-  if (!session.Close() && result.ok()) {
-    result.failed = 1;
-    result.failures.push_back(Why("the last data"));
-  }
-  progress.Finish(result.files, result.bytes);
-  if (result.skipped != 0)
-    std::fprintf(stderr, "%llu were there already\n", static_cast<unsigned long long>(result.skipped));
+  if (result.counts.skipped != 0)
+    std::fprintf(stderr, "%llu were there already\n", static_cast<unsigned long long>(result.counts.skipped));
   for (const std::string& failure : result.failures) Fail(Quoted(failure));
+  if (!result.broken.empty()) return Fail(result.broken + "; the same command, run again, continues");
   if (result.interrupted) return Fail("interrupted; the same command continues where it stopped");
-  if (result.failed != 0) return Fail(fmt::format("{} entries were not staged in", result.failed));
+  if (result.counts.failed != 0) {
+    return Fail(fmt::format("{} entries were not staged in; the same command, run again, tries them once more",
+                            result.counts.failed));
+  }
   return kDone;
 }
 
@@ -191,13 +230,24 @@ int Stop(const Context& c, Out o) {
 }  // namespace
 
 void AddStaging(CLI::App& app, Context* context) {
-  auto in = std::make_shared<stage::StageInOptions>();
-  CLI::App* stage_in = app.add_subcommand("stage-in", "Copy a file or tree into the session; run again, it continues");
-  stage_in->add_option("source", in->source, "File or directory that this node can read")->required();
-  stage_in->add_option("target", in->target, "Path in the session that becomes its copy")->required();
-  stage_in->add_option("--stage-streams", in->streams, "Copies at a time")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 256));
+  auto in = std::make_shared<In>();
+  CLI::App* stage_in = app.add_subcommand(
+      "stage-in",
+      "Copy a file or a tree into the session.\n"
+      "All servers that see the source copy together; a target is made to be like its source (content, modes, times,\n"
+      "symlinks, hard links, holes, user attributes), and what is in the target besides stays.\n"
+      "Interrupted or failed, the same command continues: what has its source's size and time is not copied again.");
+  stage_in->add_option("source", in->options.source, "File or directory on a filesystem that the nodes share")
+      ->required();
+  stage_in->add_option("target", in->options.target, "Path in the session that becomes its copy, such as /in")
+      ->required();
+  stage_in
+      ->add_option("--stage-streams", in->options.streams,
+                   "How many files or parts of large files are copied at a time, by all servers together "
+                   "(default: 4 a server, 8 to 64 in all)")
+      ->check(CLI::Range(1, 4096));
+  stage_in->add_flag("--here", in->here, "Copy in this command alone: for a source that only this node should read");
+  stage_in->add_flag("--json", in->as_json, "Print a report, with what each server did, for programs");
   stage_in->callback([=] { context->run = [=] { return StageInCommand(*context, *in); }; });
 
   auto out = std::make_shared<Out>();

@@ -84,6 +84,10 @@ class Lane {
   Task<Result<uint64_t>> StartFlush(FlushRequest what, const FlushSpec& spec);  // the job
   // *report: JSON once the job is done.
   Task<Status> FlushProgress(uint64_t job, bool cancel, FlushStatusReply* reply, std::string* report);
+  // Stage-in (wire/stage_messages.h). `payload`: an encoded StageReport, or nothing.
+  Task<Status> StageStart(StageSpec spec, StageStartReply* reply);
+  Task<Status> StageWork(StageWorkRequest request, Bytes payload, StageWorkReply* reply, StageItem* item);
+  Task<Status> StageStatus(StageStatusRequest request, StageStatusReply* reply, StageSummary* summary);
 
   // ---- what the helper and this class's owner do ----
   // Sends what is buffered of these files and gives up being their sole user, because another wants to look at them.

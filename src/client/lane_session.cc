@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "client/lane.h"
+#include "wire/payload.h"
 
 namespace mayfly {
 namespace {
@@ -92,6 +93,42 @@ Task<Status> Lane::FlushProgress(uint64_t job, bool cancel, FlushStatusReply* re
   Status status = co_await caller_.Call<Method::kFlushStatus>(root, request, reply, options);
   report->resize(status.ok() ? bytes : 0);
   co_return status;
+}
+
+// ---- stage-in -----------------------------------------------------------------------------------------------------
+
+Task<Status> Lane::StageStart(StageSpec spec, StageStartReply* reply) {
+  const std::string payload = EncodedPayload(spec, kPageBytesMax);
+  Empty request;
+  CallOptions options = ByHandle(Deadline());
+  options.payload = AsBytes(payload);
+  const ShardId root = mount_.placement().RootShard();
+  co_return co_await caller_.Call<Method::kStageStart>(root, request, reply, options);
+}
+
+Task<Status> Lane::StageWork(StageWorkRequest request, Bytes payload, StageWorkReply* reply, StageItem* item) {
+  std::string text(kPageBytesMax, '\0');
+  size_t bytes = 0;
+  CallOptions options = ByHandle(Deadline());
+  options.payload = payload;
+  options.reply_payload = MutableBytes(reinterpret_cast<uint8_t*>(text.data()), text.size());
+  options.reply_bytes = &bytes;
+  const ShardId root = mount_.placement().RootShard();
+  MAYFLY_CO_TRY(co_await caller_.Call<Method::kStageWork>(root, request, reply, options));
+  if (reply->item == 0) co_return Code::kOk;
+  co_return DecodePayload(std::string_view(text).substr(0, bytes), item);
+}
+
+Task<Status> Lane::StageStatus(StageStatusRequest request, StageStatusReply* reply, StageSummary* summary) {
+  std::string text(kTransferBytesMax, '\0');
+  size_t bytes = 0;
+  CallOptions options = ByHandle(Deadline());
+  options.reply_payload = MutableBytes(reinterpret_cast<uint8_t*>(text.data()), text.size());
+  options.reply_bytes = &bytes;
+  const ShardId root = mount_.placement().RootShard();
+  MAYFLY_CO_TRY(co_await caller_.Call<Method::kStageStatus>(root, request, reply, options));
+  if (!reply->done) co_return Code::kOk;
+  co_return DecodePayload(std::string_view(text).substr(0, bytes), summary);
 }
 
 }  // namespace mayfly

@@ -309,6 +309,7 @@ void Shard::ProcessGone(ClientId process) {
   to_revoke_.erase(process);
   TakeBackAll(process);
   yielded_.WakeAll();
+  LeaveStages(process);
   if (!died.empty()) gate_.Spawn(Bury(std::move(died), executor_.now() + options_.peer_deadline), "dropping orphans");
   ChargeTables();
 }

@@ -50,6 +50,7 @@ Task<Status> Shard::HandleRefuse(Request* r, const RefuseRequest& q, Empty*, Rep
   if (q.refuse) out->text = co_await CollectUnsent(std::min(r->deadline(), executor_.now() + kUnsentWithin));
   if (out->text.size() > kPageBytesMax) out->text.resize(kPageBytesMax);
   refusing_ = q.refuse;
+  EndStages();
   co_return Code::kOk;
 }
 
@@ -76,6 +77,7 @@ Task<Status> Shard::RefuseAt(ShardId shard, bool refuse, std::string* unsent, Na
   if (shard == options_.self) {
     if (refuse) *unsent = co_await CollectUnsent(std::min(deadline, executor_.now() + kUnsentWithin));
     refusing_ = refuse;
+    EndStages();
     co_return Code::kOk;
   }
   RefuseRequest request;

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "flush/flusher.h"
 #include "server/job.h"
+#include "server/staging.h"
 
 namespace mayfly {
 namespace {
@@ -107,6 +108,7 @@ Task<Status> Shard::Drain() {
   revoke_news_.WakeAll();
   yielded_.WakeAll();
   loans_news_.WakeAll();
+  EndStages();
   Status status = co_await flusher_->Shutdown(executor_.now() + 10 * kSecond);
   caller_.Shutdown();
   co_await gate_.Drain();

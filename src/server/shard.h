@@ -58,6 +58,7 @@ struct ShardOptions {
   Nanos peer_deadline = 20 * kSecond;
   Nanos lease = 2 * kSecond;
   uint32_t turns_a_look = 1;          // see Executor
+  std::vector<ShardId> stage_shards;  // a shard of each member: they are asked to take part in a stage-in
   uint64_t prefault_ahead_bytes = 0;  // keep so much of the arena's free memory touched; 0: leave it alone
 };
 
@@ -95,6 +96,10 @@ class Shard {
   Task<Status> Ping(ShardId to, Nanos deadline);
   // Called (on this thread) when the session's end was decided: the owner lets the loop end.
   void SetOnLeave(std::function<void()> fn) { on_leave_ = std::move(fn); }
+  // Called (on this thread) when this member is asked to take part in a stage-in: the owner starts a worker, which
+  // connects as a client does (stage/worker.h). False: it cannot. Must not block.
+  using OnStage = std::function<bool(uint64_t job, uint32_t worker, StageSpec spec)>;
+  void SetOnStage(OnStage fn) { on_stage_ = std::move(fn); }
   // Starts the session's end as `mayfly stop` does; only on the root's shard. For signals.
   void BeginStop(bool flush, uint32_t budget_ms);
   // The report (JSON) of that stop.
@@ -262,6 +267,20 @@ class Shard {
   Task<Status> HandleFlushDir(Request* r, const FlushDirRequest& q, FlushWorkReply* a, ReplyPayload* out);
   Task<Status> HandleFlushFile(Request* r, const FlushFileRequest& q, FlushWorkReply* a, ReplyPayload* out);
   Task<Status> HandleFlushChunks(Request* r, const FlushFileRequest& q, FlushWorkReply* a, ReplyPayload* out);
+
+  // staging.cc
+  Task<Status> HandleStageStart(Request* r, const Empty& q, StageStartReply* a, ReplyPayload* out);
+  Task<Status> HandleStageInvite(Request* r, const StageInviteRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleStageWork(Request* r, const StageWorkRequest& q, StageWorkReply* a, ReplyPayload* out);
+  Task<Status> HandleStageStatus(Request* r, const StageStatusRequest& q, StageStatusReply* a, ReplyPayload* out);
+  struct StageDesk;
+  Task<Status> InviteAll(uint64_t job, StageSpec spec, std::vector<ShardId> shards);
+  Task<Status> InviteOne(uint64_t job, ShardId shard, Bytes payload, Nanos deadline, Semaphore* window);
+  Status StartWorker(const StageInviteRequest& q, StageSpec spec);
+  void WakeWorkers(uint64_t job);
+  void LeaveStages(ClientId process);
+  void EndStages();
+
   struct Job;
   Result<uint64_t> StartJob(bool stop, bool flush, FlushSpec spec, bool by_signal);
   Task<Status> RunJob(Job* job, bool flush, FlushSpec spec);
@@ -347,6 +366,8 @@ class Shard {
   bool refusing_ = false;  // the session is stopping: clients get kShutdown
   bool leaving_ = false;
   std::function<void()> on_leave_;
+  OnStage on_stage_;
+  std::unique_ptr<StageDesk> stage_desk_;  // null: there was no stage-in, or this is not the root's shard
   std::vector<std::unique_ptr<Job>> jobs_;
   Job* stop_job_ = nullptr;  // the last stop
   uint64_t served_ = 0;

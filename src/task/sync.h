@@ -1,4 +1,4 @@
-// What coroutines of one executor wait on: OneShot (a value that arrives once), WaitQueue (woken all at once, with a
+// What coroutines of one executor wait on: OneShot (a value that arrives once), WaitQueue (woken in their order, with a
 // deadline), Semaphore (bounded concurrency), Gate (spawned tasks that closing waits for), Mutex.
 // Invariants  S1  a waiter is resumed through the executor's queue, never inside the call that wakes it.
 //             S2  all belong to one thread.
@@ -38,13 +38,17 @@ class OneShot {
   std::coroutine_handle<> waiter_;
 };
 
-// Waiters sleep until WakeAll or their deadline. What they waited for must be looked at again afterwards.
+// Waiters sleep until Wake, WakeAll or their deadline. What they waited for must be looked at again afterwards.
 class WaitQueue {
  public:
   explicit WaitQueue(Executor& executor) : executor_(executor) {}
   ~WaitQueue() { MAYFLY_CHECK(first_ == nullptr); }
   void WakeAll() {
     while (first_ != nullptr) first_->Finish(Code::kOk);
+  }
+  // The first `count` of them.
+  void Wake(size_t count) {
+    for (; count != 0 && first_ != nullptr; --count) first_->Finish(Code::kOk);
   }
   bool empty() const { return first_ == nullptr; }
 

@@ -4,6 +4,7 @@
 // Bulk bytes travel as the payload beside the message; the comment of each message says what its payload is.
 #pragma once
 
+#include "wire/stage_messages.h"
 #include "wire/types.h"
 
 namespace mayfly {
@@ -757,7 +758,11 @@ constexpr uint32_t kRevokePollMs = 20'000;
   X(ArenaName, 54, Empty, Empty, false, kAny)                           \
   X(Loan, 55, LoanRequest, LoanReply, true, kAny)                       \
   X(Commit, 56, CommitRequest, LoanReply, true, kAny)                   \
-  X(Return, 57, ReturnRequest, Empty, true, kAny)
+  X(Return, 57, ReturnRequest, Empty, true, kAny)                       \
+  X(StageStart, 58, Empty, StageStartReply, true, kAny)                 \
+  X(StageInvite, 59, StageInviteRequest, Empty, true, kPeer)            \
+  X(StageWork, 60, StageWorkRequest, StageWorkReply, true, kAny)        \
+  X(StageStatus, 61, StageStatusRequest, StageStatusReply, false, kAny)
 
 enum class Method : uint16_t {
 #define MAYFLY_ENUM(name, number, request, reply, once, who) k##name = number,

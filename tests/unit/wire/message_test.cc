@@ -28,6 +28,10 @@ void ForEachType(Check check) {
   check.template operator()<FlushSpec>("FlushSpec");
   check.template operator()<FlushPath>("FlushPath");
   check.template operator()<FlushOutcome>("FlushOutcome");
+  check.template operator()<StageSpec>("StageSpec");
+  check.template operator()<StageItem>("StageItem");
+  check.template operator()<StageReport>("StageReport");
+  check.template operator()<StageSummary>("StageSummary");
   check.template operator()<Attr>("Attr");
   check.template operator()<Cred>("Cred");
   check.template operator()<Part>("Part");
