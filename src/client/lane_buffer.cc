@@ -96,7 +96,7 @@ Task<void> Lane::GetBuffer(OpenFile& file, uint64_t start, size_t bytes) {
 void Lane::DropBuffer(OpenFile& file) {
   WriteBuffer& buffer = file.buffer;
   mount_.GiveBuffer(std::move(buffer.own));
-  if (buffer.lent.valid()) mount_.places().Put(buffer.lent.shard, buffer.lent.loan, executor_.now());
+  if (buffer.lent.valid()) mount_.KeepPlace(buffer.lent.shard, buffer.lent.loan, executor_.now());
   buffer.lent = Lent();
   buffer.bytes = nullptr;
   buffer.size = 0;

@@ -12,6 +12,11 @@ namespace {
 constexpr uint32_t kTouchToReadMin = 256 * 1024;
 constexpr uint64_t kWithinMask = (uint64_t{1} << kPlaceSegmentBits) - 1;
 
+// The call ended without an answer: it may have been served.
+bool Unheard(const Status& status) {
+  return status.code() == Code::kTimedOut || status.code() == Code::kUnavailable || status.code() == Code::kShutdown;
+}
+
 // The bytes of a place, and the sum of its stamps; empty if it does not lie in what is mapped.
 MutableBytes Locate(ArenaView* arena, uint64_t offset, uint32_t bytes, uint32_t* stamp) {
   const ArenaView::Segment segment = arena->Find(static_cast<uint32_t>(offset >> kPlaceSegmentBits));
@@ -58,22 +63,24 @@ Task<bool> DataPath::Borrow(ArenaView* arena, ShardId shard, uint32_t bytes, boo
     lent->loan = *kept;
   } else {
     LoanRequest ask;
+    ask.loan = mount_.places().NewNumber();
     ask.bytes = bytes;
     ask.ahead = ahead;
     LoanReply reply;
     CallOptions options;
     options.deadline = Deadline();
     *status = co_await caller_.Call<Method::kLoan>(shard, ask, &reply, options);
+    if (Unheard(*status)) mount_.GiveBackLoan(shard, ask.loan, executor_.now());
     if (status->code() == Code::kInvalid) mount_.arenas().Refuse(shard);  // it does not know us as attached
     // Without memory for it in one piece, sending still finds several small ones.
-    if (status->code() != Code::kTimedOut && status->code() != Code::kUnavailable && !status->ok()) *status = Status();
+    if (!Unheard(*status) && !status->ok()) *status = Status();
     if (!status->ok() || reply.loan.bytes < bytes) co_return false;
     lent->loan = reply.loan;
   }
   const PlaceLoan& loan = lent->loan;
   lent->memory = Locate(arena, loan.offset, loan.bytes, nullptr);
   if (!lent->valid()) {
-    mount_.places().GiveBack(shard, loan.id, executor_.now());
+    mount_.GiveBackLoan(shard, loan.id, executor_.now());
     mount_.arenas().Refuse(shard);  // what is mapped is not what the shard has
     co_return false;
   }
@@ -92,6 +99,7 @@ Task<bool> DataPath::Commit(FileId file, Piece piece, Lent lent, Sums sums, Stat
   request.grant = file.grant;
   request.sums = std::move(sums);
   if (mount_.has_helper() && mount_.places().HasRoom(lent.shard, lent.loan.bytes)) {
+    request.next = mount_.places().NewNumber();
     request.next_bytes = lent.loan.bytes;
   }
   LoanReply reply;
@@ -99,11 +107,11 @@ Task<bool> DataPath::Commit(FileId file, Piece piece, Lent lent, Sums sums, Stat
   options.deadline = Deadline();
   *status = co_await caller_.Call<Method::kCommit>(lent.shard, request, &reply, options);
   if (status->ok() && reply.loan.bytes != 0) {
-    mount_.places().Put(lent.shard, reply.loan, executor_.now());
-    mount_.SomethingAges();
+    mount_.KeepPlace(lent.shard, reply.loan, executor_.now());
   }
-  if (status->code() == Code::kTimedOut || status->code() == Code::kUnavailable) {
-    mount_.places().GiveBack(lent.shard, lent.loan.id, executor_.now());
+  if (Unheard(*status)) {
+    mount_.GiveBackLoan(lent.shard, lent.loan.id, executor_.now());
+    if (request.next != 0) mount_.GiveBackLoan(lent.shard, request.next, executor_.now());
   }
   if (status->ok()) mount_.counters().written_mapped.fetch_add(1, std::memory_order_relaxed);
   co_return status->code() != Code::kStale;  // the shard took the place back, or has no such file: sending tells
@@ -158,8 +166,7 @@ Task<Status> DataPath::WriteLent(FileId file, uint64_t offset, Lent lent, size_t
     if (wrote.ok()) done += *wrote;
   }
   if (bytes < kMappedWriteMin) {
-    mount_.places().Put(lent.shard, lent.loan, executor_.now());
-    mount_.SomethingAges();
+    mount_.KeepPlace(lent.shard, lent.loan, executor_.now());
   }
   co_return status;
 }

@@ -77,6 +77,15 @@ class Mount {
   void SetListening(ShardId shard, bool active) {
     listening_[shard.value].store(active ? kActive : kOff, std::memory_order_release);
   }
+  // A place for the pool, and a loan for the server: the helper sees that they do not stay for long.
+  void KeepPlace(ShardId shard, const PlaceLoan& loan, Nanos now) {
+    places_.Put(shard, loan, now);
+    SomethingAges();
+  }
+  void GiveBackLoan(ShardId shard, uint64_t loan, Nanos now) {
+    places_.GiveBack(shard, loan, now);
+    SomethingAges();
+  }
   // Of closes and places that wait; kNever if none does.
   Nanos oldest() const { return std::min(closes_.oldest(), places_.oldest()); }
   // True until something new has to be watched: closes and buffers that get old.

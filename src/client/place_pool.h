@@ -36,6 +36,8 @@ class PlacePool {
     std::vector<uint64_t> loans;  // at most ReturnRequest::kLoansMax
   };
 
+  // For the next loan.
+  uint64_t NewNumber() { return ++last_; }
   // A place that holds `bytes`, and is at most twice as long.
   std::optional<PlaceLoan> Take(ShardId shard, uint32_t bytes) {
     std::lock_guard lock(mutex_);
@@ -67,7 +69,7 @@ class PlacePool {
     of.kept.push_back({loan, now});
     bytes_ += loan.bytes;
   }
-  // A place whose commit had no answer: if it is still ours it goes back.
+  // A loan that may be ours although nothing was heard of it: if it is, it goes back.
   void GiveBack(ShardId shard, uint64_t id, Nanos now) {
     std::lock_guard lock(mutex_);
     shards_[shard.value].returns.push_back(id);
@@ -122,6 +124,7 @@ class PlacePool {
   absl::flat_hash_map<uint32_t, OfShard> shards_;
   uint64_t bytes_ = 0;  // kept
   std::atomic<Nanos> oldest_{kNever};
+  std::atomic<uint64_t> last_{0};
 };
 
 }  // namespace mayfly

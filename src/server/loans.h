@@ -1,11 +1,14 @@
 // Places of the arena that clients on this node write into (wire: Loan, Commit, Return): which process has which. One
 // thread.
-// Invariants  G1  a place is lent to one process under a number that is never used again, and is taken back once.
+// Invariants  L1  a place is lent to one process under a number that the process chose and never uses again, and is
+// taken
+//                 back once. So a process whose call had no answer can still name what it may have been lent.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "base/ids.h"
@@ -16,26 +19,26 @@ namespace mayfly {
 
 class Loans {
  public:
-  uint64_t Lend(ClientId process, Place place) {
-    const uint64_t id = ++last_;
-    lent_.emplace(id, Lent{process, place});
+  bool Has(ClientId process, uint64_t id) const { return lent_.contains(Key(process.value, id)); }
+  // Not a number that the process has in use.
+  void Lend(ClientId process, uint64_t id, Place place) {
+    lent_.emplace(Key(process.value, id), place);
     bytes_ += place.bytes;
-    return id;
   }
   // kStale: it is not lent to this process, or no longer.
   Result<Place> Take(ClientId process, uint64_t id) {
-    auto it = lent_.find(id);
-    if (it == lent_.end() || it->second.process != process) return Code::kStale;
-    const Place place = it->second.place;
+    auto it = lent_.find(Key(process.value, id));
+    if (it == lent_.end()) return Code::kStale;
+    const Place place = it->second;
     bytes_ -= place.bytes;
     lent_.erase(it);
     return place;
   }
-  // All of one process, in the order of lending.
+  // All of one process, by number.
   std::vector<Place> TakeAll(ClientId process) {
     std::vector<uint64_t> ids;
-    for (const auto& [id, lent] : lent_) {
-      if (lent.process == process) ids.push_back(id);
+    for (const auto& [key, place] : lent_) {
+      if (key.first == process.value) ids.push_back(key.second);
     }
     std::sort(ids.begin(), ids.end());  // a run is a function of its inputs
     std::vector<Place> places;
@@ -44,18 +47,14 @@ class Loans {
   }
   size_t CountOf(ClientId process) const {
     return static_cast<size_t>(
-        std::count_if(lent_.begin(), lent_.end(), [&](const auto& e) { return e.second.process == process; }));
+        std::count_if(lent_.begin(), lent_.end(), [&](const auto& e) { return e.first.first == process.value; }));
   }
   size_t size() const { return lent_.size(); }
   uint64_t bytes() const { return bytes_; }
 
  private:
-  struct Lent {
-    ClientId process;
-    Place place;
-  };
-  absl::flat_hash_map<uint64_t, Lent> lent_;
-  uint64_t last_ = 0;
+  using Key = std::pair<uint64_t, uint64_t>;  // process, number
+  absl::flat_hash_map<Key, Place> lent_;
   uint64_t bytes_ = 0;
 };
 

@@ -24,14 +24,16 @@ Task<Status> Shard::HandleArenaName(Request* r, const Empty&, Empty*, ReplyPaylo
 
 bool Shard::MayLendAhead() const { return arena_.bytes_free() >= budget_.bytes_max() / kAheadShare; }
 
-Result<PlaceLoan> Shard::Lend(ClientId process, uint32_t bytes) {
+Result<PlaceLoan> Shard::Lend(ClientId process, uint64_t id, uint32_t bytes) {
+  if (loans_.Has(process, id)) return Code::kInvalid;
   auto place = store_.Stage(bytes);
   if (!place.ok()) return place.code();
   CountStaged(bytes);
   PlaceLoan loan;
-  loan.id = loans_.Lend(process, *place);
+  loan.id = id;
   loan.offset = place->offset;
   loan.bytes = place->bytes;
+  loans_.Lend(process, id, *place);
   return loan;
 }
 
@@ -40,7 +42,7 @@ Task<Status> Shard::HandleLoan(Request* r, const LoanRequest& q, LoanReply* a, R
   if (q.bytes == 0 || q.bytes > kTransferBytesMax || !attached_.contains(process)) co_return Code::kInvalid;
   if (loans_.size() >= kLoansOfProcessMax && loans_.CountOf(process) >= kLoansOfProcessMax) co_return Code::kNoSpace;
   if (q.ahead && !MayLendAhead()) co_return Code::kNoSpace;
-  auto loan = Lend(process, q.bytes);
+  auto loan = Lend(process, q.loan, q.bytes);
   if (!loan.ok()) co_return loan.code();
   a->loan = *loan;
   co_return Code::kOk;
@@ -67,7 +69,7 @@ Task<Status> Shard::HandleCommit(Request* r, const CommitRequest& q, LoanReply* 
     Wrote(*inode, range->file_offset() + q.bytes, &r->party().cred);
   }
   if (q.next_bytes != 0 && q.next_bytes <= kTransferBytesMax && MayLendAhead()) {
-    if (auto next = Lend(process, q.next_bytes); next.ok()) a->loan = *next;
+    if (auto next = Lend(process, q.next, q.next_bytes); next.ok()) a->loan = *next;
   }
   co_return Code::kOk;
 }

@@ -247,7 +247,7 @@ class Shard {
   Task<Status> HandleCommit(Request* r, const CommitRequest& q, LoanReply* a, ReplyPayload* out);
   Task<Status> HandleReturn(Request* r, const ReturnRequest& q, Empty* a, ReplyPayload* out);
   bool MayLendAhead() const;
-  Result<PlaceLoan> Lend(ClientId process, uint32_t bytes);
+  Result<PlaceLoan> Lend(ClientId process, uint64_t id, uint32_t bytes);
   void TellPlaces(const ReadPieces& pieces, ReadReply* a);
   void TakeBackAll(ClientId process);
   Task<Status> TakeBackLater(ClientId process);

@@ -23,9 +23,13 @@ class Spinner {
   void Worked() { since_ = 0; }
   // A turn found nothing. Sleeps until the executor's next timer or `until` at the latest.
   void Empty(Nanos until = kNever) {
-    if (since_ == 0) since_ = polled_since_ = executor_.now();
+    if (since_ == 0) {
+      since_ = polled_since_ = executor_.now();
+      polls_ = 0;
+    }
     // By the time that the executor saw last: a look at the clock costs as much as a poll.
-    if (crowd_ == 0 && executor_.now() - polled_since_ < kPollFor) return;
+    if (crowd_ == 0 && ++polls_ < kPollsMax && executor_.now() - polled_since_ < kPollFor) return;
+    polls_ = 0;
     executor_.Look();
     const Nanos now = executor_.now();
     if (now - since_ >= budget_) {
@@ -46,12 +50,14 @@ class Spinner {
 
  private:
   static constexpr Nanos kPollFor = 4 * kMicrosecond;  // N1
+  static constexpr uint32_t kPollsMax = 1000;          // where the clock stands still (a test's)
   static constexpr Nanos kLate = 2 * kMicrosecond;
   static constexpr uint32_t kQuietYields = 16;
 
   Executor& executor_;
   Idle& idle_;
   const Nanos budget_;
+  uint32_t polls_ = 0;
   uint32_t crowd_ = 0;      // yields until polling is tried again
   Nanos since_ = 0;         // of the first empty turn; 0: there was work
   Nanos polled_since_ = 0;  // of it, or of the last yield

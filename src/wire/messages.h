@@ -280,11 +280,12 @@ struct ReadReply {
 // name to attach by (os/arena_view.h), empty if nobody can.
 
 struct LoanRequest {
+  uint64_t loan = 0;   // its number: the process's choice, never the same twice
   uint32_t bytes = 0;  // at most kTransferBytesMax
   bool ahead = false;  // of need: refused while little memory is free
   template <class Io>
   void Fields(Io& io) {
-    io(bytes, ahead);
+    io(loan, bytes, ahead);
   }
 };
 struct LoanReply {
@@ -303,12 +304,13 @@ struct CommitRequest {
   uint32_t offset = 0;  // within the chunk
   uint32_t bytes = 0;
   uint8_t chunk_bits = 0;
-  uint32_t next_bytes = 0;  // of the next loan; 0: none is wanted
+  uint64_t next = 0;        // number of the next loan
+  uint32_t next_bytes = 0;  // 0: none is wanted
   absl::InlinedVector<uint64_t, 8> sums;
   Grant grant;  // to write
   template <class Io>
   void Fields(Io& io) {
-    io(loan, inode, chunk, offset, bytes, chunk_bits, next_bytes, sums, grant);
+    io(loan, inode, chunk, offset, bytes, chunk_bits, next, next_bytes, sums, grant);
   }
 };
 struct ReturnRequest {

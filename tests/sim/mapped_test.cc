@@ -129,6 +129,30 @@ TEST_F(MappedTest, PlacesOfAProcessThatIsStillAttachedAreNotUsedAgain) {
   EXPECT_NE(cluster.shard(0).StatusJson().find("\"staged\":0,"), std::string::npos);
 }
 
+// A loan whose answer never came is given back by its number.
+TEST_F(MappedTest, APlaceLentInAnAnswerThatWasLostGoesBack) {
+  SimCluster cluster(Options(1));
+  ClientOptions options = Direct();
+  options.op_timeout = 2 * kSecond;
+  SimClient client(cluster, options, &cluster.views());
+  FileRef file = client.Open("/f", kNewFile);
+  Write(client, file, 0, Pattern(50'000, 1));
+  cluster.RunFor(5 * kSecond);  // nothing is kept any more
+  cluster.network().SetPolicy([&](const SimNetwork::Passing& passing) {
+    SimNetwork::Fate fate;
+    fate.drop = passing.from == cluster.transport(0).node();  // requests arrive, answers do not
+    return fate;
+  });
+  const std::string data = Pattern(50'000, 2);
+  EXPECT_FALSE(client.Wait(client.lane().WriteAt(file, BytesOf(data), 50'000)).ok());
+  EXPECT_NE(cluster.shard(0).StatusJson().find("\"staged\":1,"), std::string::npos);
+  cluster.network().SetPolicy(nullptr);
+  cluster.RunFor(10 * kSecond);
+  EXPECT_NE(cluster.shard(0).StatusJson().find("\"staged\":0,"), std::string::npos);
+  Write(client, file, 50'000, data);
+  EXPECT_EQ(Read(client, file, 50'000, 50'000), data);
+}
+
 // Bytes that moved between the answer and the copy are asked for again, by message.
 TEST_F(MappedTest, AReaderSeesThatItsBytesMoved) {
   SimCluster cluster(Options(1));
@@ -199,6 +223,7 @@ TEST_F(MappedTest, ALoanIsOneProcesssOwn) {
   FileRef file = thief.Open("/g", kNewFile);
   Write(thief, file, 0, Pattern(50'000, 10));  // it has asked for the arena
   LoanRequest ask;
+  ask.loan = uint64_t{1} << 40;
   ask.bytes = 50'000;
   LoanReply loan;
   FileRef mine = client.Open("/f", kNewFile);
@@ -219,6 +244,7 @@ TEST_F(MappedTest, ALoanIsOneProcesssOwn) {
     }
   };
   ASSERT_TRUE(client.Wait(Calls::Loan(&client.lane().caller(), ask, &loan)).ok());
+  EXPECT_EQ(client.Wait(Calls::Loan(&client.lane().caller(), ask, &loan)).code(), Code::kInvalid);  // twice the same
   CommitRequest commit;
   commit.loan = loan.loan.id;
   commit.inode = file->inode;
