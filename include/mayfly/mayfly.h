@@ -146,7 +146,8 @@ typedef struct mayfly_dirent {
   uint32_t name_bytes;
   struct stat attributes; /* as of the listing; size of a large file that is being written may be older */
 } mayfly_dirent;
-/* Entries that exist from before the first read until after the last are returned exactly once, "." and ".." first. */
+/* Entries that exist from before the first read until after the last are returned exactly once, "." and ".." first.
+ * Where the directory may be read but not searched, the attributes are inode number and type alone. */
 mayfly_dir* mayfly_opendir(mayfly_fs* fs, const char* path);
 /* 1: an entry; 0: the end; -1: errno. */
 int mayfly_readdir(mayfly_dir* dir, mayfly_dirent* out);
@@ -167,8 +168,8 @@ typedef enum mayfly_op_kind {
   MAYFLY_OP_UNLINK,   /* path */
   MAYFLY_OP_MKDIR,    /* path, mode */
   MAYFLY_OP_RMDIR,    /* path */
-  MAYFLY_OP_CREATE, /* path, mode: creates an empty file if absent and leaves it closed; O_EXCL in flags is honoured */
-  MAYFLY_OP_PING    /* nothing but one round trip to the server of the root */
+  MAYFLY_OP_CREATE,   /* path, mode: as open with O_CREAT | O_WRONLY (and O_EXCL, if it is in flags) and close */
+  MAYFLY_OP_PING      /* nothing but one round trip to the server of the root */
 } mayfly_op_kind;
 
 /* The caller owns it and what it points to, and must leave both alone from submit until wait returned it. */
@@ -187,7 +188,7 @@ typedef struct mayfly_op {
 } mayfly_op;
 
 typedef struct mayfly_batch mayfly_batch;
-/* A batch belongs to the thread that made it. */
+/* A batch belongs to the thread that made it, and takes descriptors of its session only (EBADF). */
 mayfly_batch* mayfly_batch_create(mayfly_fs* fs);
 /* Starts `count` operations; they run in any order. 0 or -1 (EINVAL: unknown kind; nothing was started). */
 int mayfly_batch_submit(mayfly_batch* batch, mayfly_op* const* ops, size_t count);

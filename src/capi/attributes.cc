@@ -67,6 +67,7 @@ SetAttrRequest ModeChange(mode_t mode) {
 
 SetAttrRequest OwnerChange(uid_t uid, gid_t gid) {
   SetAttrRequest change;
+  change.mask = kSetOwner;
   if (uid != static_cast<uid_t>(-1)) change.mask |= kSetUid;
   if (gid != static_cast<gid_t>(-1)) change.mask |= kSetGid;
   change.uid = uid;

@@ -73,7 +73,7 @@ uint16_t NewPermissions(mode_t mode) {
     umask(mask);
     known = mask;
   }
-  return static_cast<uint16_t>(mode & 07777 & ~mask);
+  return static_cast<uint16_t>((mode & 07777 & ~mask) | ((mode & S_IXGRP) != 0 ? kAskedGroupExec : 0));
 }
 
 void StatOf(const Attr& attr, uint64_t device, struct stat* out) {

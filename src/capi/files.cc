@@ -106,6 +106,10 @@ ssize_t mayfly_preadv(int fd, const struct iovec* iov, int count, off_t offset) 
   if (offset < 0) return FailErrno(call, EINVAL);
   const ssize_t sum = SumOf(call, iov, count);
   if (sum < 0) return -1;
+  if (sum == 0) {  // as Linux: not even a directory minds
+    FileRef file = FileOf(call, fd);
+    return file == nullptr ? -1 : file->readable() ? 0 : FailErrno(call, EBADF);
+  }
   if (count == 1) return mayfly_pread(fd, iov[0].iov_base, iov[0].iov_len, offset);
   const auto bytes = static_cast<size_t>(sum);
   std::unique_ptr<uint8_t[]> gathered;

@@ -50,6 +50,7 @@ Task<Status> Directory::Begin(Lane* lane) {
   MAYFLY_CO_TRY(status);
   std::sort(shards.begin(), shards.end());
   self_ = reply.attr;
+  searchable_ = HasRights(lane->mount().cred(), self_, kRightExecute);
   above_ = above.ok() ? *above : self_;  // the parent of a directory that moves may be gone
   parts_.clear();
   for (uint32_t shard : shards) {
@@ -146,6 +147,7 @@ Task<Status> Directory::Fill(Lane* lane) {
     if (!one.ok()) status = one;
   }
   MAYFLY_CO_TRY(status);
+  if (!searchable_) co_return Code::kOk;
   constexpr size_t kAttrsAtOnce = 32;
   std::vector<ListingEntry*> partial;
   for (Part* part : fetched) {
@@ -166,11 +168,19 @@ Task<Status> Directory::Fill(Lane* lane) {
   co_return Code::kOk;
 }
 
+Attr Directory::Shown(const Attr& attr) const {
+  if (searchable_) return attr;
+  Attr shown;
+  shown.inode = attr.inode;
+  shown.type = attr.type;
+  return shown;
+}
+
 Task<Result<bool>> Directory::Next(Lane* lane, Entry* out) {
   if (!begun_) MAYFLY_CO_TRY(co_await Begin(lane));
   if (dots_ < 2) {
     out->name = dots_ == 0 ? "." : "..";
-    out->attr = dots_ == 0 ? self_ : above_;
+    out->attr = Shown(dots_ == 0 ? self_ : above_);
     out->cookie = ++dots_;
     co_return true;
   }
@@ -187,7 +197,7 @@ Task<Result<bool>> Directory::Next(Lane* lane, Entry* out) {
       const ListingEntry& entry = part.entries[part.at++];
       if (!entry.attr.inode.valid()) continue;
       out->name = entry.name;
-      out->attr = entry.attr;
+      out->attr = Shown(entry.attr);
       out->cookie = ((part.shard.value + uint64_t{1}) << kSequenceBits) | entry.sequence;
       co_return true;
     }

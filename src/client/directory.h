@@ -19,7 +19,7 @@ class Directory {
   struct Entry {
     std::string_view name;  // until the next call
     uint64_t cookie = 0;    // the position behind it
-    Attr attr;
+    Attr attr;  // type and inode only, as getdents(2) tells them, where the directory may be read but not searched
   };
 
   // kNotDirectory, kAccess without the right to read it.
@@ -51,12 +51,14 @@ class Directory {
   static Task<Status> FetchPage(Lane* lane, InodeId dir, Grant grant, Part* part);
   static Task<Status> FetchAttr(Lane* lane, ListingEntry* entry);
   void GoTo(uint64_t cookie);
+  Attr Shown(const Attr& attr) const;
 
   InodeId inode_;
   InodeId parent_;
   Granted granted_;  // to read it, since Open
   Attr self_;
   Attr above_;
+  bool searchable_ = false;
   bool begun_ = false;
   uint32_t dots_ = 0;  // of "." and ".." that were given
   uint64_t wanted_ = 0;

@@ -62,18 +62,6 @@ Task<Status> Lane::SetAttr(Target target, SetAttrRequest change) {
     if ((change.mask & kSetSize) != 0 && attr.type == FileType::kFile) {
       if (change.size > DataPath::SizeMax(attr.chunk_bits)) co_return Code::kFileTooBig;
     }
-    if (change.mask == 0) {
-      // chown of neither id: all that Linux does then is to take suid and sgid away.
-      if (target.file != nullptr) {
-        auto now = co_await data_.GetAttr(attr.inode, false);
-        if (!now.ok()) co_return now.code();
-        attr = *now;
-      }
-      if (attr.type != FileType::kFile || (attr.permissions & 06000) == 0) co_return Code::kOk;
-      change.mask = kSetUid | kSetGid;
-      change.uid = attr.uid;
-      change.gid = attr.gid;
-    }
     change.inode = attr.inode;
     if ((change.mask & kByHandle) != 0) change.grant = target.file->grant();
     AttrReply reply;

@@ -91,7 +91,7 @@ Status Namespace::SetAttr(Inode& inode, const SetAttrRequest& request, const Cre
   *rights_changed = false;
   constexpr uint32_t kTimes = kSetAtime | kSetMtime | kSetAtimeNow | kSetMtimeNow;
   const uint32_t mask = request.mask;
-  if ((mask & (kSetMode | kSetUid | kSetGid | kSetSize | kTimes)) == 0) return {};
+  if ((mask & (kSetMode | kSetUid | kSetGid | kSetOwner | kSetSize | kTimes)) == 0) return {};
   MAYFLY_TRY(MaySetAttr(inode, request, cred));
   const uint16_t permissions = PermissionsAfter(inode, request, cred);
   const uint32_t uid = (mask & kSetUid) != 0 ? request.uid : inode.uid;

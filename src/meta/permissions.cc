@@ -60,8 +60,9 @@ uint16_t PermissionsOfNew(FileType type, uint16_t asked, const DirRights& parent
   const bool sgid_parent = (parent.permissions & kSgid) != 0;
   if (type == FileType::kSymlink) return 0777;
   if (type == FileType::kDirectory) return (asked & 01777) | (sgid_parent ? kSgid : 0);
+  const bool executable = (asked & (kGroupExec | kAskedGroupExec)) != 0;
   asked &= kPermissionBits;
-  if (sgid_parent && (asked & kGroupExec) != 0 && !InGroup(cred, parent.gid)) asked &= static_cast<uint16_t>(~kSgid);
+  if (sgid_parent && executable && !InGroup(cred, parent.gid)) asked &= static_cast<uint16_t>(~kSgid);
   return asked;
 }
 
@@ -84,6 +85,9 @@ Status MaySetAttr(const Inode& inode, const SetAttrRequest& request, const Cred&
   if (!IsRoot(cred)) {
     if (asks(kSetUid) && !(owner && request.uid == inode.uid)) return Code::kPermission;
     if (asks(kSetGid) && !(owner && (request.gid == inode.gid || cred.HasGroup(request.gid)))) return Code::kPermission;
+    // A chown of neither id is anyone's, as long as it takes no privileges away.
+    const bool drops = inode.type != FileType::kDirectory && WithoutPrivileges(inode, cred) != inode.permissions;
+    if (asks(kSetOwner) && !owner && drops) return Code::kPermission;
   }
   const bool times = asks(kSetAtime | kSetMtime | kSetAtimeNow | kSetMtimeNow) && !touch;
   if ((asks(kSetMode) || times) && !owner) return Code::kPermission;
@@ -96,7 +100,7 @@ uint16_t PermissionsAfter(const Inode& inode, const SetAttrRequest& request, con
     const uint16_t permissions = request.permissions & kPermissionBits;
     return InGroup(cred, gid) ? permissions : permissions & static_cast<uint16_t>(~kSgid);
   }
-  if ((request.mask & (kSetUid | kSetGid)) != 0 && inode.type != FileType::kDirectory) {
+  if ((request.mask & (kSetUid | kSetGid | kSetOwner)) != 0 && inode.type != FileType::kDirectory) {
     return WithoutPrivileges(inode, cred);
   }
   if ((request.mask & kSetSize) != 0) return PermissionsAfterWrite(inode, cred);

@@ -20,7 +20,7 @@ Status MayRemoveFrom(const DirRights& dir, uint32_t inode_uid, const Cred& cred)
 Status MayLink(const Inode& inode, const Cred& cred);
 
 // Group and permissions of a new inode: a sgid directory gives its group, and to directories the bit; mkdir takes no
-// suid and sgid; a sgid executable needs membership in the group it gets.
+// suid and sgid; a sgid executable needs membership in the group it gets, also one that the umask made none.
 uint32_t GroupOfNew(const DirRights& parent, const Cred& cred);
 uint16_t PermissionsOfNew(FileType type, uint16_t asked, const DirRights& parent, const Cred& cred);
 

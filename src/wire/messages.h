@@ -38,7 +38,7 @@ struct OpenRequest {
   InodeId parent;
   std::string_view name;
   uint32_t flags = 0;        // OpenFlags
-  uint16_t permissions = 0;  // of a new file, umask applied
+  uint16_t permissions = 0;  // of a new file, umask applied; kAskedGroupExec
   uint8_t chunk_bits = 0;    // of a new file; 0: the session's
   template <class Io>
   void Fields(Io& io) {

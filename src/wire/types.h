@@ -94,6 +94,10 @@ struct Grant {
   }
 };
 
+// Beside the permissions of a file to be created, from which the umask has taken what it forbids: group x was asked
+// for. Linux looks at that when it decides whether a set-group-id bit may stay.
+constexpr uint16_t kAskedGroupExec = 010000;
+
 // What SetAttr changes.
 enum AttrMask : uint32_t {
   kSetMode = 1,
@@ -105,6 +109,7 @@ enum AttrMask : uint32_t {
   kSetAtimeNow = 64,  // the server's clock
   kSetMtimeNow = 128,
   kByHandle = 256,  // size through a descriptor: its grant to write takes the place of the permission check
+  kSetOwner = 512,  // a chown, also one of neither id: ctime, and suid and sgid of what is not a directory
 };
 
 // One step of a transaction at one shard (meta/transaction.h says what each does).

@@ -39,7 +39,11 @@ class PosixStream : public Stream {
     if (found == nullptr) return -errno;
     entry->name = found->d_name;
     entry->attributes = {};
-    if (::fstatat(::dirfd(dir_), found->d_name, &entry->attributes, AT_SYMLINK_NOFOLLOW) != 0) return -errno;
+    if (::fstatat(::dirfd(dir_), found->d_name, &entry->attributes, AT_SYMLINK_NOFOLLOW) != 0) {
+      if (errno != EACCES) return -errno;
+      entry->attributes = {};  // it may be read and not searched: names and types
+      entry->attributes.st_mode = DTTOIF(found->d_type);
+    }
     entry->cookie = static_cast<uint64_t>(::telldir(dir_));
     return 1;
   }

@@ -161,7 +161,11 @@ inline Outcome Runner::Execute(const Op& op) {
 
 inline Outcome Runner::OpenSlot(const Op& op) {
   Outcome outcome;
-  if (slot(op).fd >= 0) outcome.text = "close " + ErrnoText(side_.Close(slot(op).fd));
+  if (slot(op).fd >= 0) {
+    side_.Act(slot(op).actor);
+    outcome.text = "close " + ErrnoText(side_.Close(slot(op).fd));
+    side_.Act(op.actor);
+  }
   slot(op) = {};
   const int64_t fd = side_.Open(op.path, op.flags, op.mode);
   outcome.value = fd < 0 ? fd : 0;

@@ -103,6 +103,22 @@ TEST(Permissions, ChownDropsSuidAndSgid) {
   }
 }
 
+TEST(Permissions, ChownOfNeitherIdIsAnyonesThatDropsNothing) {
+  const Cred owner{1000, 1000, {5}}, member{2000, 2000, {1000}};
+  for (const ChownCase& c : kChown) {
+    EXPECT_EQ(Chown(FileType::kFile, c.before, 1000, kRoot, kSetOwner, 0, 0), c.root);
+    EXPECT_EQ(Chown(FileType::kFile, c.before, 1000, owner, kSetOwner, 0, 0), c.keep_own);
+    EXPECT_EQ(Chown(FileType::kDirectory, c.before, 1000, kBob, kSetOwner, 0, 0), c.before);
+    SetAttrRequest request;
+    request.mask = kSetOwner;
+    const auto may = [&](const Cred& cred) {
+      return MaySetAttr(MakeInode(FileType::kFile, c.before, 1000, 1000), request, cred).code();
+    };
+    EXPECT_EQ(may(kBob), (c.before & 06000) == 0 ? Code::kOk : Code::kPermission);
+    EXPECT_EQ(may(member), c.keep_own == c.before ? Code::kOk : Code::kPermission);
+  }
+}
+
 TEST(Permissions, OnlyRootGivesAwayAndOwnersChangeAmongTheirGroups) {
   const Cred owner{1000, 1000, {5}};
   for (const Cred& cred : {kRoot, owner, kBob}) {
@@ -205,6 +221,7 @@ TEST(Permissions, NewInodesFollowTheirDirectory) {
       const bool foreign = sgid && cred.uid != 0 && !cred.HasGroup(77);
       EXPECT_EQ(PermissionsOfNew(FileType::kFile, 07777, dir, cred), foreign ? 05777 : 07777);
       EXPECT_EQ(PermissionsOfNew(FileType::kFile, 02767, dir, cred), 02767);
+      EXPECT_EQ(PermissionsOfNew(FileType::kFile, 02767 | kAskedGroupExec, dir, cred), foreign ? 0767 : 02767);
       EXPECT_EQ(PermissionsOfNew(FileType::kDirectory, 07777, dir, cred), sgid ? 03777 : 01777);
       EXPECT_EQ(PermissionsOfNew(FileType::kDirectory, 0700, dir, cred), sgid ? 02700 : 0700);
       EXPECT_EQ(PermissionsOfNew(FileType::kSymlink, 0, dir, cred), 0777);

@@ -134,14 +134,19 @@ class Twins {
     if (a_ == ".") a_ = "a";  // the client's path walk ends before it asks for this
     if (random_() % 50 == 0) a_ = std::string(256, 'l');
     const uint16_t mode = AnyMode();
+    const mode_t mask = Any<mode_t>({0, 0, 022, 077, 010});
+    uint16_t asked = static_cast<uint16_t>(mode & ~mask);
+    if ((mode & S_IXGRP) != 0) asked |= kAskedGroupExec;
     text_ = "create " + std::to_string(static_cast<int>(type));
+    umask(mask);
     *kernel = Kernel([&] {
       if (type == FileType::kDirectory) return mkdir(PathOf(a_).c_str(), mode);
       if (type == FileType::kSymlink) return symlink("target", PathOf(a_).c_str());
       const int fd = open(PathOf(a_).c_str(), O_CREAT | O_EXCL | O_WRONLY, mode);
       return fd < 0 ? -1 : close(fd);
     });
-    Result<Inode*> made = shard_.ns.Create({shard_.root, a_, type, mode, 0, "target"}, who_, now_);
+    umask(0);
+    Result<Inode*> made = shard_.ns.Create({shard_.root, a_, type, asked, 0, "target"}, who_, now_);
     *ours = made.code();
     if (made.ok() && type == FileType::kDirectory) shard_.ns.Join(shard_.ns.RightsOf(**made));
     if (a_.size() > 255) a_ = names_[0];
@@ -200,7 +205,7 @@ class Twins {
   }
   void Chown(int* kernel, Code* ours) {
     SetAttrRequest request;
-    request.mask = Any<uint32_t>({kSetUid, kSetGid, kSetUid | kSetGid});
+    request.mask = kSetOwner | Any<uint32_t>({0, kSetUid, kSetGid, kSetUid | kSetGid});
     request.uid = Any<uint32_t>({0, 1000, 2000});
     request.gid = Any<uint32_t>({0, 77, 88, 1000, 2000});
     text_ = "chown";
