@@ -24,7 +24,7 @@ struct InodeExtra {
   std::vector<ShardId> shards;
   // File:
   uint64_t truncate_epoch = 0;
-  bool truncating = false;  // joins and appends wait
+  bool truncating = false;  // some shards may have cut it and others not yet: who asks for its size waits
   uint64_t accounted = 0;   // bytes that Namespace::memory_bytes counts for this
 };
 
@@ -35,9 +35,10 @@ struct Inode {
   uint16_t permissions = 0;
   uint32_t nlink = 0;  // of a directory: 2 (the server adds its subdirectories)
   uint32_t uid = 0, gid = 0;
-  uint32_t opens = 0;  // registrations of all processes
-  uint32_t pins = 0;   // transactions that will touch it
-  uint64_t size = 0;   // file: the home's part (chunk 0, and what Extend or truncate said); symlink: target's
+  uint32_t opens = 0;          // registrations of all processes
+  uint32_t pins : 31 = 0;      // transactions that will touch it
+  uint32_t mtime_set : 1 = 0;  // mtime is what utimens said: what other shards of a file wrote since is newer
+  uint64_t size = 0;           // file: the home's part (chunk 0, and what Extend or truncate said); symlink: target's
   Nanos atime = 0, mtime = 0, ctime = 0;
   uint64_t version = 1;  // grows with each change
   std::unique_ptr<InodeExtra> extra;

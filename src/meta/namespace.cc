@@ -100,11 +100,15 @@ Status Namespace::SetAttr(Inode& inode, const SetAttrRequest& request, const Cre
   inode.permissions = permissions;
   inode.uid = uid;
   inode.gid = gid;
-  if ((mask & kSetSize) != 0) inode.mtime = now;
+  if ((mask & kSetSize) != 0) {
+    inode.mtime = now;
+    inode.mtime_set = 0;
+  }
   if ((mask & kSetAtime) != 0) inode.atime = request.atime;
   if ((mask & kSetMtime) != 0) inode.mtime = request.mtime;
   if ((mask & kSetAtimeNow) != 0) inode.atime = now;
   if ((mask & kSetMtimeNow) != 0) inode.mtime = now;
+  if ((mask & (kSetMtime | kSetMtimeNow)) != 0) inode.mtime_set = 1;
   inode.ctime = now;
   ++inode.version;
   const bool sets_mtime = (mask & (kSetMtime | kSetMtimeNow)) != 0;

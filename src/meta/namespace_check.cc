@@ -115,7 +115,8 @@ std::string Namespace::Impl::CheckHeld() {
   }
   std::string text;
   inodes.ForEach([&](Inode& inode) {
-    if (inode.pins != pins[inode.id]) text = fmt::format("M3: {:x} counts {} pins", inode.id.value, inode.pins);
+    if (inode.pins != pins[inode.id])
+      text = fmt::format("M3: {:x} counts {} pins", inode.id.value, uint32_t{inode.pins});
   });
   return text;
 }

@@ -107,7 +107,7 @@ void Shard::UnlockSize(InodeId id) {
   node.mapped()->WakeAll();
 }
 
-Task<Status> Shard::Truncate(InodeId id, uint64_t size, Nanos deadline) {
+Task<Status> Shard::Truncate(InodeId id, uint64_t size, bool touch, Nanos deadline) {
   MAYFLY_CO_TRY(co_await LockSize(id, deadline));
   Status status = Code::kStale;
   Inode* inode = names_.FindInode(id);
@@ -115,7 +115,7 @@ Task<Status> Shard::Truncate(InodeId id, uint64_t size, Nanos deadline) {
     status = Code::kOk;
     MAYFLY_CHECK(store_.Truncate(id, size));
     inode->size = size;
-    inode->mtime = inode->ctime = wall();
+    if (touch) Touch(*inode);
     ++inode->version;
     std::vector<Task<Status>> tasks;
     if (inode->extra != nullptr && !inode->extra->shards.empty()) {
@@ -124,12 +124,15 @@ Task<Status> Shard::Truncate(InodeId id, uint64_t size, Nanos deadline) {
       request.size = size;
       request.epoch = ++inode->extra->truncate_epoch;
       request.chunk_bits = inode->chunk_bits;
+      inode->extra->truncating = true;
       for (ShardId shard : inode->extra->shards) tasks.push_back(TruncateAt(shard, request, deadline));
     }
     for (auto& task : tasks) {
       Status one = co_await task;
       if (!one.ok()) status = one;
     }
+    inode = names_.FindInode(id);
+    if (inode != nullptr && inode->extra != nullptr) inode->extra->truncating = false;
   }
   UnlockSize(id);
   co_return status;
@@ -148,10 +151,15 @@ Task<Status> Shard::HandleChunkTruncate(Request*, const TruncateRequest& q, Empt
   co_return store_.SetEpoch(q.inode, q.epoch + 1);
 }
 
+void Shard::Touch(Inode& inode) {
+  inode.mtime = inode.ctime = wall();
+  inode.mtime_set = 0;
+}
+
 // After bytes up to file offset `end` were stored here, at the home.
 void Shard::Wrote(Inode& inode, uint64_t end, const Cred* cred) {
   inode.size = std::max(inode.size, end);
-  inode.mtime = inode.ctime = wall();
+  Touch(inode);
   ++inode.version;
   if (cred != nullptr) names_.ClearPrivileges(inode, *cred);
 }
@@ -362,7 +370,7 @@ Task<Status> Shard::HandleAppend(Request* r, const AppendRequest& q, OffsetReply
   UnlockSize(q.inode);
   if (!status.ok() && inode != nullptr && attr.type == FileType::kFile) {
     // Parts that were stored before another failed must not show as the file's new end.
-    (void)co_await Truncate(q.inode, attr.size, executor_.now() + options_.peer_deadline);
+    (void)co_await Truncate(q.inode, attr.size, true, executor_.now() + options_.peer_deadline);
   }
   co_return status;
 }

@@ -133,21 +133,43 @@ bool Shard::ExactAttrIsHere(const Inode& inode, ClientId asker, Attr* attr) {
 Task<Status> Shard::ExactAttr(InodeId id, Nanos deadline, Attr* attr) {
   Inode* inode = names_.FindInode(id);
   if (inode == nullptr) co_return Code::kStale;
-  const bool directory = inode->type == FileType::kDirectory;
-  std::vector<ShardId> shards;
-  if (inode->extra != nullptr) shards = inode->extra->shards;
-  std::vector<DirPartReply> parts(directory ? shards.size() : 0);
-  std::vector<GlimpseReply> glimpses(directory ? 0 : shards.size());
-  std::vector<Task<Status>> tasks;
-  for (size_t i = 0; i < shards.size(); ++i) {
-    if (directory) {
-      tasks.push_back(DirPartAt(shards[i], id, &parts[i], deadline));
-    } else {
-      GlimpseRequest request;
-      request.inode = id;
-      tasks.push_back(GlimpseAt(shards[i], request, &glimpses[i], deadline));
-    }
+  if (inode->type == FileType::kDirectory) co_return co_await ExactDirAttr(id, deadline, attr);
+  // The answers are of different moments. Between two rounds that agree about the size it had that size; one round
+  // will do for a file that nobody writes.
+  constexpr Nanos kRecently = kSecond;
+  constexpr int kRoundsMax = 8;
+  const Nanos begun = wall();
+  for (int round = 1;; ++round) {
+    const uint64_t before = attr->size;
+    bool whole = false;
+    MAYFLY_CO_TRY(co_await GlimpseAll(id, deadline, attr, &whole));
+    const bool alone = whole && (!attr->partial || attr->ctime + kRecently < begun);
+    if (alone || round == kRoundsMax || (whole && round > 1 && attr->size == before)) break;
+    if (executor_.now() >= deadline) co_return Code::kTimedOut;
   }
+  attr->partial = false;
+  co_return Code::kOk;
+}
+
+// One round of asking a file's shards. `whole`: no truncation came in between.
+Task<Status> Shard::GlimpseAll(InodeId id, Nanos deadline, Attr* attr, bool* whole) {
+  Inode* inode = names_.FindInode(id);
+  while (inode != nullptr && inode->extra != nullptr && inode->extra->truncating) {
+    MAYFLY_CO_TRY(co_await size_locks_.at(id)->Wait(deadline));
+    inode = names_.FindInode(id);
+  }
+  if (inode == nullptr) co_return Code::kStale;
+  std::vector<ShardId> shards;
+  uint64_t epoch = 0;
+  if (inode->extra != nullptr) {
+    shards = inode->extra->shards;
+    epoch = inode->extra->truncate_epoch;
+  }
+  std::vector<GlimpseReply> glimpses(shards.size());
+  std::vector<Task<Status>> tasks;
+  GlimpseRequest request;
+  request.inode = id;
+  for (size_t i = 0; i < shards.size(); ++i) tasks.push_back(GlimpseAt(shards[i], request, &glimpses[i], deadline));
   Status status;
   for (auto& task : tasks) {
     Status one = co_await task;
@@ -156,16 +178,39 @@ Task<Status> Shard::ExactAttr(InodeId id, Nanos deadline, Attr* attr) {
   MAYFLY_CO_TRY(status);
   inode = names_.FindInode(id);  // the answers took time
   if (inode == nullptr) co_return Code::kStale;
-  *attr = directory ? names_.AttrOfDirectory(*inode, parts) : names_.AttrOf(*inode);
-  attr->partial = false;
+  *whole = inode->extra == nullptr || (inode->extra->truncate_epoch == epoch && inode->extra->shards == shards);
+  *attr = names_.AttrOf(*inode);
   if (inode->type == FileType::kFile) attr->blocks = store_.Figures(id).allocated_bytes / 512;
+  Nanos written = 0;
   for (const GlimpseReply& glimpse : glimpses) {
     attr->size = std::max(attr->size, glimpse.end);
     attr->blocks += glimpse.blocks;
-    attr->mtime = std::max(attr->mtime, glimpse.mtime);
+    written = std::max(written, glimpse.mtime);
     attr->ctime = std::max(attr->ctime, glimpse.mtime);
     attr->version += glimpse.writes;
   }
+  // utimens made the shards forget theirs, and its own time may be of any year.
+  if (written != 0 && (inode->mtime_set != 0 || written > attr->mtime)) attr->mtime = written;
+  co_return Code::kOk;
+}
+
+Task<Status> Shard::ExactDirAttr(InodeId id, Nanos deadline, Attr* attr) {
+  Inode* inode = names_.FindInode(id);
+  if (inode == nullptr) co_return Code::kStale;
+  const std::vector<ShardId> shards = inode->Extra().shards;
+  std::vector<DirPartReply> parts(shards.size());
+  std::vector<Task<Status>> tasks;
+  for (size_t i = 0; i < shards.size(); ++i) tasks.push_back(DirPartAt(shards[i], id, &parts[i], deadline));
+  Status status;
+  for (auto& task : tasks) {
+    Status one = co_await task;
+    if (!one.ok()) status = one;
+  }
+  MAYFLY_CO_TRY(status);
+  inode = names_.FindInode(id);  // the answers took time
+  if (inode == nullptr) co_return Code::kStale;
+  *attr = names_.AttrOfDirectory(*inode, parts);
+  attr->partial = false;
   co_return Code::kOk;
 }
 
@@ -182,8 +227,24 @@ Task<Status> Shard::HandleSetAttr(Request* r, const SetAttrRequest& q, AttrReply
     inode = names_.FindInode(q.inode);
     if (inode == nullptr) co_return Code::kStale;
   }
+  // As tmpfs: a truncation by path to the size that the file has changes no times.
+  bool same_size = false;
+  if ((q.mask & kSetSize) != 0 && (q.mask & kByHandle) == 0) {
+    Attr now;
+    MAYFLY_CO_TRY(co_await ExactAttr(q.inode, r->deadline(), &now));
+    same_size = now.size == q.size;
+    inode = names_.FindInode(q.inode);
+    if (inode == nullptr) co_return Code::kStale;
+  }
+  const Nanos mtime = inode->mtime, ctime = inode->ctime;
+  const bool mtime_set = inode->mtime_set != 0;
   bool rights_changed = false;
   MAYFLY_CO_TRY(names_.SetAttr(*inode, q, r->party().cred, wall(), &rights_changed));
+  if (same_size) {
+    inode->mtime = mtime;
+    inode->ctime = ctime;
+    inode->mtime_set = mtime_set ? 1 : 0;
+  }
   const bool times_set = (q.mask & (kSetMtime | kSetMtimeNow)) != 0;
   if (inode->type == FileType::kDirectory) {
     if (rights_changed || (times_set && !inode->Extra().shards.empty())) {
@@ -192,7 +253,7 @@ Task<Status> Shard::HandleSetAttr(Request* r, const SetAttrRequest& q, AttrReply
       if (rights_changed) MAYFLY_CO_TRY(co_await BumpGeneration(r->deadline()));
     }
   } else if (inode->type == FileType::kFile) {
-    if ((q.mask & kSetSize) != 0) MAYFLY_CO_TRY(co_await Truncate(q.inode, q.size, r->deadline()));
+    if ((q.mask & kSetSize) != 0) MAYFLY_CO_TRY(co_await Truncate(q.inode, q.size, !same_size, r->deadline()));
     inode = names_.FindInode(q.inode);
     if (inode == nullptr) co_return Code::kStale;
     if (times_set && inode->extra != nullptr) {

@@ -145,7 +145,7 @@ Task<Status> Shard::OpenHere(Request* r, Inode* inode, uint32_t flags, bool inhe
     const bool wants_alone = (flags & kOpenWrite) != 0 && (flags & kOpenUnshared) == 0;
     const bool may_be_alone = wants_alone && names_.OpensByOthers(*inode, process) == 0;
     if (inode->opens != 1) status = co_await EndSole(id, may_be_alone ? process : ClientId(), r->deadline());
-    if (status.ok() && (flags & kOpenTruncate) != 0) status = co_await Truncate(id, 0, r->deadline());
+    if (status.ok() && (flags & kOpenTruncate) != 0) status = co_await Truncate(id, 0, true, r->deadline());
     inode = names_.FindInode(id);
     if (status.ok() && inode == nullptr) status = Code::kStale;
     if (status.ok() && wants_alone && names_.OpensByOthers(*inode, process) == 0) {

@@ -171,6 +171,8 @@ class Shard {
   Task<Status> ExactAttr(InodeId id, Nanos deadline, Attr* attr);
   // True with *attr if no other shard or process has to be asked for it.
   bool ExactAttrIsHere(const Inode& inode, ClientId asker, Attr* attr);
+  Task<Status> ExactDirAttr(InodeId id, Nanos deadline, Attr* attr);
+  Task<Status> GlimpseAll(InodeId id, Nanos deadline, Attr* attr, bool* whole);
   // Before anybody but its sole opener looks at or opens a file: the opener sends what it holds.
   Task<Status> EndSole(InodeId id, ClientId except, Nanos deadline);
   Task<Result<Attr>> AttrAt(InodeId id, Nanos deadline);  // of any home; not exact in size
@@ -223,7 +225,8 @@ class Shard {
   Task<Status> HandleDropFile(Request* r, const InodeRequest& q, Empty* a, ReplyPayload* out);
   Task<Status> HandleStatFs(Request* r, const Empty& q, StatFsReply* a, ReplyPayload* out);
   Task<Status> JoinFile(InodeId id, Nanos deadline);
-  Task<Status> Truncate(InodeId id, uint64_t size, Nanos deadline);
+  // `touch`: the times change.
+  Task<Status> Truncate(InodeId id, uint64_t size, bool touch, Nanos deadline);
   Task<Status> TruncateAt(ShardId shard, TruncateRequest q, Nanos deadline);
   Task<Status> GlimpseAt(ShardId shard, GlimpseRequest q, GlimpseReply* out, Nanos deadline);
   Task<Status> DirPartAt(ShardId shard, InodeId dir, DirPartReply* out, Nanos deadline);
@@ -238,6 +241,7 @@ class Shard {
   Status StoreBytes(const ChunkRange& range, Bytes bytes, bool summed);
   Task<Status> LockSize(InodeId id, Nanos deadline);
   void UnlockSize(InodeId id);
+  void Touch(Inode& inode);  // its content changed now
   void Wrote(Inode& inode, uint64_t end, const Cred* cred);
   bool IsHome(InodeId id) const { return id.home() == options_.self; }
 

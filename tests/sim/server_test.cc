@@ -252,6 +252,84 @@ TEST_F(ServerTest, TruncationReachesEveryShardAndSpaceComesBack) {
   EXPECT_GE(FreeBytes() + (1 << 20), before);
 }
 
+// A file that ends in a hole, so that only its home knows how far it goes, is cut while others look at it.
+TEST_F(ServerTest, AStatDuringATruncationSeesTheSizeBeforeOrAfterIt) {
+  Up();
+  auto file = Make(root, "f");
+  ASSERT_TRUE(file.ok());
+  SetAttrRequest cut;
+  cut.inode = file->inode;
+  cut.mask = kSetSize;
+  CallOptions options;
+  options.walked_at = lane->caller->generation();
+  GetAttrRequest look;
+  look.inode = file->inode;
+  look.exact_size = true;
+  constexpr uint64_t kBefore = 20 * 65536, kAfter = 100;
+  for (size_t delay = 0; delay < 40; ++delay) {
+    cut.size = kBefore;
+    ASSERT_TRUE((Call<Method::kSetAttr>(file->inode.home(), cut, nullptr)).ok());
+    for (uint64_t chunk = 1; chunk < 8; ++chunk) ASSERT_TRUE(Write(*file, chunk * 65536, "data").ok());
+    cut.size = kAfter;
+    std::vector<AttrReply> seen(8);
+    std::vector<Task<Status>> looks;
+    AttrReply ignored;
+    for (size_t i = 0; i < 4; ++i) {
+      looks.push_back(CallTask<Method::kGetAttr>(lane->caller.get(), file->inode.home(), look, &seen[i], options));
+    }
+    for (size_t turn = 0; turn < delay; ++turn) cluster->Turn();
+    auto truncation = CallTask<Method::kSetAttr>(lane->caller.get(), file->inode.home(), cut, &ignored, options);
+    for (size_t i = 4; i < seen.size(); ++i) {
+      cluster->Turn();
+      looks.push_back(CallTask<Method::kGetAttr>(lane->caller.get(), file->inode.home(), look, &seen[i], options));
+    }
+    ASSERT_TRUE(cluster->Wait(std::move(truncation)).ok());
+    for (size_t i = 0; i < looks.size(); ++i) {
+      ASSERT_TRUE(cluster->Wait(std::move(looks[i])).ok());
+      EXPECT_TRUE(seen[i].attr.size == kBefore || seen[i].attr.size == kAfter) << seen[i].attr.size;
+    }
+  }
+}
+
+TEST_F(ServerTest, AWriteToAnotherShardIsNewerThanATimeThatWasSet) {
+  Up();
+  auto file = Make(root, "f");
+  ASSERT_TRUE(Write(*file, 65536, "data").ok());
+  const Nanos written = Stat(file->inode)->mtime;
+  SetAttrRequest q;
+  q.inode = file->inode;
+  q.mask = kSetMtime;
+  for (const Nanos set : {Nanos{5}, written + 1'000'000 * kSecond, ~Nanos{0} - 5 * kSecond}) {  // the last before 1970
+    q.mtime = set;
+    ASSERT_TRUE((Call<Method::kSetAttr>(file->inode.home(), q, nullptr)).ok());
+    EXPECT_EQ(Stat(file->inode)->mtime, set);
+    ASSERT_TRUE(Write(*file, 65536, "more").ok());
+    const Nanos now = Stat(file->inode)->mtime;
+    EXPECT_GE(now, written);
+    EXPECT_LT(now, written + 1000 * kSecond);
+  }
+}
+
+TEST_F(ServerTest, ATruncationByPathToTheSameSizeChangesNoTimes) {
+  Up();
+  auto file = Make(root, "f");
+  ASSERT_TRUE(Write(*file, 65536, "data").ok());
+  SetAttrRequest q;
+  q.inode = file->inode;
+  q.mask = kSetSize;
+  q.size = 65536 + 4;
+  const Attr before = *Stat(file->inode);
+  cluster->RunFor(kSecond);
+  ASSERT_TRUE((Call<Method::kSetAttr>(file->inode.home(), q, nullptr)).ok());
+  EXPECT_EQ(Stat(file->inode)->mtime, before.mtime);
+  EXPECT_EQ(Stat(file->inode)->ctime, before.ctime);
+  q.mask |= kByHandle;  // ftruncate(2) does
+  q.grant = grants[file->inode];
+  ASSERT_TRUE((Call<Method::kSetAttr>(file->inode.home(), q, nullptr)).ok());
+  EXPECT_GT(Stat(file->inode)->mtime, before.mtime);
+  EXPECT_GT(Stat(file->inode)->ctime, before.ctime);
+}
+
 TEST_F(ServerTest, RenameMovesNamesAcrossShardsAndReplaces) {
   Up();
   auto d1 = Mkdir(root, "d1"), d2 = Mkdir(root, "d2");
