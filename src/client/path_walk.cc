@@ -146,6 +146,7 @@ Task<Status> Walk::LookUpPending() {
     from_cache_ = false;  // the shard has looked at the generation
     if (reply.attr.type == FileType::kDirectory) {
       Learned(request.parent, request.name, reply.attr);
+      if (tries_ > 0) Remember(request.parent, request.name);
       stack_.push_back({reply.attr.inode, HasRights(walker_.cred, reply.attr, kRightExecute)});
       pending_ = {};
     } else if (reply.attr.type == FileType::kSymlink) {
@@ -164,6 +165,36 @@ Task<Status> Walk::LookUpPending() {
 void Walk::Learned(InodeId parent, std::string_view name, const Attr& attr) {
   if (!HasRights(walker_.cred, attr, kRightExecute)) return;  // W4
   walker_.cache.Insert(generation_, parent, name, attr.inode);
+}
+
+void Walk::Remember(InodeId parent, std::string_view name) {
+  for (const Step& step : steps_) {
+    if (step.parent == parent && step.name == name) return;
+  }
+  if (steps_.size() == kStepsMax) steps_.clear();
+  steps_.push_back({parent, std::string(name)});
+}
+
+// What it learns is in the cache when the walk comes there; what is no longer true it asks for again.
+Task<void> Walk::AskAtOnce() {
+  std::vector<Task<Status>> tasks;
+  for (const Step& step : steps_) tasks.push_back(AskFor(this, step.parent, step.name));
+  for (Task<Status>& task : tasks) (void)co_await task;
+}
+
+Task<Status> Walk::AskFor(Walk* walk, InodeId parent, std::string name) {
+  LookupRequest request;
+  request.parent = parent;
+  request.name = name;
+  LookupReply reply;
+  TargetBuffer target(walk->walker_);
+  CallOptions options = walk->Options();
+  target.AddTo(&options);
+  const ShardId shard = walk->walker_.placement.DentryShard(parent, request.name);
+  Status status = co_await walk->walker_.caller.Call<Method::kLookup>(shard, request, &reply, options);
+  const bool directory = status.ok() && reply.attr.type == FileType::kDirectory;
+  if (directory) walk->Learned(parent, request.name, reply.attr);
+  co_return status;
 }
 
 // A look-up of a name that nothing can have: the shard looks at the generation first.
@@ -287,6 +318,7 @@ Task<Status> Walk::Again(Status why) {
     co_await walker_.executor.Sleep(wait);
   }
   Begin();
+  if (why.code() == Code::kGeneration && !steps_.empty()) co_await AskAtOnce();
   co_return Code::kOk;
 }
 

@@ -15,6 +15,8 @@
 //             W4  what the cache alone decides (an error, "..", a name that is too long) counts only after a shard said
 //                 that the cache's generation is still the present one. Denials are never cached.
 //             W5  a walk ends: by its result, by 40 symbolic links, or by its deadline.
+//             W6  a walk that begins anew for a newer generation asks for the directories it knew all at once: one by
+//                 one it might never come to the end of a long path while directories are renamed all the time.
 #pragma once
 
 #include <absl/container/inlined_vector.h>
@@ -149,9 +151,19 @@ class Walk {
     return true;
   }
   Task<Status> LookUpPending();
+  void Remember(InodeId parent, std::string_view name);
+  Task<void> AskAtOnce();
+  static Task<Status> AskFor(Walk* walk, InodeId parent, std::string name);
   Task<Status> LookAtRoot();
   Task<Status> GetAttr(InodeId inode, bool exact, Attr* out);
   void Learned(InodeId parent, std::string_view name, const Attr& attr);
+
+  // A directory that was looked up.
+  struct Step {
+    InodeId parent;
+    std::string name;
+  };
+  static constexpr size_t kStepsMax = 64;
 
   Walker& walker_;
   const std::string_view path_;
@@ -168,6 +180,7 @@ class Walk {
   std::string_view rest_;     // what is still to be walked, behind the current component
   std::string_view pending_;  // the component that takes a look-up
   std::string_view name_;
+  std::vector<Step> steps_;             // of earlier tries, W6
   std::string text_;                    // what rest_ points into once a symlink was followed
   absl::InlinedVector<Dir, 12> stack_;  // the root first, W2
 };

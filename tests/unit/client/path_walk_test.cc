@@ -63,6 +63,27 @@ TEST_F(PathWalkTest, ANewerGenerationEmptiesTheCacheAndWalksAgain) {
   EXPECT_EQ(Of("/a/f"), g);
 }
 
+TEST_F(PathWalkTest, ALongPathIsWalkedToItsEndThoughGenerationsFollowEachOther) {
+  std::string path;
+  InodeId at = server.root();
+  for (int i = 0; i < 30; ++i) {
+    at = Dir(at, "d" + std::to_string(i));
+    path += "/d" + std::to_string(i);
+  }
+  path += "/f";
+  const InodeId f = File(at, "f");
+  auto stat = lane.Stat(path, true);
+  uint64_t generation = 1;
+  for (int turn = 1; !stat.done(); ++turn) {
+    ASSERT_TRUE(world.Turn());
+    if (turn % 16 == 0) server.SetGeneration(++generation);  // long before all can be asked for one by one
+  }
+  auto attr = stat.Take();
+  ASSERT_TRUE(attr.ok());
+  EXPECT_EQ(attr->inode, f);
+  EXPECT_GT(generation, 2u);
+}
+
 TEST_F(PathWalkTest, WhatTheCacheAloneDecidesIsConfirmed) {
   const InodeId a = Dir(server.root(), "a");
   File(a, "f");
