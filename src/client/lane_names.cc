@@ -166,10 +166,12 @@ Task<Status> Lane::Rename(std::string_view from, std::string_view to, uint32_t f
     if (!source.TryToParent()) co_await source.ToParent();
     if (!source.status().ok()) co_return source.status();
     if (!walk.TryToParent()) co_await walk.ToParent();
-    if (!walk.status().ok()) co_return walk.status();
-    if (!source.is_name()) co_return Code::kBusy;
+    // Both walks must be true at one moment, also when the second fails; a path that cannot be one was never walked.
     Status status;
-    if (source.generation() != walk.generation()) status = Code::kGeneration;
+    const bool walked = walk.generation().value != 0;
+    if (walked && source.generation() != walk.generation()) status = Code::kGeneration;
+    if (status.ok() && !walk.status().ok()) co_return walk.status();
+    if (status.ok() && !source.is_name()) co_return Code::kBusy;
     if (status.ok() && !walk.is_name()) {
       status = co_await source.Confirm();
       if (status.ok()) co_return flags == kNoReplace ? Code::kExists : Code::kBusy;
@@ -206,12 +208,13 @@ Task<Status> Lane::Rename(std::string_view from, std::string_view to, uint32_t f
       if (status.code() == Code::kElsewhere) {
         const ShardId root = walker_.placement.RootShard();
         status = co_await caller_.Call<Method::kRenameDir>(root, request, &reply, options);
-      } else if (status.code() == Code::kIsDirectory && request.must_be_directory) {
-        status = Code::kNotDirectory;  // Linux looks at the slash first
-      } else if (status.code() == Code::kIsDirectory && source.Below(walk.parent()).valid()) {
-        // A directory above the source cannot be empty; Linux says that before it compares the types.
+      } else if ((status.code() == Code::kIsDirectory || status.code() == Code::kAccess) && !exchange &&
+                 source.Below(walk.parent()).valid()) {
+        // A directory above the source cannot be empty; Linux says that before it looks at rights and types.
         Attr new_attr;
         Status looked = co_await LookAtLast(&walk, &new_attr);
+        if (Walk::MayRetry(looked)) status = looked;
+        if (looked.code() == Code::kNoEntry && status.code() == Code::kIsDirectory) status = Code::kConflict;
         if (looked.ok() && new_attr.inode == source.Below(walk.parent())) status = Code::kNotEmpty;
       }
     }

@@ -58,11 +58,11 @@ Task<Status> Shard::HandleRename(Request* r, const RenameRequest& q, Empty*, Rep
   if (from.type == FileType::kDirectory || (exchange && to.type == FileType::kDirectory)) co_return Code::kElsewhere;
   if (q.flags == kNoReplace && to.inode.valid()) co_return Code::kExists;
   if (exchange && !to.inode.valid()) co_return Code::kNoEntry;
+  if (q.must_be_directory) co_return Code::kNotDirectory;
+  if (from.inode == to.inode) co_return Code::kOk;  // two names of one file: nothing happens, whoever asks
   if (from.rights != Code::kOk) co_return from.rights;
   if (to.rights != Code::kOk) co_return to.rights;
   if (!exchange && to.type == FileType::kDirectory) co_return Code::kIsDirectory;
-  if (q.must_be_directory) co_return Code::kNotDirectory;
-  if (from.inode == to.inode) co_return Code::kOk;  // two names of one file: nothing happens
 
   auto from_attr = co_await AttrAt(from.inode, r->deadline());
   if (!from_attr.ok()) co_return from_attr.code() == Code::kStale ? Code::kConflict : from_attr.code();
@@ -124,10 +124,10 @@ Task<Status> Shard::RenameDirLocked(Request* r, const RenameRequest& q) {
     if (!above.ok()) co_return above.code();
     if (*above) co_return exchange ? Code::kInvalid : Code::kNotEmpty;
   }
+  if (from.inode == to.inode) co_return Code::kOk;
   if (from.rights != Code::kOk) co_return from.rights;
   if (to.rights != Code::kOk) co_return to.rights;
   if (!exchange && to.inode.valid() && !to_dir) co_return Code::kNotDirectory;
-  if (from.inode == to.inode) co_return Code::kOk;
 
   auto from_attr = co_await AttrAt(from.inode, r->deadline());
   if (!from_attr.ok()) co_return from_attr.code() == Code::kStale ? Code::kConflict : from_attr.code();

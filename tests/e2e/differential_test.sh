@@ -36,6 +36,8 @@ found=(
   "1001 14 42,54"          # create of a file that may not be written
   "2001 10 0,12,13,21,30"  # mtime of a write to another shard, after utimens
   "2002 1 6,27,28"         # preadv of no bytes of a directory
+  "3001 24 24,25,30,34"    # rename onto a directory above, in one that may not be written
+  "3002 80 12,20,24"       # exchange of a name with itself, likewise
 )
 compare "the comparison finds faults" --self-test --seed 1 --minutes 3
 for servers in 1 4 "2 --shards 2"; do
