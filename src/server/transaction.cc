@@ -50,6 +50,9 @@ Task<Status> Shard::PrepareAt(Transaction* txn, ShardId shard, std::vector<TxnOp
 Task<Status> Shard::PrepareHere(TxnId id, std::vector<TxnOp> ops, Cred cred, std::vector<ShardId>* set,
                                 Nanos deadline) {
   for (const TxnOp& op : ops) {
+    // The home has let this shard join before it was asked to remove the directory; the answer is still on its way, and
+    // entries wait for it.
+    if (op.kind == TxnKind::kDirEmpty && joining_.contains(op.inode)) co_return Code::kBusy;
     if (op.kind != TxnKind::kDentry || !op.set.valid()) continue;
     while (!names_.Joined(op.inode)) {
       MAYFLY_CO_TRY(co_await JoinDir(op.inode, deadline));

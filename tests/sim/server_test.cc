@@ -394,6 +394,45 @@ TEST_F(ServerTest, RmdirWantsEveryPartEmptyAndNothingLandsInARemovedDirectory) {
   for (int i = 0; i < 30; ++i) EXPECT_EQ(Make(*d, "g" + std::to_string(i)).code(), Code::kNoEntry);
 }
 
+// Messages between each two shards take their own time, so that a shard may be asked whether its part of a directory is
+// empty before it hears that it has joined.
+TEST_F(ServerTest, ADirectoryThatIsBeingFilledIsNotRemovedHoweverLateMessagesAre) {
+  Up();
+  SimRandom random(7);
+  std::map<std::pair<uint64_t, uint64_t>, Nanos> delays;
+  cluster->network().SetPolicy([&](const SimNetwork::Passing& passing) {
+    Nanos& delay = delays.try_emplace({passing.from, passing.to}, random.U64() % 100 * kMicrosecond).first->second;
+    return SimNetwork::Fate{false, false, delay};
+  });
+  int removed = 0, filled = 0;
+  for (int round = 0; round < 300; ++round) {
+    delays.clear();
+    const std::string name = "d" + std::to_string(round);
+    auto dir = Mkdir(root, name);
+    ASSERT_TRUE(dir.ok());
+    CallOptions options;
+    options.walked_at = lane->caller->generation();
+    OpenRequest create;
+    create.parent = *dir;
+    create.name = name;
+    create.flags = kOpenWrite | kOpenCreate | kOpenUnshared;
+    create.permissions = 0644;
+    NameRequest remove;
+    remove.parent = root;
+    remove.name = name;
+    OpenReply opened;
+    Empty nothing;
+    auto creation = CallTask<Method::kOpen>(lane->caller.get(), At(*dir, name), create, &opened, options);
+    auto removal = CallTask<Method::kRmdir>(lane->caller.get(), At(root, name), remove, &nothing, options);
+    const bool made = cluster->Wait(std::move(creation)).ok(), gone = cluster->Wait(std::move(removal)).ok();
+    EXPECT_FALSE(made && gone) << round;
+    if (gone) ++removed;
+    if (made) ++filled;
+  }
+  EXPECT_GT(removed, 0);
+  EXPECT_GT(filled, 0);
+}
+
 TEST_F(ServerTest, HardLinksCountAndKeepTheFile) {
   Up();
   auto f = Make(root, "f");
