@@ -250,6 +250,16 @@ Task<Result<size_t>> DataPath::Read(FileId file, uint64_t offset, MutableBytes t
 
 // ---- writing ------------------------------------------------------------------------------------------------------
 
+// Of each block; none if this process sends none.
+DataPath::Sums DataPath::SumsOf(Bytes data) const {
+  Sums sums;
+  if (!mount_.options().checksum) return sums;
+  for (size_t at = 0; at < data.size(); at += kChecksumBlockBytes) {
+    sums.push_back(Checksum(data.subspan(at, std::min<size_t>(kChecksumBlockBytes, data.size() - at))));
+  }
+  return sums;
+}
+
 Task<Status> DataPath::WritePiece(FileId file, Piece piece, Bytes data) {
   const ShardId shard = ShardOf(file, piece.chunk);
   if (data.size() >= kMappedWriteMin) {
@@ -268,11 +278,7 @@ Task<Status> DataPath::WritePiece(FileId file, Piece piece, Bytes data) {
   request.chunk = piece.chunk;
   request.offset = piece.offset;
   request.chunk_bits = file.chunk_bits;
-  if (mount_.options().checksum) {
-    for (size_t at = 0; at < data.size(); at += kChecksumBlockBytes) {
-      request.sums.push_back(Checksum(data.subspan(at, std::min<size_t>(kChecksumBlockBytes, data.size() - at))));
-    }
-  }
+  request.sums = SumsOf(data);
   Empty reply;
   CallOptions options;
   options.deadline = Deadline();
@@ -316,11 +322,7 @@ Task<Result<size_t>> DataPath::Append(FileId file, Bytes data, uint64_t* end) {
     AppendRequest request;
     request.inode = file.inode;
     request.grant = file.grant;
-    if (mount_.options().checksum) {
-      for (size_t at = 0; at < part.size(); at += kChecksumBlockBytes) {
-        request.sums.push_back(Checksum(part.subspan(at, std::min<size_t>(kChecksumBlockBytes, part.size() - at))));
-      }
-    }
+    request.sums = SumsOf(part);
     OffsetReply reply;
     CallOptions options;
     options.deadline = Deadline();

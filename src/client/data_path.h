@@ -67,6 +67,8 @@ class DataPath {
     bool size_known = false;
     uint64_t size = 0;
   };
+  using Sums = absl::InlinedVector<uint64_t, 8>;
+  Sums SumsOf(Bytes data) const;
   static Piece PieceAt(FileId file, uint64_t offset, uint64_t bytes);  // P1
   Nanos Deadline() { return executor_.now() + mount_.options().op_timeout; }
   ShardId ShardOf(FileId file, ChunkIndex chunk) const {
@@ -83,7 +85,6 @@ class DataPath {
   Task<bool> WriteMapped(ArenaView* arena, ShardId shard, FileId file, Piece piece, Bytes data, Status* status);
   // `ahead`: of need, so the shard may refuse. False: there is none; *status is not ok if asking failed altogether.
   Task<bool> Borrow(ArenaView* arena, ShardId shard, uint32_t bytes, bool ahead, Lent* lent, Status* status);
-  using Sums = absl::InlinedVector<uint64_t, 8>;
   Task<bool> Commit(FileId file, Piece piece, Lent lent, Sums sums, Status* status);
   enum class Copied : uint8_t { kOk, kMoved, kDamaged };
   Copied CopyMapped(ArenaView* arena, const ReadReply& reply, MutableBytes to);

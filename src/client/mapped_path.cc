@@ -150,11 +150,8 @@ Task<Status> DataPath::WriteLent(FileId file, uint64_t offset, Lent lent, size_t
   const Bytes data = lent.memory.first(bytes);
   const Piece piece = PieceAt(file, offset, bytes);
   if (bytes >= kMappedWriteMin && piece.bytes == bytes) {
-    Sums sums;
-    for (size_t at = 0; mount_.options().checksum && at < bytes; at += kChecksumBlockBytes) {
-      sums.push_back(Checksum(data.subspan(at, std::min<size_t>(kChecksumBlockBytes, bytes - at))));
-    }
     Status status;
+    Sums sums = SumsOf(data);
     if (co_await Commit(file, piece, lent, std::move(sums), &status)) co_return status;
     // The place is gone for the shard, but not before this process lets go of the arena: its bytes can still be sent.
   }
