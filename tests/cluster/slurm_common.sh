@@ -73,7 +73,7 @@ slurm_pids() {
   local name pid
   for name in "$@"; do
     for pid in $(pgrep -x "$name"); do
-      tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | grep -qxF "VC_DIR=$VC_DIR" && echo "$pid"
+      grep -zqxF "VC_DIR=$VC_DIR" "/proc/$pid/environ" 2>/dev/null && echo "$pid"
     done
   done
   return 0

@@ -28,7 +28,7 @@ within() { # SECONDS COMMAND...: until COMMAND succeeds
 servers() {
   local pid
   for pid in $(pgrep -x mayflyd); do
-    tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | grep -qxF "MAYFLY_BOOTSTRAP_TEST=$work" || continue
+    grep -zqxF "MAYFLY_BOOTSTRAP_TEST=$work" "/proc/$pid/environ" 2>/dev/null || continue
     [[ $(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null) == [ZX]* ]] || echo "$pid"
   done
 }

@@ -211,8 +211,8 @@ expect_failure 90 2 'wrong option .*--memroy.*--help' mpirun -n 3 mayflyd --memr
 expect_failure 90 2 'wrong option .*1X is no size; write it like' mpirun -n 2 mayflyd --memory 1X
 expect_failure 90 2 'rank 1 was started with other options.*--chunk 1048576 here.*same ones' \
   mpirun -n 1 mayflyd $small --session "$session" : -n 2 mayflyd $small --session "$session" --chunk 1M
-mayflyd --help | grep -q 'Exit codes' || fail "--help"
-mayflyd --version | grep -q '^mayflyd [0-9]' || fail "--version"
+grep -q 'Exit codes' <<<"$(mayflyd --help)" || fail "--help"
+grep -q '^mayflyd [0-9]' <<<"$(mayflyd --version)" || fail "--version"
 
 step "failures: directories"
 expect_failure 90 3 "directory $work/none of --session cannot be written: No such.*; create it" \

@@ -28,7 +28,7 @@ on() { "$cluster/vcluster" exec "$@"; }
 ours() {
   local entry
   for entry in /proc/[0-9]*; do
-    tr '\0' '\n' 2>/dev/null <"$entry/environ" | grep -qxF "VC_DIR=$VC_DIR" || continue
+    grep -zqxF "VC_DIR=$VC_DIR" "$entry/environ" 2>/dev/null || continue
     [[ $(ps -o pgid= -p "${entry#/proc/}" | tr -d ' ') == "$(ps -o pgid= -p $$ | tr -d ' ')" ]] || echo "${entry#/proc/}"
   done
 }

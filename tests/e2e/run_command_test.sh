@@ -33,7 +33,7 @@ fresh() { # NAME: $folder, with a runtime directory and a source of its own
 ours() { # what lives of this case
   local entry
   for entry in /proc/[0-9]*; do
-    tr '\0' '\n' 2>/dev/null <"$entry/environ" | grep -qxF "MAYFLY_RUN_TEST=$folder" || continue
+    grep -zqxF "MAYFLY_RUN_TEST=$folder" "$entry/environ" 2>/dev/null || continue
     case $(cat "$entry/comm" 2>/dev/null) in mayfly* | mpirun | orted) echo "${entry#/proc/}" ;; esac
   done
 }

@@ -109,7 +109,7 @@ class FakeServer final : public AddressBook {
   static Grant GrantFor(InodeId inode, ClientId process, uint32_t flags) {
     Grant grant;
     grant.rights = static_cast<uint8_t>(flags & (kOpenRead | kOpenWrite));
-    static_assert(kOpenRead == kGrantRead && kOpenWrite == kGrantWrite);
+    static_assert(uint32_t{kOpenRead} == uint32_t{kGrantRead} && uint32_t{kOpenWrite} == uint32_t{kGrantWrite});
     grant.tag = GrantTag(TagKey{1}, inode, process, 0, grant.rights);
     return grant;
   }
