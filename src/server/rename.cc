@@ -55,6 +55,7 @@ Task<Status> Shard::HandleRename(Request* r, const RenameRequest& q, Empty*, Rep
   if (!from.inode.valid()) co_return Code::kNoEntry;
   MAYFLY_CO_TRY(co_await PeekAt(q.new_parent, q.new_name, cred, r->deadline(), &to));
   if (to.busy) co_return Code::kBusy;
+  if (Stale(*r)) co_return Code::kGeneration;  // V1: also an error is an answer about one moment
   if (from.type == FileType::kDirectory || (exchange && to.type == FileType::kDirectory)) co_return Code::kElsewhere;
   if (q.flags == kNoReplace && to.inode.valid()) co_return Code::kExists;
   if (exchange && !to.inode.valid()) co_return Code::kNoEntry;
@@ -106,6 +107,7 @@ Task<Status> Shard::RenameDirLocked(Request* r, const RenameRequest& q) {
   MAYFLY_CO_TRY(co_await PeekAt(q.parent, q.name, cred, r->deadline(), &from));
   MAYFLY_CO_TRY(co_await PeekAt(q.new_parent, q.new_name, cred, r->deadline(), &to));
   if (from.busy || to.busy) co_return Code::kBusy;
+  if (Stale(*r)) co_return Code::kGeneration;
   if (!from.inode.valid()) co_return Code::kNoEntry;
   if (q.flags == kNoReplace && to.inode.valid()) co_return Code::kExists;
   if (exchange && !to.inode.valid()) co_return Code::kNoEntry;
