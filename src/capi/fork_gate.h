@@ -1,11 +1,10 @@
 // What keeps fork() and the network library apart. A child in which another thread was inside UCX at the moment of the
 // fork inherits whatever lock that thread held, for ever: its own first call would hang. So a thread that uses an
-// engine says when it is inside, and a fork waits until nobody is. Any thread. Invariants  K1  between Before and After
-// of a fork no thread is inside, unless one did not come out within
-//                             kWaitMost.
-//                         K2  a thread that is inside looks at `pending` each turn of its engine and stays outside
-//                         while it
-//                             sleeps, so a fork waits for a turn, not for an operation.
+// engine says when it is inside, and a fork waits until nobody is. Any thread.
+//
+// Invariants  K1  between Before and After of a fork no thread is inside, unless one did not come out within kWaitMost.
+//             K2  a thread that is inside looks at `pending` each turn of its engine and stays outside while it sleeps,
+//                 so a fork waits for a turn, not for an operation.
 #pragma once
 
 #include <atomic>

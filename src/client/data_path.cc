@@ -105,12 +105,8 @@ Task<Status> DataPath::Ask(FileId file, Piece piece, MutableBytes to, ReadReply*
   const ShardId shard = ShardOf(file, piece.chunk);
   ArenaView* arena = nullptr;
   if (piece.bytes >= kMappedReadMin) {
-    bool ask = false;
-    arena = ArenaOf(shard, &ask);
-    if (ask) {
-      MAYFLY_CO_TRY(co_await AskForArena(shard));
-      arena = mount_.arenas().Get(shard);
-    }
+    arena = mount_.arenas().Get(shard);
+    if (arena == nullptr && mount_.arenas().BeginAsking(shard)) MAYFLY_CO_TRY(co_await AskForArena(shard, &arena));
   }
   for (bool again = false;;) {
     size_t arrived = 0;
@@ -263,12 +259,8 @@ DataPath::Sums DataPath::SumsOf(Bytes data) const {
 Task<Status> DataPath::WritePiece(FileId file, Piece piece, Bytes data) {
   const ShardId shard = ShardOf(file, piece.chunk);
   if (data.size() >= kMappedWriteMin) {
-    bool ask = false;
-    ArenaView* arena = ArenaOf(shard, &ask);
-    if (ask) {
-      MAYFLY_CO_TRY(co_await AskForArena(shard));
-      arena = mount_.arenas().Get(shard);
-    }
+    ArenaView* arena = mount_.arenas().Get(shard);
+    if (arena == nullptr && mount_.arenas().BeginAsking(shard)) MAYFLY_CO_TRY(co_await AskForArena(shard, &arena));
     Status status;
     if (arena != nullptr && co_await WriteMapped(arena, shard, file, piece, data, &status)) co_return status;
   }

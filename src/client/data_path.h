@@ -79,8 +79,8 @@ class DataPath {
   Task<Status> Ask(FileId file, Piece piece, MutableBytes to, ReadReply* reply, uint32_t* covered);
   Task<Status> WritePiece(FileId file, Piece piece, Bytes data);
   // mapped_path.cc
-  ArenaView* ArenaOf(ShardId shard, bool* ask);
-  Task<Status> AskForArena(ShardId shard);
+  // After Arenas::BeginAsking. *arena: null if it cannot be mapped.
+  Task<Status> AskForArena(ShardId shard, ArenaView** arena);
   // False: the bytes must be sent; else *status is the outcome.
   Task<bool> WriteMapped(ArenaView* arena, ShardId shard, FileId file, Piece piece, Bytes data, Status* status);
   // `ahead`: of need, so the shard may refuse. False: there is none; *status is not ok if asking failed altogether.

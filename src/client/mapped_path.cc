@@ -32,14 +32,7 @@ MutableBytes Locate(ArenaView* arena, uint64_t offset, uint32_t bytes, uint32_t*
 
 }  // namespace
 
-// Null: not mapped. *ask: this caller is the one to ask for it.
-ArenaView* DataPath::ArenaOf(ShardId shard, bool* ask) {
-  ArenaView* arena = mount_.arenas().Get(shard);
-  if (arena == nullptr) *ask = mount_.arenas().BeginAsking(shard);
-  return arena;
-}
-
-Task<Status> DataPath::AskForArena(ShardId shard) {
+Task<Status> DataPath::AskForArena(ShardId shard, ArenaView** arena) {
   std::string name(kArenaNameBytesMax, '\0');
   size_t bytes = 0;
   Empty request, reply;
@@ -54,6 +47,7 @@ Task<Status> DataPath::AskForArena(ShardId shard) {
   } else {
     mount_.arenas().Attach(shard, name, caller_.process());
   }
+  *arena = mount_.arenas().Get(shard);
   co_return status;
 }
 
@@ -137,10 +131,7 @@ Task<Lent> DataPath::BorrowFor(FileId file, uint64_t offset, size_t bytes) {
   const ShardId shard = ShardOf(file, piece.chunk);
   ArenaView* arena = mount_.arenas().Get(shard);
   Status status;
-  if (arena == nullptr && mount_.arenas().BeginAsking(shard)) {
-    status = co_await AskForArena(shard);
-    arena = mount_.arenas().Get(shard);
-  }
+  if (arena == nullptr && mount_.arenas().BeginAsking(shard)) status = co_await AskForArena(shard, &arena);
   if (arena == nullptr || !status.ok()) co_return lent;
   if (!co_await Borrow(arena, shard, piece.bytes, true, &lent, &status)) lent.memory = {};
   co_return lent;

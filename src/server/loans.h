@@ -21,16 +21,12 @@ class Loans {
  public:
   bool Has(ClientId process, uint64_t id) const { return lent_.contains(Key(process.value, id)); }
   // Not a number that the process has in use.
-  void Lend(ClientId process, uint64_t id, Place place) {
-    lent_.emplace(Key(process.value, id), place);
-    bytes_ += place.bytes;
-  }
+  void Lend(ClientId process, uint64_t id, Place place) { lent_.emplace(Key(process.value, id), place); }
   // kStale: it is not lent to this process, or no longer.
   Result<Place> Take(ClientId process, uint64_t id) {
     auto it = lent_.find(Key(process.value, id));
     if (it == lent_.end()) return Code::kStale;
     const Place place = it->second;
-    bytes_ -= place.bytes;
     lent_.erase(it);
     return place;
   }
@@ -50,12 +46,10 @@ class Loans {
         std::count_if(lent_.begin(), lent_.end(), [&](const auto& e) { return e.first.first == process.value; }));
   }
   size_t size() const { return lent_.size(); }
-  uint64_t bytes() const { return bytes_; }
 
  private:
   using Key = std::pair<uint64_t, uint64_t>;  // process, number
   absl::flat_hash_map<Key, Place> lent_;
-  uint64_t bytes_ = 0;
 };
 
 }  // namespace mayfly
