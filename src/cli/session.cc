@@ -3,8 +3,10 @@
 #include <sys/statvfs.h>
 
 #include <cstdlib>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 
 #include "cli/cli.h"
 #include "cli/text.h"
@@ -47,6 +49,27 @@ int Wait(const Context& c, uint32_t seconds) {
   return kDone;
 }
 
+// What a shard counts and drops, as the report calls it and as a person reads it.
+constexpr const char* kFalseAnswers = "false answers";
+constexpr std::pair<const char*, const char*> kRefusals[] = {{"malformed", "malformed"},
+                                                             {"truncated", "truncated"},
+                                                             {"oversized", "too large"},
+                                                             {"unauthenticated", "not authenticated"},
+                                                             {"unknown_connection", "of no connection"},
+                                                             {"denied", "not allowed"},
+                                                             {kFalseAnswers, kFalseAnswers}};
+
+// "3 malformed, 1 too large"; empty if there is nothing to say.
+std::string Refused(const std::map<std::string, uint64_t>& counts) {
+  std::string list;
+  for (const auto& [key, text] : kRefusals) {
+    const auto found = counts.find(key);
+    if (found == counts.end() || found->second == 0) continue;
+    list += fmt::format("{}{} {}", list.empty() ? "" : ", ", found->second, text);
+  }
+  return list;
+}
+
 int Status(const Context& c, bool as_json) {
   Session session(c);
   if (!session) return kFailed;
@@ -61,7 +84,8 @@ int Status(const Context& c, bool as_json) {
   fmt::print("session {}\n", report.value("session", "?"));
   fmt::print("{:>5} {:<16} {:>8} {:>10} {:>10} {:>9} {:>9} {:>11} {}\n", "shard", "host", "pid", "memory", "used",
              "inodes", "clients", "requests", "transport");
-  uint64_t refused = 0, corrupt = 0;
+  std::map<std::string, uint64_t> refused;
+  uint64_t corrupt = 0;
   for (const Json& shard : report.value("shards", Json::array())) {
     if (!shard.contains("status") || !shard["status"].contains("memory")) {
       fmt::print("{:>5} {} does not answer\n", shard.value("shard", -1), shard.value("name", "?"));
@@ -73,11 +97,11 @@ int Status(const Context& c, bool as_json) {
                s.value("pid", 0), Bytes(s["memory"].value("limit", uint64_t{0})),
                Bytes(s["memory"].value("used", uint64_t{0})), s["names"].value("inodes", uint64_t{0}),
                r.value("connections", uint64_t{0}), r.value("served", uint64_t{0}), s.value("transport", "?"));
-    for (const char* what : {"malformed", "unauthenticated", "oversized", "denied"})
-      refused += r.value(what, uint64_t{0});
+    for (const auto& [key, text] : kRefusals) refused[key] += r.value(key, uint64_t{0});
+    refused[kFalseAnswers] += s["calls"].value("refused", uint64_t{0});
     corrupt += s["data"].value("corrupt_blocks", uint64_t{0});
   }
-  if (refused != 0) fmt::print("{} messages were refused (malformed, not authenticated or not allowed)\n", refused);
+  if (const std::string list = Refused(refused); !list.empty()) fmt::print("messages refused: {}\n", list);
   if (corrupt != 0) fmt::print("WARNING: {} blocks of data did not match their checksum\n", corrupt);
   return kDone;
 }

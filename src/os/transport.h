@@ -85,7 +85,8 @@ class Payload {
 
 class Receiver {
  public:
-  // `header` is valid during the call only. Nothing about the message is authenticated yet.
+  // `header` is valid during the call only. Nothing about the message is authenticated yet, and who sent it need not
+  // have kept to Transport::kHeaderBytesMax.
   virtual void OnMessage(Bytes header, Payload payload) = 0;
   // The peer of `endpoint` is gone; pending sends on it have completed or will. The endpoint must still be closed.
   virtual void OnEndpointDown(EndpointId endpoint) = 0;

@@ -421,7 +421,8 @@ void Caller::OnMessage(Bytes header, Payload payload) {
   Decoder d(header);
   Prefix prefix;
   d.Get(prefix);
-  if (!d.ok() || prefix.magic != kWireMagic || prefix.version != kWireVersion) {
+  if (header.size() > Transport::kHeaderBytesMax || !d.ok() || prefix.magic != kWireMagic ||
+      prefix.version != kWireVersion) {
     ++stats_.refused_messages;
   } else if (prefix.kind == MessageKind::kReply) {
     OnReply(header, prefix, std::move(payload));

@@ -98,6 +98,14 @@ void Responder::OnMessage(Bytes header, Payload payload) {
   Decoder d(header);
   Prefix prefix;
   d.Get(prefix);
+  if (header.size() < Prefix::kBytes) {
+    ++stats_.truncated;
+    return;
+  }
+  if (header.size() > Transport::kHeaderBytesMax) {
+    ++stats_.oversized;
+    return;
+  }
   if (!d.ok() || prefix.magic != kWireMagic || prefix.version != kWireVersion) {
     ++stats_.malformed;
     return;
@@ -221,6 +229,10 @@ void Responder::OnRequest(Bytes header, const Prefix& prefix, Payload payload) {
   }
   if (!HeaderIsSealed(header, c->key)) {
     ++stats_.unauthenticated;  // P1
+    return;
+  }
+  if (header.size() < Prefix::kBytes + RequestHeader::kBytes) {
+    ++stats_.truncated;
     return;
   }
   Decoder d(header.subspan(Prefix::kBytes));

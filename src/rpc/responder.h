@@ -124,7 +124,9 @@ struct Request::ReplyAwaiter {
 struct ResponderStats {
   uint64_t requests = 0, hellos = 0;   // authenticated and well formed
   uint64_t repeated = 0, expired = 0;  // of them: seen before, too late
-  uint64_t malformed = 0, unauthenticated = 0, oversized = 0, denied = 0, unknown_connection = 0;
+  // Refused. Truncated: shorter than what stands before every message. Of no connection: nobody's, or of one that
+  // ended.
+  uint64_t malformed = 0, truncated = 0, oversized = 0, unauthenticated = 0, denied = 0, unknown_connection = 0;
 };
 
 class Responder final : public Receiver {
@@ -158,6 +160,8 @@ class Responder final : public Receiver {
 
   size_t connections() const { return live_; }
   const ResponderStats& stats() const { return stats_; }
+  // Counts a request whose body its method could not decode; the handler's side finds that out.
+  void CountMalformed() { ++stats_.malformed; }
   // The live processes, for reports.
   std::vector<std::shared_ptr<const Party>> Parties() const;
 

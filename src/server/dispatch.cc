@@ -51,6 +51,7 @@ Task<Status> Shard::Run(Request* r) {
   Decoder d(r->body());
   q.Fields(d);
   Status status = d.Finish();
+  if (!status.ok()) responder_.CountMalformed();
   if (status.ok() && refusing_ && !r->party().peer && !AllowedWhileStopping(M)) status = Code::kShutdown;
   if constexpr (NamesAnEntry(M)) {
     if (status.ok()) {

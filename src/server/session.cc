@@ -28,15 +28,15 @@ std::string Shard::StatusJson() {
       R"("names":{{"inodes":{},"bytes":{},"prepared":{},"soles":{}}},)"
       R"("data":{{"files":{},"extents":{},"staged":{},"pins":{},"corrupt_blocks":{},"compacted_bytes":{}}},)"
       R"("requests":{{"served":{},"connections":{},"hellos":{},"repeated":{},"expired":{},"malformed":{},)"
-      R"("unauthenticated":{},"oversized":{},"denied":{},"unknown_connection":{},"refused_grants":{}}},)"
-      R"("calls":{{"made":{},"retries":{},"timeouts":{},"late_replies":{},"connects":{}}}}})",
+      R"("truncated":{},"oversized":{},"unauthenticated":{},"denied":{},"unknown_connection":{},"refused_grants":{}}},)"
+      R"("calls":{{"made":{},"retries":{},"timeouts":{},"late_replies":{},"refused":{},"connects":{}}}}})",
       options_.self.value, options_.host, options_.pid, is_root(), generation_.value, doors_.transport.Describe(),
       options_.checksums, refusing_, budget_.bytes_max(), budget_.used(), budget_.table_used(), arena.bytes_mapped,
       arena.bytes_used, arena.bytes_prefaulted, names_.inodes(), names_.memory_bytes(), names_.prepared(),
       soles_.size(), data.files, data.extents, data.staged, data.pins, data.corrupt_blocks, data.compacted_bytes,
-      in.requests, responder_.connections(), in.hellos, in.repeated, in.expired, in.malformed, in.unauthenticated,
-      in.oversized, in.denied, in.unknown_connection, grants_.refused(), out.calls, out.retries, out.timeouts,
-      out.late_replies, out.connects);
+      in.requests, responder_.connections(), in.hellos, in.repeated, in.expired, in.malformed, in.truncated,
+      in.oversized, in.unauthenticated, in.denied, in.unknown_connection, grants_.refused(), out.calls, out.retries,
+      out.timeouts, out.late_replies, out.refused_messages, out.connects);
 }
 
 Task<Status> Shard::HandleGetStatus(Request*, const StatusRequest&, Empty*, ReplyPayload* out) {

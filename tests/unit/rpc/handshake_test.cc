@@ -274,7 +274,8 @@ TEST(Tampering, WithTheLengthOfARequestIsNoticed) {
   w.shard.responder->OnMessage(longer, Payload());
   w.RunFor(kMillisecond);
   EXPECT_EQ(w.shard.started, w.started);
-  EXPECT_EQ(w.stats().malformed + w.stats().unauthenticated, w.request.size() + 1);
+  EXPECT_EQ(w.stats().truncated, Prefix::kBytes);
+  EXPECT_EQ(w.stats().unauthenticated, w.request.size() - Prefix::kBytes + 1);
 }
 
 TEST(Tampering, WithAnyByteOfAReplyIsNoticed) {
@@ -427,7 +428,7 @@ TEST(Refusal, OfARequestWithoutItsHeader) {
     SealHeader(bytes, client.key);
     client.Send(0, bytes);
   }
-  EXPECT_EQ(w.shards[0]->responder->stats().malformed, RequestHeader::kBytes);
+  EXPECT_EQ(w.shards[0]->responder->stats().truncated, RequestHeader::kBytes);
   EXPECT_EQ(w.shards[0]->responder->stats().requests, 1u);
 }
 
@@ -440,6 +441,30 @@ TEST(Refusal, OfAPayloadThatIsTooLarge) {
   EXPECT_EQ(w.shards[0]->executed["write 2"], 0);
 }
 
+// A network may carry longer ones than ours: such a header must not find its way into a request's place.
+TEST(Refusal, OfAHeaderThatIsTooLong) {
+  World w;
+  Insider client(w);
+  TestLane& lane = w.AddLane();
+  for (size_t size : {Transport::kHeaderBytesMax, Transport::kHeaderBytesMax + 1, size_t{8192}}) {
+    Prefix prefix;
+    prefix.connection = client.connection;
+    RequestHeader header;
+    header.method = Method::kPing;
+    header.time_left_ms = 1000;
+    std::vector<uint8_t> bytes(size);
+    Encoder e{MutableBytes(bytes)};
+    e.Put(prefix);
+    e.Put(header);
+    SealHeader(bytes, client.key);
+    w.shards[0]->responder->OnMessage(bytes, Payload());
+    lane.caller->OnMessage(bytes, Payload());
+  }
+  EXPECT_EQ(w.shards[0]->responder->stats().oversized, 2u);
+  EXPECT_EQ(w.shards[0]->responder->stats().requests, 1u);
+  EXPECT_EQ(lane.caller->stats().refused_messages, 3u);
+}
+
 TEST(Refusal, OfMessagesThatAreNone) {
   World w;
   TestLane& lane = w.AddLane();
@@ -448,7 +473,8 @@ TEST(Refusal, OfMessagesThatAreNone) {
     w.shards[0]->responder->OnMessage(Pattern(n, n), Payload());
     lane.caller->OnMessage(Pattern(n, n), Payload());
   }
-  EXPECT_EQ(w.shards[0]->responder->stats().malformed, 200u);
+  EXPECT_EQ(w.shards[0]->responder->stats().truncated, Prefix::kBytes);
+  EXPECT_EQ(w.shards[0]->responder->stats().malformed, 200u - Prefix::kBytes);
   EXPECT_EQ(lane.caller->stats().refused_messages, 200u);
   EXPECT_EQ(w.Await(lane.Ping(0)), Code::kOk);
 }

@@ -1,0 +1,32 @@
+#!/bin/bash
+# `mayfly status` shows what servers refused: messages that are malformed, cut short, too large, of strangers or not
+# allowed, each under its own name, as JSON and as text; and the servers go on.
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+sender=$MAYFLY_BUILD_DIR/tests/e2e_messages
+[[ -x $sender ]] || e2e_skip "e2e_messages was not built"
+kinds="truncated unauthenticated unknown_connection malformed refused oversized denied"
+
+for tls in "" tcp,self; do
+  [[ -z $tls ]] || export UCX_TLS=$tls
+  e2e_start 3 --memory 64M
+  text() { timeout 60 mayfly status || e2e_fail "mayfly status"; }
+  ! text | grep refused || e2e_fail "refused messages before there are any"
+  timeout 100 "$sender" 1 >"$work/sent" || e2e_fail "the sender"
+
+  # Of each shard and kind, one line "SHARD KIND COUNT" that is not 0.
+  counted() {
+    timeout 60 mayfly status --json | sed 's/[{,]/\n/g' | awk -F: -v kinds=" $kinds " '
+      { gsub(/["} \]]/, "") }
+      $1 == "shard" { shard = $2 }
+      index(kinds, " " $1 " ") && $2 != 0 { print shard, $1, $2 }' | sort -u
+  }
+  sed 's/^/1 /' "$work/sent" | sort >"$work/expected"
+  as_sent() { counted >"$work/counted" && cmp -s "$work/expected" "$work/counted"; }
+  e2e_within 20 as_sent || e2e_fail "sent (shard, kind, number): $(cat "$work/expected"); counted: $(cat "$work/counted")"
+  expected="messages refused: 3 malformed, 2 truncated, 1 too large, 2 not authenticated, 1 of no connection, 1 not allowed, 1 false answers"
+  text | grep -qxF "$expected" || e2e_fail "$(text)"
+  timeout 60 mayfly mkdir /d && timeout 60 mayfly ls / | grep -qx d || e2e_fail "the servers do not go on"
+  echo "${tls:-default transports}: $(text | tail -n 1)"
+  e2e_stop
+done
+echo "all as expected"
