@@ -86,8 +86,11 @@ Task<Status> RunOp(mayfly_batch* batch, mayfly_op* op) {
   } else if (NeedsPath(op->kind) && op->path == nullptr) {
     op->result = Store(op, Status(Code::kFault));
   } else if (op->kind == MAYFLY_OP_STAT || op->kind == MAYFLY_OP_LSTAT) {
-    op->result = op->buffer == nullptr ? Store(op, Status(Code::kFault))
-                                       : co_await StatOp(lane, op, InstanceOf(batch->fs).device());
+    if (op->buffer == nullptr) {
+      op->result = Store(op, Status(Code::kFault));
+    } else {
+      op->result = co_await StatOp(lane, op, InstanceOf(batch->fs).device());
+    }
   } else if (NeedsPath(op->kind)) {
     op->result = co_await PathOp(lane, op);
   } else {

@@ -56,7 +56,11 @@ Task<Status> Shard::Run(Request* r) {
   if constexpr (NamesAnEntry(M)) {
     if (status.ok()) {
       const std::optional<Status> entered = EnterWalk(*r);
-      status = entered ? *entered : co_await EnterWalkSlowly(r);
+      if (entered) {
+        status = *entered;
+      } else {
+        status = co_await EnterWalkSlowly(r);
+      }
     }
     if (status.ok()) status = MaySearch(*r, q.parent);
   }

@@ -5,7 +5,7 @@
 //             T2  a coroutine owns its arguments: values, or references to objects that a gate guards.
 //             T3  nothing is thrown: a coroutine that lets an exception out ends the process.
 // The traps of g++ 12 (see share/doc/ARCHITECTURE.md, "Coroutines"): no capturing coroutine lambdas; no braced
-// temporaries with non-trivial members inside a co_await expression.
+// temporaries with non-trivial members inside a co_await expression; no co_await in a branch of `?:`.
 #pragma once
 
 #include <coroutine>

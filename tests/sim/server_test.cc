@@ -538,6 +538,23 @@ TEST_F(ServerTest, AFullShardSaysSoAtOnceAndGoesOn) {
   EXPECT_TRUE(Write(*g, 0, block).ok());
 }
 
+// While a lease holds, a shard asks nobody before it looks at a name: the request and its answer are all that travels.
+TEST_F(ServerTest, ALookUpIsOneMessageAndItsAnswer) {
+  Up();
+  std::set<ShardId> shards;
+  for (int round = 0; round < 2; ++round) {
+    const uint64_t before = cluster->network().messages_sent();
+    for (int i = 0; i < 40; ++i) {
+      const std::string name(1 + i, 'n');
+      shards.insert(At(root, name));
+      EXPECT_EQ(Look(root, name).code(), Code::kNoEntry);
+    }
+    if (round == 0) continue;  // shakes hands, and takes leases
+    EXPECT_EQ(cluster->network().messages_sent() - before, 80u);
+  }
+  EXPECT_EQ(shards.size(), 4u);
+}
+
 TEST_F(ServerTest, AProcessThatDiesReleasesItsOpenFiles) {
   Up();
   auto f = Make(root, "f");
