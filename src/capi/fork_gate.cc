@@ -1,5 +1,9 @@
 #include "capi/fork_gate.h"
 
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <chrono>
 #include <thread>
 
@@ -11,11 +15,15 @@ constexpr auto kLookEvery = std::chrono::microseconds(50);
 std::mutex list_mutex;  // of the list of all who may be inside; nothing else is locked under it
 ForkGate::Inside* first = nullptr;
 
+bool Membarrier(int command) { return syscall(SYS_membarrier, command, 0, 0) == 0; }
+bool MayFence() { return Membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED); }
+
 bool Past(std::chrono::steady_clock::time_point until) { return std::chrono::steady_clock::now() >= until; }
 auto MostFromNow() { return std::chrono::steady_clock::now() + std::chrono::nanoseconds(ForkGate::kWaitMost); }
 
 }  // namespace
 
+const bool ForkGate::forks_fence_ = MayFence();
 std::atomic<bool> ForkGate::pending_{false};
 thread_local ForkGate::Inside* ForkGate::current_ = nullptr;
 
@@ -46,6 +54,10 @@ std::mutex& ForkGate::making() {
 void ForkGate::Before() {
   making().lock();
   pending_.store(true, std::memory_order_seq_cst);
+  if (forks_fence_ && !Membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)) {  // K3
+    (void)MayFence();                                                   // a child may have to say so again
+    (void)Membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+  }
   const auto until = MostFromNow();
   list_mutex.lock();
   for (Inside* inside = first; inside != nullptr; inside = inside->next_) {

@@ -5,6 +5,8 @@
 // Invariants  K1  between Before and After of a fork no thread is inside, unless one did not come out within kWaitMost.
 //             K2  a thread that is inside looks at `pending` each turn of its engine and stays outside while it sleeps,
 //                 so a fork waits for a turn, not for an operation.
+//             K3  entering is a plain store, as it stands in every call of the library: the fork's side makes every
+//                 thread's stores visible before it looks (membarrier, else each entry is a locked store).
 #pragma once
 
 #include <atomic>
@@ -27,7 +29,12 @@ class ForkGate {
     ~Inside();
     void Enter() {
       while (true) {
-        inside_.store(true, std::memory_order_seq_cst);
+        if (forks_fence_) {
+          inside_.store(true, std::memory_order_relaxed);
+          std::atomic_signal_fence(std::memory_order_seq_cst);  // K3
+        } else {
+          inside_.store(true, std::memory_order_seq_cst);
+        }
         if (!pending_.load(std::memory_order_seq_cst)) return;
         WaitOutside();
       }
@@ -74,6 +81,7 @@ class ForkGate {
   static void Forget();
 
  private:
+  static const bool forks_fence_;  // the kernel can fence all threads of the process
   static std::atomic<bool> pending_;
   static thread_local Inside* current_;  // of this thread: it may fork in a callback
 };

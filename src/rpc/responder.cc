@@ -13,7 +13,7 @@ struct Responder::Connection {
   uint64_t serial = 0;  // grows from connection to connection
   EndpointId endpoint;
   TagKey key{};
-  std::shared_ptr<const Party> party;
+  LocalPtr<Party> party;
   History* history = nullptr;  // null: refused, nothing is served on it
   Nanos opened_at = 0;
 };
@@ -70,7 +70,7 @@ void Responder::Recycle(Request* request) {
   MAYFLY_CHECK(request->taken_ && !request->pending_ && request->successor_ == nullptr);  // P4
   request->taken_ = false;
   request->payload_.Reset();
-  request->party_ = nullptr;
+  request->party_.Reset();
   if (request->history_ != nullptr) --std::exchange(request->history_, nullptr)->running;
   free_requests_.push_back(request);
 }
@@ -84,8 +84,8 @@ Request* Responder::Next() {
   return nullptr;
 }
 
-std::vector<std::shared_ptr<const Party>> Responder::Parties() const {
-  std::vector<std::shared_ptr<const Party>> out;
+std::vector<LocalPtr<Party>> Responder::Parties() const {
+  std::vector<LocalPtr<Party>> out;
   for (const auto& connection : connections_) {
     if (connection->id != 0 && connection->history != nullptr) out.push_back(connection->party);
   }
@@ -180,8 +180,8 @@ void Responder::SendWelcome(const Hello& hello, const Prefix& prefix, Code code)
   c->serial = ++last_serial_;
   c->endpoint = *endpoint;
   c->key = ConnectionKey(options_.secret, options_.uuid, hello.client, hello.nonce, welcome.nonce);
-  c->party = std::make_shared<const Party>(
-      Party{hello.client, hello.process, hello.cred, hello.peer, hello.shard, hello.pid, std::string(hello.host)});
+  c->party = LocalPtr<Party>::Make(hello.client, hello.process, hello.cred, hello.peer, hello.shard, hello.pid,
+                                   std::string(hello.host));
   c->history = nullptr;
   c->opened_at = executor_.now();
   by_endpoint_[c->endpoint] = c->index;
@@ -360,7 +360,7 @@ void Responder::CloseConnection(Connection* c) {
     if (--process.connections == 0) process.gone_at = executor_.now() + options_.gone_after;
   }
   c->history = nullptr;
-  c->party = nullptr;
+  c->party.Reset();
   free_connections_.push_back(c->index);
   transport_.Close(endpoint);  // last: it may run completions
 }

@@ -19,6 +19,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/local_ptr.h"
 #include "os/random.h"
 #include "os/transport.h"
 #include "rpc/caller.h"
@@ -83,7 +84,7 @@ class Request : private ChainNode<ArrivedTag> {
   void DropSuccessor();
 
   Responder* responder_ = nullptr;
-  std::shared_ptr<const Party> party_;
+  LocalPtr<Party> party_;
   uint64_t connection_ = 0;
   uint64_t connection_serial_ = 0;
   uint32_t slot_ = 0, generation_ = 0;
@@ -163,7 +164,7 @@ class Responder final : public Receiver {
   // Counts a request whose body its method could not decode; the handler's side finds that out.
   void CountMalformed() { ++stats_.malformed; }
   // The live processes, for reports.
-  std::vector<std::shared_ptr<const Party>> Parties() const;
+  std::vector<LocalPtr<Party>> Parties() const;
 
   void OnMessage(Bytes header, Payload payload) override;
   void OnEndpointDown(EndpointId endpoint) override;

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <new>
+#include <utility>
 
 namespace mayfly {
 namespace {
@@ -10,22 +11,26 @@ constexpr size_t kClassBytes = 64;
 constexpr size_t kClasses = 64;  // frames up to 4 KiB; larger ones go to the allocator
 
 #ifndef MAYFLY_SANITIZED
-struct Lists {
-  struct Node {
-    Node* next;
-  };
-  std::array<Node*, kClasses> head{};
-  ~Lists() {
-    for (Node* node : head) {
-      while (node != nullptr) {
-        Node* next = node->next;
-        ::operator delete(node);
-        node = next;
-      }
+struct Node {
+  Node* next;
+};
+// Nothing to construct and nothing to destroy: each use is a plain access.
+constinit thread_local std::array<Node*, kClasses> lists{};
+constinit thread_local bool will_be_emptied = false;
+
+// Gives a thread's free frames back when it ends.
+struct Emptier {
+  ~Emptier() {
+    for (Node*& head : lists) {
+      while (head != nullptr) ::operator delete(std::exchange(head, head->next));
     }
   }
 };
-thread_local Lists lists;
+void EmptyAtEnd() {
+  will_be_emptied = true;
+  static thread_local Emptier emptier;
+  (void)&emptier;
+}
 #endif
 
 }  // namespace
@@ -34,10 +39,9 @@ void* AllocateFrame(size_t bytes) {
 #ifndef MAYFLY_SANITIZED
   size_t index = (bytes - 1) / kClassBytes;
   if (index < kClasses) {
-    if (Lists::Node* node = lists.head[index]) {
-      lists.head[index] = node->next;
-      return node;
-    }
+    auto& head = lists[index];
+    if (head != nullptr) return std::exchange(head, head->next);
+    if (!will_be_emptied) EmptyAtEnd();
     return ::operator new((index + 1) * kClassBytes);
   }
 #endif
@@ -48,9 +52,8 @@ void FreeFrame(void* frame, [[maybe_unused]] size_t bytes) {
 #ifndef MAYFLY_SANITIZED
   size_t index = (bytes - 1) / kClassBytes;
   if (index < kClasses) {
-    auto* node = static_cast<Lists::Node*>(frame);
-    node->next = lists.head[index];
-    lists.head[index] = node;
+    auto* node = static_cast<Node*>(frame);
+    node->next = std::exchange(lists[index], node);
     return;
   }
 #endif
