@@ -102,11 +102,10 @@ Task<Result<int>> Lane::Open(std::string_view path, uint32_t flags, uint16_t per
 }
 
 Task<Status> Lane::Create(std::string_view path, bool exclusive, uint16_t permissions) {
-  const uint32_t flags = kOpenCreate | kOpenWrite | kOpenUnshared | (exclusive ? uint32_t{kOpenExclusive} : 0u);
+  const uint32_t flags =
+      kOpenCreate | kOpenWrite | kOpenUnshared | kOpenBrief | (exclusive ? uint32_t{kOpenExclusive} : 0u);
   auto opened = co_await OpenPath(path, flags, permissions);
-  if (!opened.ok()) co_return opened.code();
-  QueueClose(opened->attr.inode);
-  co_return Code::kOk;
+  co_return opened.ok() ? Code::kOk : opened.code();
 }
 
 Task<Status> Lane::Close(int fd) {

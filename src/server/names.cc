@@ -94,9 +94,13 @@ Task<Status> Shard::HandleOpen(Request* r, const OpenRequest& q, OpenReply* a, R
     auto inode = co_await CreateEntry(r, what);
     if (inode.code() == Code::kExists) continue;  // another came first while this one waited to join
     if (!inode.ok()) co_return inode.code();
+    a->created = true;
+    if ((q.flags & kOpenBrief) != 0) {
+      a->attr.inode = (*inode)->id;
+      co_return Code::kOk;
+    }
     // No suspension since the creation: nobody else has seen it.
     names_.RegisterOpen(**inode, r->party().process);
-    a->created = true;
     a->attr = names_.AttrOf(**inode);
     a->grant = grants_.Make(r->party(), (*inode)->id, q.flags);  // whatever its permissions are
     if ((q.flags & kOpenWrite) != 0 && (q.flags & kOpenUnshared) == 0) {
@@ -135,6 +139,11 @@ Task<Status> Shard::OpenHere(Request* r, Inode* inode, uint32_t flags, bool inhe
   if ((flags & (kOpenWrite | kOpenTruncate)) != 0) want |= kMayWrite;
   if (!inherited && !MayAccess(inode->type, inode->permissions, inode->uid, inode->gid, cred, want)) {
     co_return Code::kAccess;
+  }
+  if ((flags & kOpenBrief) != 0) {
+    if ((flags & kOpenTruncate) != 0) co_return Code::kInvalid;
+    a->attr = names_.AttrOf(*inode);
+    co_return Code::kOk;  // whoever writes behind goes on: nothing is read or written by this open
   }
   // Registered first: while a truncation below suspends, the inode must not die.
   names_.RegisterOpen(*inode, r->party().process);

@@ -77,6 +77,7 @@ enum OpenFlags : uint32_t {
   kOpenDirectory = 64,
   kOpenNoFollow = 128,
   kOpenUnshared = 256,  // does not want write-behind (direct or strict)
+  kOpenBrief = 512,     // opened and closed in one: registers nothing, grants nothing; not with kOpenTruncate
 };
 
 // What an open gave its process: every request about the file's bytes shows it, and any shard can tell that it is

@@ -433,6 +433,34 @@ TEST_F(ServerTest, ADirectoryThatIsBeingFilledIsNotRemovedHoweverLateMessagesAre
   EXPECT_GT(filled, 0);
 }
 
+TEST_F(ServerTest, ABriefOpenLeavesNothingOpen) {
+  Up();
+  OpenRequest q;
+  q.parent = root;
+  q.name = "f";
+  q.flags = kOpenWrite | kOpenCreate | kOpenUnshared | kOpenBrief;
+  q.permissions = 0444;
+  OpenReply a;
+  ASSERT_TRUE((Call<Method::kOpen>(At(root, "f"), q, &a)).ok());
+  EXPECT_TRUE(a.created);
+  EXPECT_EQ(a.grant.rights, 0u);
+  auto look = Look(root, "f");
+  ASSERT_TRUE(look.ok());
+  EXPECT_EQ(look->inode, a.attr.inode);
+  EXPECT_EQ(look->permissions, 0444);
+  a = OpenReply();
+  ASSERT_TRUE((Call<Method::kOpen>(At(root, "f"), q, &a)).ok());  // of what is there, too
+  EXPECT_FALSE(a.created);
+  EXPECT_EQ(a.grant.rights, 0u);
+  q.flags |= kOpenTruncate;
+  EXPECT_EQ((Call<Method::kOpen>(At(root, "f"), q, &a)).code(), Code::kInvalid);
+  q.flags = kOpenWrite | kOpenCreate | kOpenExclusive | kOpenBrief;
+  EXPECT_EQ((Call<Method::kOpen>(At(root, "f"), q, &a)).code(), Code::kExists);
+  // Nobody has it open: with its name the inode goes too.
+  ASSERT_TRUE(Unlink(root, "f").ok());
+  EXPECT_EQ(Stat(look->inode).code(), Code::kStale);
+}
+
 TEST_F(ServerTest, HardLinksCountAndKeepTheFile) {
   Up();
   auto f = Make(root, "f");
