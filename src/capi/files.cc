@@ -8,6 +8,7 @@
 #include <new>
 
 #include "capi/entry.h"
+#include "client/quick_io.h"
 
 using namespace mayfly;
 
@@ -63,41 +64,45 @@ int mayfly_close(int fd) {
 
 ssize_t mayfly_read(int fd, void* buffer, size_t bytes) {
   const Call call{"read", ""};
-  FileRef file = FileOf(call, fd);
-  if (file == nullptr) return -1;
+  const FileRef& file = Registry::Get().files().FindAgain(fd);
+  if (file == nullptr) return Fail(call, Code::kBadHandle);
   MAYFLY_NEED(call, buffer != nullptr || bytes == 0);
   if (bytes > kBytesMax) return FailErrno(call, EINVAL);
+  if (const auto n = QuickRead(*file, RoomOf(buffer, bytes), std::nullopt)) return static_cast<ssize_t>(*n);
   return Block(call, InstanceOf(*file), [&](Lane& lane) { return lane.Read(file, RoomOf(buffer, bytes)); });
 }
 
 ssize_t mayfly_write(int fd, const void* buffer, size_t bytes) {
   const Call call{"write", ""};
-  FileRef file = FileOf(call, fd);
-  if (file == nullptr) return -1;
+  const FileRef& file = Registry::Get().files().FindAgain(fd);
+  if (file == nullptr) return Fail(call, Code::kBadHandle);
   MAYFLY_NEED(call, buffer != nullptr || bytes == 0);
   if (bytes > kBytesMax) return FailErrno(call, EINVAL);
+  if (const auto n = QuickWrite(*file, DataOf(buffer, bytes), std::nullopt)) return static_cast<ssize_t>(*n);
   return Block(call, InstanceOf(*file), [&](Lane& lane) { return lane.Write(file, DataOf(buffer, bytes)); });
 }
 
 ssize_t mayfly_pread(int fd, void* buffer, size_t bytes, off_t offset) {
   const Call call{"pread", ""};
   if (offset < 0) return FailErrno(call, EINVAL);  // before the descriptor is looked at, as Linux
-  FileRef file = FileOf(call, fd);
-  if (file == nullptr) return -1;
+  const FileRef& file = Registry::Get().files().FindAgain(fd);
+  if (file == nullptr) return Fail(call, Code::kBadHandle);
   MAYFLY_NEED(call, buffer != nullptr || bytes == 0);
   if (bytes > kBytesMax) return FailErrno(call, EINVAL);
   const auto at = static_cast<uint64_t>(offset);
+  if (const auto n = QuickRead(*file, RoomOf(buffer, bytes), at)) return static_cast<ssize_t>(*n);
   return Block(call, InstanceOf(*file), [&](Lane& lane) { return lane.ReadAt(file, RoomOf(buffer, bytes), at); });
 }
 
 ssize_t mayfly_pwrite(int fd, const void* buffer, size_t bytes, off_t offset) {
   const Call call{"pwrite", ""};
   if (offset < 0) return FailErrno(call, EINVAL);
-  FileRef file = FileOf(call, fd);
-  if (file == nullptr) return -1;
+  const FileRef& file = Registry::Get().files().FindAgain(fd);
+  if (file == nullptr) return Fail(call, Code::kBadHandle);
   MAYFLY_NEED(call, buffer != nullptr || bytes == 0);
   if (bytes > kBytesMax) return FailErrno(call, EINVAL);
   const auto at = static_cast<uint64_t>(offset);
+  if (const auto n = QuickWrite(*file, DataOf(buffer, bytes), at)) return static_cast<ssize_t>(*n);
   return Block(call, InstanceOf(*file), [&](Lane& lane) { return lane.WriteAt(file, DataOf(buffer, bytes), at); });
 }
 

@@ -93,7 +93,7 @@ Task<Result<Attr>> DataPath::GetAttr(InodeId inode, bool exact) {
 // ---- reading ------------------------------------------------------------------------------------------------------
 
 // One message: `piece` into `to`, verified and spread.
-Task<Status> DataPath::Ask(FileId file, Piece piece, MutableBytes to, ReadReply* reply, uint32_t* covered) {
+ReadRequest DataPath::RequestFor(FileId file, Piece piece, bool mapped) const {
   ReadRequest request;
   request.inode = file.inode;
   request.grant = file.grant;
@@ -102,6 +102,12 @@ Task<Status> DataPath::Ask(FileId file, Piece piece, MutableBytes to, ReadReply*
   request.bytes = piece.bytes;
   request.chunk_bits = file.chunk_bits;
   request.want_sums = mount_.options().checksum;
+  request.mapped = mapped;
+  return request;
+}
+
+Task<Status> DataPath::Ask(FileId file, Piece piece, MutableBytes to, ReadReply* reply, uint32_t* covered) {
+  ReadRequest request = RequestFor(file, piece, false);
   const ShardId shard = ShardOf(file, piece.chunk);
   ArenaView* arena = nullptr;
   if (piece.bytes >= kMappedReadMin) {

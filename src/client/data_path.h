@@ -37,6 +37,9 @@ class DataPath {
   // Reads [offset, offset + to.size()); the count, less than that only at the end of the file. `size_hint`: how long
   // the file may be, so that a small file does not cost messages about what lies behind it.
   Task<Result<size_t>> Read(FileId file, uint64_t offset, MutableBytes to, uint64_t size_hint);
+  // Where all of [offset, offset + bytes) lies, in one piece in a mapped arena; invalid where it does not, or where
+  // bytes are to be verified when they are copied.
+  Task<Placed> Where(FileId file, uint64_t offset, size_t bytes);
   // The count: a prefix of `data` when a later piece failed. kFileTooBig at the limit.
   Task<Result<size_t>> Write(FileId file, uint64_t offset, Bytes data);
   // A place of its shard's arena for what will be written from `offset` on, up to `bytes` and within one chunk; invalid
@@ -75,6 +78,7 @@ class DataPath {
     return mount_.placement().ChunkShard(file.inode.home(), chunk);
   }
 
+  ReadRequest RequestFor(FileId file, Piece piece, bool mapped) const;
   Task<Status> ReadPiece(FileId file, Piece piece, MutableBytes to, Got* got);
   Task<Status> Ask(FileId file, Piece piece, MutableBytes to, ReadReply* reply, uint32_t* covered);
   Task<Status> WritePiece(FileId file, Piece piece, Bytes data);

@@ -40,12 +40,31 @@ FileRef FileTable::Find(int fd) {
   return slots_[index].file;
 }
 
+const FileRef& FileTable::FindAgain(int fd) {
+  struct Last {
+    const FileTable* table = nullptr;
+    int fd = -1;
+    uint64_t closes = 0;
+    FileRef file;
+  };
+  static thread_local Last last;
+  const uint64_t closes = closes_.load(std::memory_order_acquire);
+  if (last.fd != fd || last.closes != closes || last.table != this) {
+    last.file = Find(fd);
+    last.table = this;
+    last.fd = last.file != nullptr ? fd : -1;
+    last.closes = closes;  // as it was before the look
+  }
+  return last.file;
+}
+
 FileRef FileTable::StartClose(int fd) {
   const size_t index = static_cast<size_t>(fd) - kBase;
   if (fd < kBase) return nullptr;
   std::lock_guard lock(mutex_);
   if (index >= slots_.size() || slots_[index].closing || slots_[index].file == nullptr) return nullptr;
   slots_[index].closing = true;
+  CountClose();
   return slots_[index].file;
 }
 
@@ -95,6 +114,7 @@ std::vector<FileRef> FileTable::Of(const Mount& mount, InodeId inode) {
 std::vector<FileRef> FileTable::TakeAll(const Mount& mount) {
   std::vector<FileRef> found;
   std::lock_guard lock(mutex_);
+  CountClose();
   for (size_t i = 0; i < slots_.size(); ++i) {
     if (slots_[i].file == nullptr || &slots_[i].file->mount != &mount) continue;
     found.push_back(std::move(slots_[i].file));
@@ -104,6 +124,7 @@ std::vector<FileRef> FileTable::TakeAll(const Mount& mount) {
 }
 
 void FileTable::Renew() {
+  CountClose();
   for (Slot& slot : slots_) {
     if (slot.file == nullptr) continue;
     const OpenFile& old = *slot.file;

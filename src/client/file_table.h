@@ -3,8 +3,10 @@
 //             D2  a descriptor that is being closed is no longer found, but its number is not given out, and
 //                 revocations still reach its file, until its buffered bytes were sent.
 //             D3  no file enters as sole that was revoked since its open was sent.
+//             D4  what a thread remembers of its last look counts only as long as no descriptor was closed since.
 #pragma once
 
+#include <atomic>
 #include <mutex>
 #include <span>
 #include <vector>
@@ -23,6 +25,8 @@ class FileTable {
   // being sole too.
   Result<int> Add(FileRef file, uint64_t revocations, std::vector<FileRef>* others);
   FileRef Find(int fd);  // null: no such descriptor
+  // The same, without a lock if this thread asked for the same one last (D4). Good until its next call here.
+  const FileRef& FindAgain(int fd);
   // D2. Null: no such descriptor. FinishClose must follow.
   FileRef StartClose(int fd);
   void FinishClose(int fd);
@@ -45,7 +49,9 @@ class FileTable {
     bool closing = false;
   };
   void Free(size_t index);
+  void CountClose() { closes_.fetch_add(1, std::memory_order_release); }
 
+  std::atomic<uint64_t> closes_{0};  // D4
   std::mutex mutex_;
   std::vector<Slot> slots_;
   std::vector<int> free_;  // a heap, the lowest first

@@ -148,7 +148,6 @@ class Lane {
   Task<Status> FlushInode(InodeId inode);
 
   // lane_buffer.cc: write-behind and readahead, under the file's lock.
-  bool MayBuffer(OpenFile& file, uint64_t offset, size_t bytes);
   Task<Result<size_t>> BufferWrite(OpenFile& file, Bytes data, uint64_t offset);
   Task<Status> FlushBuffer(OpenFile& file);
   static Status TakeDeferred(OpenFile& file) { return file.deferred.exchange(Code::kOk); }

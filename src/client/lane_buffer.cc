@@ -3,24 +3,16 @@
 #include <new>
 
 #include "client/lane.h"
+#include "client/quick_io.h"
 
 namespace mayfly {
 namespace {
 
-constexpr size_t kAheadReadMax = 512 * 1024;  // larger reads go straight into the caller's memory
 constexpr size_t kAheadFirst = 256 * 1024, kAheadPieceMax = 1u << 20;
-constexpr uint32_t kAheadRun = 2;  // reads in a row before bytes are fetched ahead
 
 }  // namespace
 
 // ---- write-behind -------------------------------------------------------------------------------------------------
-
-bool Lane::MayBuffer(OpenFile& file, uint64_t offset, size_t bytes) {
-  if (!file.sole || !mount_.Listening(file.inode.home())) return false;  // F2, M2
-  if (offset + bytes > DataPath::SizeMax(file.chunk_bits)) return false;
-  const WriteBuffer& buffer = file.buffer;
-  return buffer.size != 0 ? offset == buffer.start + buffer.size : offset == buffer.next;
-}
 
 Task<Result<size_t>> Lane::BufferWrite(OpenFile& file, Bytes data, uint64_t offset) {
   WriteBuffer& buffer = file.buffer;
@@ -28,10 +20,8 @@ Task<Result<size_t>> Lane::BufferWrite(OpenFile& file, Bytes data, uint64_t offs
   ++file.changes;
   size_t done = 0;
   while (done < data.size()) {
-    // To the next multiple of its size, so that all but the first message are aligned; never past the chunk.
     const uint64_t start = buffer.bytes == nullptr ? offset + done : buffer.start;
-    const size_t whole = std::min<uint64_t>(mount_.options().write_behind_bytes, uint64_t{1} << file.chunk_bits);
-    const size_t room = whole - start % whole;
+    const size_t room = BufferRoom(file, start);
     if (buffer.bytes == nullptr) co_await GetBuffer(file, start, room);
     if (buffer.bytes == nullptr) {
       auto rest = co_await data_.Write(IdOf(file), offset + done, data.subspan(done));
@@ -54,7 +44,7 @@ Task<Result<size_t>> Lane::BufferWrite(OpenFile& file, Bytes data, uint64_t offs
     if (buffer.size == room) MAYFLY_CO_TRY(co_await FlushBuffer(file));
   }
   buffer.next = offset + done;
-  ++mount_.counters().writes_buffered;
+  ++buffer.writes;
   if (buffer.next > file.size_hint) file.size_hint = buffer.next;
   co_return done;
 }
@@ -77,6 +67,7 @@ Task<Status> Lane::FlushBuffer(OpenFile& file) {
   ++file.changes;
   buffer.next = buffer.start + buffer.size;
   ++mount_.counters().buffers_sent;
+  mount_.counters().writes_buffered += std::exchange(buffer.writes, 0);
   DropBuffer(file);
   co_return status;
 }
@@ -168,15 +159,28 @@ void Lane::TopUp(OpenFile& file, uint64_t from) {
     piece->asked = piece_bytes - at % piece_bytes;
     piece->changes = file.changes;
     piece->lane = this;
-    piece->data.reset(new (std::nothrow) uint8_t[piece->asked]);
-    if (piece->data == nullptr) return;
+    if (ahead.spare_bytes >= piece->asked) {
+      piece->data_bytes = std::exchange(ahead.spare_bytes, 0);
+      piece->data = std::move(ahead.spare);
+    }
     ahead.pieces.push_back(piece);
     Spawn(LoadAhead(this, IdOf(file), std::move(piece)), "reading ahead");
   }
 }
 
 Task<Status> Lane::LoadAhead(Lane* lane, FileId file, std::shared_ptr<AheadPiece> piece) {
-  auto read = co_await lane->data_.Read(file, piece->offset, {piece->data.get(), piece->asked}, kNever);
+  Result<size_t> read = Code::kNoMemory;
+  piece->placed = co_await lane->data_.Where(file, piece->offset, piece->asked);
+  if (piece->placed.valid()) {
+    read = piece->asked;
+  } else {
+    if (piece->data == nullptr) {
+      piece->data.reset(new (std::nothrow) uint8_t[piece->asked]);
+      piece->data_bytes = piece->data != nullptr ? piece->asked : 0;
+    }
+    if (piece->data != nullptr)
+      read = co_await lane->data_.Read(file, piece->offset, {piece->data.get(), piece->asked}, kNever);
+  }
   if (read.ok()) piece->bytes = *read;
   piece->state = read.ok() ? AheadPiece::State::kHere : AheadPiece::State::kFailed;
   lane->ahead_done_.WakeAll();
@@ -187,7 +191,7 @@ Task<Lane::FromAhead> Lane::ReadAhead(OpenFile& file, MutableBytes to, uint64_t 
   Readahead& ahead = file.ahead;
   const Nanos deadline = Deadline();
   auto& pieces = ahead.pieces;
-  while (!pieces.empty() && pieces.front()->offset + pieces.front()->asked <= offset) pieces.pop_front();
+  while (!pieces.empty() && pieces.front()->offset + pieces.front()->asked <= offset) ahead.Pop();
   if (!pieces.empty() && (pieces.front()->offset > offset || pieces.front()->changes != file.changes)) pieces.clear();
   TopUp(file, offset);
   FromAhead got;
@@ -203,19 +207,22 @@ Task<Lane::FromAhead> Lane::ReadAhead(OpenFile& file, MutableBytes to, uint64_t 
     }
     const size_t at = static_cast<size_t>(offset + got.bytes - piece->offset);
     const size_t n = std::min(piece->bytes > at ? piece->bytes - at : 0, to.size() - got.bytes);
-    std::memcpy(to.data() + got.bytes, piece->data.get() + at, n);
+    if (!piece->CopyOut(at, to.subspan(got.bytes, n))) {
+      pieces.clear();
+      break;
+    }
     got.bytes += n;
     if (piece->bytes < piece->asked && at + n >= piece->bytes) {
       got.ended = true;
       break;
     }
     if (at + n == piece->asked) {
-      pieces.pop_front();
+      ahead.Pop();
       ahead.window = std::min<size_t>(ahead.window * 2, mount_.options().readahead_bytes);
     }
   }
   if (got.bytes != 0) {
-    ++mount_.counters().read_ahead_hits;
+    mount_.counters().read_ahead_hits += 1 + std::exchange(ahead.hits, 0);
     TopUp(file, offset + got.bytes);
   }
   co_return got;

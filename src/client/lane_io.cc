@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "client/lane.h"
+#include "client/quick_io.h"
 
 namespace mayfly {
 namespace {
@@ -109,8 +110,7 @@ Task<Result<size_t>> Lane::Read(FileRef file, MutableBytes to) {
 
 Task<Result<size_t>> Lane::WriteHere(OpenFile& file, Bytes data, uint64_t offset, FileGuard* guard, bool keep) {
   if (Status deferred = TakeDeferred(file); !deferred.ok()) co_return deferred;
-  const uint32_t room = mount_.options().write_behind_bytes;
-  const bool small = room != 0 && data.size() <= room / 4;
+  const bool small = IsSmallWrite(mount_, data.size());
   if (file.sole || file.buffered) {
     MAYFLY_CO_TRY(co_await Lock(file, guard));
     if (small && MayBuffer(file, offset, data.size())) {

@@ -159,6 +159,31 @@ Task<Status> DataPath::WriteLent(FileId file, uint64_t offset, Lent lent, size_t
   co_return status;
 }
 
+Task<Placed> DataPath::Where(FileId file, uint64_t offset, size_t bytes) {
+  Placed placed;
+  const Piece piece = PieceAt(file, offset, bytes);
+  const ShardId shard = ShardOf(file, piece.chunk);
+  ArenaView* const arena = mount_.arenas().Get(shard);
+  if (mount_.options().checksum || arena == nullptr || piece.bytes != bytes || bytes < kMappedReadMin) co_return placed;
+  const ReadRequest request = RequestFor(file, piece, true);
+  ReadReply reply;
+  CallOptions options;
+  options.deadline = Deadline();
+  const Status status = co_await caller_.Call<Method::kRead>(shard, request, &reply, options);
+  if (!status.ok() || reply.runs.size() != 1 || reply.parts.size() != 1) co_return placed;
+  const PlacedRun& run = reply.runs.front();
+  if (reply.parts.front().hole || reply.parts.front().bytes != bytes || run.bytes != bytes) co_return placed;
+  const uint32_t number = static_cast<uint32_t>(run.offset >> kPlaceSegmentBits);
+  const size_t within = run.offset & kWithinMask;
+  placed.bytes = Locate(arena, run.offset, run.bytes, nullptr);
+  if (!placed.valid()) co_return placed;
+  const size_t first = within / kStampBytes, last = (within + bytes - 1) / kStampBytes;
+  placed.stamps = arena->Find(number).stamps.subspan(first, last - first + 1);
+  placed.stamp = reply.stamp;
+  arena->Touch(number, within, bytes);
+  co_return placed;
+}
+
 DataPath::Copied DataPath::CopyMapped(ArenaView* arena, const ReadReply& reply, MutableBytes to) {
   const bool check = mount_.options().checksum;
   size_t run = 0, used = 0, at = 0;

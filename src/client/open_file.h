@@ -9,13 +9,16 @@
 #pragma once
 
 #include <atomic>
+#include <cstring>
 #include <deque>
 #include <memory>
+#include <utility>
 
 #include "base/ids.h"
 #include "base/status.h"
 #include "client/file_lock.h"
 #include "client/place_pool.h"
+#include "client/placed.h"
 #include "wire/types.h"
 
 namespace mayfly {
@@ -31,8 +34,9 @@ struct WriteBuffer {
   std::unique_ptr<uint8_t[]> own;
   uint64_t start = 0;
   size_t size = 0;
-  Nanos since = 0;    // when the first of them came
-  uint64_t next = 0;  // where the last small write ended: one that begins there is sequential
+  Nanos since = 0;      // when the first of them came
+  uint64_t next = 0;    // where the last small write ended: one that begins there is sequential
+  uint64_t writes = 0;  // that went into it, until it is sent
 };
 
 // A stretch of a file on its way, or here.
@@ -44,7 +48,15 @@ struct AheadPiece {
   std::atomic<State> state{State::kLoading};  // set last by the lane that loads it
   uint64_t changes = 0;                       // F3
   Lane* lane = nullptr;                       // which alone looks at it while it loads
-  std::unique_ptr<uint8_t[]> data;
+  Placed placed;                              // where its bytes lie; or
+  std::unique_ptr<uint8_t[]> data;            // its bytes, in memory of
+  size_t data_bytes = 0;
+
+  // False: they are there no longer.
+  bool CopyOut(size_t at, MutableBytes to) const {
+    std::memcpy(to.data(), (placed.valid() ? placed.bytes.data() : data.get()) + at, to.size());
+    return !placed.valid() || placed.IsThere();
+  }
 };
 
 struct Readahead {
@@ -52,6 +64,20 @@ struct Readahead {
   uint64_t next = 0;                               // where the last read ended
   uint32_t run = 0;                                // reads in a row that began where the last one ended
   size_t window = 0;
+  uint64_t hits = 0;  // reads that it served, not counted yet
+  // Of the piece that was read last, for the next: fresh pages cost more than what is read into them.
+  std::unique_ptr<uint8_t[]> spare;
+  size_t spare_bytes = 0;
+
+  // The front piece has been read.
+  void Pop() {
+    AheadPiece& front = *pieces.front();
+    if (front.state == AheadPiece::State::kHere && front.data_bytes >= spare_bytes) {
+      spare_bytes = std::exchange(front.data_bytes, 0);
+      spare = std::move(front.data);
+    }
+    pieces.pop_front();
+  }
 };
 
 // What an open gave, and to which process. Its forked children show it at the home for one of their own.

@@ -1,6 +1,7 @@
 // Clients on the servers' own node, that have their arenas mapped: what they write and read without sending it.
 #include <gtest/gtest.h>
 
+#include "client/quick_io.h"
 #include "sim/client.h"
 
 namespace mayfly {
@@ -151,6 +152,46 @@ TEST_F(MappedTest, APlaceLentInAnAnswerThatWasLostGoesBack) {
   EXPECT_NE(cluster.shard(0).StatusJson().find("\"staged\":0,"), std::string::npos);
   Write(client, file, 50'000, data);
   EXPECT_EQ(Read(client, file, 50'000, 50'000), data);
+}
+
+// What is read ahead stays where it is until it is read, and is copied once: where nothing is to be verified.
+TEST_F(MappedTest, BytesAreReadAheadWhereTheyLie) {
+  SimCluster cluster(Options(1));
+  ClientOptions options;
+  options.checksum = false;
+  SimClient client(cluster, options, &cluster.views());
+  client.mount().AskToListen(ShardId(0));
+  cluster.RunFor(kSecond);
+  FileRef file = client.Open("/f", kOpenRead | kOpenWrite | kOpenCreate);
+  ASSERT_TRUE(file->sole);
+  const std::string data = Pattern((2u << 20) + 1000, 12);
+  Write(client, file, 0, data);
+  std::string all;
+  size_t quick = 0, placed = 0, at_once = 0;
+  const auto next = [&](size_t bytes) {
+    std::string part(bytes, '?');
+    const MutableBytes to(reinterpret_cast<uint8_t*>(part.data()), part.size());
+    if (QuickRead(*file, to, all.size())) {
+      ++quick;
+    } else {
+      part = Read(client, file, all.size(), bytes);
+    }
+    if (!file->ahead.pieces.empty() && file->ahead.pieces.front()->placed.valid()) ++placed;
+    all += part;
+    return part.size();
+  };
+  while (all.size() < data.size() / 2) ASSERT_NE(next(4000), 0u);
+  EXPECT_GT(quick, 200u);
+  EXPECT_GT(placed, 200u);
+  // The place is used again before it was read: the stamps tell.
+  at_once = quick;
+  for (ArenaStamp& stamp : cluster.arena(0).Stamps(cluster.arena(0).segment(0))) ++stamp;
+  std::vector<uint8_t> to(4000);
+  EXPECT_FALSE(QuickRead(*file, to, all.size()));
+  EXPECT_EQ(quick, at_once);
+  while (next(4000) != 0) {
+  }
+  EXPECT_EQ(all, data);
 }
 
 // Bytes that moved between the answer and the copy are asked for again, by message.

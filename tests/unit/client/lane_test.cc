@@ -28,6 +28,15 @@ TEST_F(LaneTest, CreateAndCloseCostOneRoundTrip) {
   EXPECT_EQ(server.log[0].method, Method::kOpen);
 }
 
+TEST_F(LaneTest, AFileThatIsOnlyCreatedHasNothingToClose) {
+  server.log.clear();
+  EXPECT_EQ(world.Wait(lane.Create("/f", true, 0644)).code(), Code::kOk);
+  EXPECT_NE(server.Find(server.root(), "f"), nullptr);
+  world.RunFor(2 * kSecond);
+  EXPECT_EQ(server.count(Method::kOpen), 1u);
+  EXPECT_EQ(server.count(Method::kClose), 0u);
+}
+
 TEST_F(LaneTest, ClosesAreToldThirtyTwoAtATime) {
   std::map<uint32_t, size_t> told;
   server.On<Method::kClose>([&](const CloseRequest& q, Empty*, FakeCall& call) {
@@ -36,8 +45,11 @@ TEST_F(LaneTest, ClosesAreToldThirtyTwoAtATime) {
     told[call.shard.value] += q.inodes.size();
     return Code::kOk;
   });
-  for (int i = 0; i < 400; ++i)
-    EXPECT_EQ(world.Wait(lane.Create("/f" + std::to_string(i), true, 0644)).code(), Code::kOk);
+  for (int i = 0; i < 400; ++i) {
+    auto fd = Open("/f" + std::to_string(i), kCreate);
+    ASSERT_TRUE(fd.ok());
+    EXPECT_EQ(world.Wait(lane.Close(*fd)).code(), Code::kOk);
+  }
   world.RunFor(10 * kMillisecond);
   size_t sum = 0;
   for (auto& [shard, count] : told) sum += count;
@@ -46,7 +58,7 @@ TEST_F(LaneTest, ClosesAreToldThirtyTwoAtATime) {
 
 TEST_F(LaneTest, TheHelperTellsOldCloses) {
   process.StartHelper();
-  EXPECT_EQ(world.Wait(lane.Create("/f", true, 0644)).code(), Code::kOk);
+  EXPECT_EQ(world.Wait(lane.Close(*Open("/f", kCreate))).code(), Code::kOk);
   world.RunFor(500 * kMillisecond);
   EXPECT_EQ(server.count(Method::kClose), 0u);
   world.RunFor(1500 * kMillisecond);
@@ -196,6 +208,27 @@ TEST_F(LaneTest, DescriptorsAreTheLowestFree) {
   EXPECT_EQ(*Open("/g", kCreate), fds[1]);
   EXPECT_EQ(*Open("/h", kCreate), fds[3]);
   EXPECT_EQ(*Open("/i", kCreate), FileTable::kBase + 5);
+}
+
+TEST_F(LaneTest, ADescriptorThatAThreadRemembersIsForgottenWithItsClose) {
+  const int fd = *Open("/f", kCreate), other = *Open("/g", kCreate);
+  FileTable& files = process.files;
+  const FileRef file = files.FindAgain(fd);
+  ASSERT_NE(file, nullptr);
+  EXPECT_EQ(files.FindAgain(fd), file);
+  EXPECT_EQ(files.FindAgain(other), files.Find(other));
+  EXPECT_EQ(files.FindAgain(fd), file);
+  EXPECT_EQ(world.Wait(lane.Close(fd)).code(), Code::kOk);
+  EXPECT_EQ(files.FindAgain(fd), nullptr);
+  ASSERT_EQ(*Open("/h", kCreate), fd);
+  EXPECT_EQ(files.FindAgain(fd), files.Find(fd));
+  EXPECT_NE(files.FindAgain(fd), file);
+  FileTable another;
+  EXPECT_EQ(another.FindAgain(fd), nullptr);
+  files.Renew();  // in a forked child
+  EXPECT_EQ(files.FindAgain(fd), files.Find(fd));
+  (void)files.TakeAll(*process.mount);
+  EXPECT_EQ(files.FindAgain(fd), nullptr);
 }
 
 // ---- listing ------------------------------------------------------------------------------------------------------

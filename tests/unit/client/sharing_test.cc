@@ -1,6 +1,7 @@
 // Write-behind and readahead: what a sole opener may do, and how it gives it up.
 #include "client/helper.h"
 #include "client/lane.h"
+#include "client/quick_io.h"
 #include "unit/client/client_world.h"
 
 namespace mayfly {
@@ -88,6 +89,62 @@ TEST_F(SharingTest, AFullBufferIsSentAndTheNextOnesAreAligned) {
   EXPECT_EQ(server.count(Method::kWrite), 4u);
   EXPECT_EQ(world.Wait(lane.Sync(file)).code(), Code::kOk);
   EXPECT_EQ(Content("f"), text);
+}
+
+TEST_F(SharingTest, WhatFitsIntoABufferNeedsNoLane) {
+  FileRef file = Open("/f", kOpenCreate | kOpenWrite);
+  const std::string text = Text(200'000);
+  const auto part = [&](size_t at, size_t n) { return AsBytes(std::string_view(text).substr(at, n)); };
+  EXPECT_FALSE(QuickWrite(*file, part(0, 1000), 0));  // there is no buffer yet
+  size_t at = 0, quick = 0;
+  while (at < text.size()) {
+    const Bytes next = part(at, 1000);
+    EXPECT_FALSE(QuickWrite(*file, next, at + 1));  // not where the last one ended
+    const bool own_offset = quick % 2 == 0;
+    const auto offset = own_offset ? std::nullopt : std::optional<uint64_t>(at);
+    if (own_offset) file->offset = at;
+    if (const auto n = QuickWrite(*file, next, offset)) {
+      EXPECT_EQ(*n, next.size());
+      if (own_offset) EXPECT_EQ(file->offset, at + next.size());
+      ++quick;
+    } else {
+      EXPECT_EQ(*world.Wait(lane.WriteAt(file, next, at)), next.size());
+    }
+    at += next.size();
+  }
+  EXPECT_EQ(quick, 200u - 4u);  // four buffers begin, three of them with what fills the one before
+  EXPECT_FALSE(QuickWrite(*file, part(0, 20'000), at));  // more than a quarter of a buffer
+  EXPECT_FALSE(QuickWrite(*file, {}, at));
+  EXPECT_EQ(server.count(Method::kWrite), 3u);
+  EXPECT_EQ(world.Wait(lane.Close(last_fd)).code(), Code::kOk);
+  EXPECT_EQ(Content("f"), text);
+  EXPECT_EQ(process.mount->counters().writes_buffered, 200u);
+  EXPECT_FALSE(QuickWrite(*file, part(0, 10), at));  // closed
+}
+
+TEST_F(SharingTest, QuickWritesEndWithThePromise) {
+  FileRef file = Open("/f", kOpenCreate | kOpenRead | kOpenWrite);
+  const auto write = [&](std::string_view text) { return world.Wait(lane.Write(file, AsBytes(text))).ok(); };
+  ASSERT_TRUE(write("01"));
+  EXPECT_TRUE(QuickWrite(*file, AsBytes("23"), std::nullopt));
+  FileGuard busy;
+  ASSERT_TRUE(busy.Try(file->lock));
+  EXPECT_FALSE(QuickWrite(*file, AsBytes("45"), std::nullopt));  // another thread has it
+  busy.Release();
+  file->deferred = Code::kNoSpace;
+  EXPECT_FALSE(QuickWrite(*file, AsBytes("45"), std::nullopt));  // there is an error to tell
+  file->deferred = Code::kOk;
+  process.mount->SetListening(file->inode.home(), false);
+  EXPECT_FALSE(QuickWrite(*file, AsBytes("45"), std::nullopt));  // a revocation would not be heard
+  process.mount->SetListening(file->inode.home(), true);
+  revoked.push_back(file->inode);
+  server.Kick();
+  world.RunFor(5 * kMillisecond);
+  EXPECT_FALSE(file->sole);
+  EXPECT_EQ(Content("f"), "0123");
+  EXPECT_FALSE(QuickWrite(*file, AsBytes("45"), std::nullopt));
+  ASSERT_TRUE(write("45"));
+  EXPECT_EQ(Content("f"), "012345");
 }
 
 TEST_F(SharingTest, WhatIsBufferedIsSeenByEveryOtherWayToLook) {
@@ -248,6 +305,54 @@ TEST_F(ReadaheadTest, SmallSequentialReadsComeInLargePieces) {
   EXPECT_EQ(all, text);
   EXPECT_LT(server.count(Method::kRead), 60u);  // 250 reads; chunks are 64 KiB here
   EXPECT_GT(process.mount->counters().read_ahead_hits, 200u);
+}
+
+TEST_F(ReadaheadTest, WhatIsHereNeedsNoLane) {
+  std::string all;
+  size_t quick = 0;
+  for (;;) {
+    std::string part(4000, '?');
+    const MutableBytes to(reinterpret_cast<uint8_t*>(part.data()), part.size());
+    EXPECT_FALSE(QuickRead(*file, to, all.size() + 1));  // not where the last one ended
+    const bool own_offset = quick % 2 == 0;
+    if (own_offset) file->offset = all.size();
+    if (const auto n = QuickRead(*file, to, own_offset ? std::nullopt : std::optional<uint64_t>(all.size()))) {
+      EXPECT_EQ(*n, part.size());
+      if (own_offset) EXPECT_EQ(file->offset, all.size() + *n);
+      ++quick;
+    } else {
+      part.resize(*world.Wait(lane.ReadAt(file, to, all.size())));
+    }
+    if (part.empty()) break;
+    all += part;
+  }
+  EXPECT_EQ(all, text);
+  EXPECT_GT(quick, 200u);
+  EXPECT_LT(server.count(Method::kRead), 60u);
+  EXPECT_GT(process.mount->counters().read_ahead_hits, 200u);
+}
+
+TEST_F(ReadaheadTest, QuickReadsEndWithThePromiseAndWithEveryChange) {
+  std::vector<uint8_t> to(1000);
+  uint64_t at = 0;
+  const auto warm = [&] {
+    for (int i = 0; i < 4; ++i, at += to.size()) EXPECT_TRUE(world.Wait(lane.ReadAt(file, to, at)).ok());
+  };
+  warm();
+  EXPECT_TRUE(QuickRead(*file, to, at));
+  at += to.size();
+  EXPECT_TRUE(world.Wait(lane.WriteAt(file, AsBytes(std::string(2000, '!')), at)).ok());
+  EXPECT_FALSE(QuickRead(*file, to, at));
+  EXPECT_TRUE(world.Wait(lane.ReadAt(file, to, at)).ok());
+  EXPECT_EQ(AsText(to), std::string(1000, '!'));
+  at += to.size();
+  warm();
+  EXPECT_TRUE(QuickRead(*file, to, at));
+  at += to.size();
+  revoked.push_back(file->inode);
+  server.Kick();
+  world.RunFor(5 * kMillisecond);
+  EXPECT_FALSE(QuickRead(*file, to, at));
 }
 
 TEST_F(ReadaheadTest, AWriteOfThisProcessMakesItForget) {
