@@ -86,7 +86,6 @@ Shard::~Shard() {
 bool Shard::RunOnce() {
   bool worked = doors_.transport.Progress();
   worked |= doors_.offload.Poll();
-  if (!responder_.idle()) executor_.Look();  // what is too late is dropped, exactly
   // What arrives while these run waits for the next turn, so that timers and replies are not starved.
   while (Request* request = responder_.Next()) {
     ++served_;
