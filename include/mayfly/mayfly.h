@@ -89,6 +89,8 @@ off_t mayfly_lseek(int fd, off_t offset, int whence);
 /* Sends what write-behind holds and returns when the servers have it at the session's durability level. */
 int mayfly_fsync(int fd);
 int mayfly_fdatasync(int fd);
+/* The same for every file that this process has open in the session. */
+int mayfly_sync(mayfly_fs* fs);
 int mayfly_ftruncate(int fd, off_t size);
 int mayfly_truncate(mayfly_fs* fs, const char* path, off_t size);
 /* mode: 0, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE; others EOPNOTSUPP. */
@@ -128,6 +130,8 @@ int mayfly_fremovexattr(int fd, const char* name);
 
 /* ---- names --------------------------------------------------------------------------------------------------- */
 
+/* An empty file, without opening it: mode is permissions, with S_IFREG or no type (others: EOPNOTSUPP). */
+int mayfly_mknod(mayfly_fs* fs, const char* path, mode_t mode);
 int mayfly_mkdir(mayfly_fs* fs, const char* path, mode_t mode);
 int mayfly_rmdir(mayfly_fs* fs, const char* path);
 int mayfly_unlink(mayfly_fs* fs, const char* path);

@@ -204,6 +204,14 @@ int mayfly_fsync(int fd) {
 
 int mayfly_fdatasync(int fd) { return mayfly_fsync(fd); }
 
+int mayfly_sync(mayfly_fs* fs) {
+  const Call call{"sync", ""};
+  MAYFLY_NEED(call, fs != nullptr);
+  return static_cast<int>(Enter(call, InstanceOf(fs), [&](Engine& engine) -> int64_t {
+    return Returned(call, InstanceOf(fs).FlushFiles(engine));
+  }));
+}
+
 int mayfly_ftruncate(int fd, off_t size) {
   const Call call{"ftruncate", ""};
   if (size < 0) return FailErrno(call, EINVAL);

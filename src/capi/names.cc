@@ -16,6 +16,19 @@ struct mayfly_dir {
   char name[kNameBytesMax + 1];
 };
 
+int mayfly_mknod(mayfly_fs* fs, const char* path, mode_t mode) {
+  const Call call{"mknod", path != nullptr ? path : ""};
+  MAYFLY_NEED(call, fs != nullptr && path != nullptr);
+  if ((mode & S_IFMT) != 0 && !S_ISREG(mode)) return FailErrno(call, EOPNOTSUPP);
+  const uint16_t permissions = NewPermissions(mode & 07777);
+  const int made =
+      static_cast<int>(Block(call, InstanceOf(fs), [&](Lane& lane) { return lane.Create(path, true, permissions); }));
+  if (made == 0 || errno != EISDIR) return made;
+  // What open calls a directory because of a slash at its end: mknod asks whether anything is there.
+  struct stat st {};
+  return FailErrno(call, mayfly_lstat(fs, path, &st) != 0 && errno == ENOENT ? ENOENT : EEXIST);
+}
+
 int mayfly_mkdir(mayfly_fs* fs, const char* path, mode_t mode) {
   const Call call{"mkdir", path != nullptr ? path : ""};
   MAYFLY_NEED(call, fs != nullptr && path != nullptr);

@@ -21,7 +21,7 @@ struct Responder::Connection {
 namespace {
 
 constexpr Nanos kSweepFirst = 500 * kMillisecond, kSweepEvery = kSecond;
-constexpr Nanos kLookAgain = kSecond;  // longer than the executor's turns between two looks take
+constexpr Nanos kLookAgain = kSecond;              // longer than the executor's turns between two looks take
 constexpr Nanos kRefusedFor = 500 * kMillisecond;  // then a refused connection's welcome has arrived
 constexpr size_t kReplyBefore = Prefix::kBytes + ReplyHeader::kBytes;
 

@@ -135,6 +135,29 @@ TEST_F(CapiTest, TheUmaskOfTheProcessApplies) {
   EXPECT_EQ(mayfly_close(fd), 0);
 }
 
+TEST_F(CapiTest, MknodMakesAnEmptyFileAndOpensNothing) {
+  ASSERT_EQ(mayfly_mknod(fs, "/n", S_IFREG | 0640), 0);
+  EXPECT_EQ(server.Find(server.root(), "n")->attr.permissions, 0640 & ~022);
+  EXPECT_ERRNO(mayfly_mknod(fs, "/n", 0600), EEXIST);
+  EXPECT_ERRNO(mayfly_mknod(fs, "/n/", 0600), EEXIST);
+  EXPECT_ERRNO(mayfly_mknod(fs, "/missing/", 0600), ENOENT);
+  EXPECT_ERRNO(mayfly_mknod(fs, "/", 0600), EEXIST);
+  EXPECT_ERRNO(mayfly_mknod(fs, "/fifo", S_IFIFO | 0600), EOPNOTSUPP);
+  EXPECT_ERRNO(mayfly_mknod(fs, nullptr, 0600), EFAULT);
+  EXPECT_ERRNO(mayfly_mknod(nullptr, "/n", 0600), EFAULT);
+}
+
+TEST_F(CapiTest, SyncTellsAnErrorOfAnyFileOnce) {
+  EXPECT_EQ(mayfly_sync(fs), 0);
+  const int fd = Open("/f", O_CREAT | O_WRONLY), other = Open("/g", O_CREAT | O_WRONLY);
+  Registry::Get().files().Find(fd)->deferred = Code::kNoSpace;
+  EXPECT_ERRNO(mayfly_sync(fs), ENOSPC);
+  EXPECT_EQ(mayfly_sync(fs), 0);
+  EXPECT_ERRNO(mayfly_sync(nullptr), EFAULT);
+  EXPECT_EQ(mayfly_close(fd), 0);
+  EXPECT_EQ(mayfly_close(other), 0);
+}
+
 TEST_F(CapiTest, ASentenceSaysWhatAndWhere) {
   struct stat st;
   EXPECT_ERRNO(mayfly_stat(fs, "/no/such", &st), ENOENT);

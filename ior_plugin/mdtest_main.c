@@ -1,0 +1,14 @@
+/* mdtest-mayfly: IOR's program with `-a MAYFLY`. */
+#include <mpi.h>
+#include <stdio.h>
+
+#include "install.h"
+#include "mdtest.h"
+
+int main(int argc, char** argv) {
+  if (MayflyIorInstall() != 0) return 1;
+  MPI_Init(&argc, &argv);
+  mdtest_run(argc, argv, MPI_COMM_WORLD, stdout);
+  MPI_Finalize();
+  return 0;
+}
