@@ -119,18 +119,6 @@ void PosixArenaMemory::Release(const Segment& segment) {
   unlink(path.c_str());  // A3
 }
 
-void PosixArenaMemory::Prefault(MutableBytes range) {
-  if (range.empty()) return;
-  const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  const uintptr_t first = reinterpret_cast<uintptr_t>(range.data()) & ~(page - 1);
-  const uintptr_t end = reinterpret_cast<uintptr_t>(range.data()) + range.size();
-#ifdef MADV_POPULATE_WRITE
-  if (madvise(reinterpret_cast<void*>(first), end - first, MADV_POPULATE_WRITE) == 0) return;
-#endif
-  // A kernel before 5.14: a read maps the page that fallocate made, and changes nothing that others write meanwhile.
-  for (uintptr_t at = first; at < end; at += page) {
-    (void)*reinterpret_cast<volatile const uint8_t*>(std::max(at, reinterpret_cast<uintptr_t>(range.data())));
-  }
-}
+void PosixArenaMemory::Prefault(MutableBytes range) { arena_file::MapPages(range); }
 
 }  // namespace mayfly

@@ -104,10 +104,8 @@ void PosixArenaView::Touch(uint32_t segment, size_t offset, size_t bytes) {
   for (size_t unit = offset / kTouchBytes; unit <= last && unit < kTouchesMax; ++unit) {
     std::atomic<bool>& touched = mapped->touched[unit];
     if (touched.load(std::memory_order_relaxed)) continue;
-#ifdef MADV_POPULATE_WRITE
-    madvise(mapped->data.data() + unit * kTouchBytes, std::min(kTouchBytes, mapped->data.size() - unit * kTouchBytes),
-            MADV_POPULATE_WRITE);  // where the kernel does not know it, pages fault one by one
-#endif
+    arena_file::MapPages(
+        mapped->data.subspan(unit * kTouchBytes, std::min(kTouchBytes, mapped->data.size() - unit * kTouchBytes)));
     touched.store(true, std::memory_order_relaxed);
   }
 }
