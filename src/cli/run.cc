@@ -41,7 +41,7 @@ std::string ServerProgram() {
   const std::string self = Self();
   const size_t slash = self.find_last_of('/');
   for (const char* place : {"/mayflyd", "/mpi_launch/mayflyd"}) {
-    const std::string beside = self.substr(0, slash) + place;
+    std::string beside = self.substr(0, slash) + place;
     if (::access(beside.c_str(), X_OK) == 0) return beside;
   }
   return "mayflyd";

@@ -69,7 +69,7 @@ std::string ReportOf(const stage::StageResult& result, double seconds) {
 // The source as every node can know it; empty after a sentence.
 std::string RealSource(const std::string& named) {
   char* const real = ::realpath(named.c_str(), nullptr);
-  const std::string source = real != nullptr ? real : "";
+  std::string source = real != nullptr ? real : "";
   std::free(real);
   if (real == nullptr || ::access(source.c_str(), R_OK) != 0) {
     Fail(fmt::format("{}: {}; name a file or directory that this node can read", Quoted(named), std::strerror(errno)));

@@ -17,7 +17,7 @@ class Parcel final : private Completion {
     std::unique_ptr<Parcel> parcel(new Parcel(header, payload));
     SealHeader(parcel->header_, key);
     if (transport.Send(to, parcel->header_, parcel->payload_, parcel.get()) == Transport::Sent::kPending) {
-      parcel.release();  // its completion ends it: a transport runs each one (N3)
+      (void)parcel.release();  // its completion ends it: a transport runs each one (N3)
     }
   }
 

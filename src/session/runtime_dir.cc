@@ -172,7 +172,8 @@ std::vector<RankProcess> RuntimeDir::ProcessesIn(const std::string& directory) c
   for (const std::string& name : NamesIn(directory)) {
     const auto rank = RankOf(name, kMarkSuffix);
     if (!rank) continue;
-    Outcome<std::string> text = ReadPrivateFile({directory + "/" + name, "process mark", uid_}, kMarkBytesMax);
+    Outcome<std::string> text =
+        ReadPrivateFile({std::string(directory).append("/").append(name), "process mark", uid_}, kMarkBytesMax);
     if (!text.ok() && text.failure().status.code() == Code::kNoEntry) continue;  // it left between the two looks
     const auto mark = text.ok() ? ParseMark(*text) : std::nullopt;
     processes.push_back({*rank, mark ? mark->pid : 0, mark ? LivenessOf(*mark) : Liveness::kUnknown});
@@ -186,7 +187,8 @@ std::vector<Trail> RuntimeDir::TrailsIn(const std::string& directory) const {
   std::vector<Trail> trails;
   for (const std::string& name : NamesIn(directory)) {
     if (!RankOf(name, kTrailSuffix)) continue;
-    Outcome<std::string> text = ReadPrivateFile({directory + "/" + name, "process trail", uid_}, kTrailBytesMax);
+    Outcome<std::string> text =
+        ReadPrivateFile({std::string(directory).append("/").append(name), "process trail", uid_}, kTrailBytesMax);
     const auto trail = text.ok() ? ParseTrail(*text) : std::nullopt;
     if (trail) trails.push_back(*trail);
   }

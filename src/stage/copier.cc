@@ -114,7 +114,7 @@ bool Copier::MakeTarget(const std::string& path) {
     return false;
   }
   // An earlier run may have finished it, closed to its owner; its attributes are set again at the end.
-  if ((there.st_mode & 0700) != 0700 && path != "" &&
+  if ((there.st_mode & 0700) != 0700 && !path.empty() &&
       mayfly_chmod(fs_, target.c_str(), (there.st_mode & 07777) | 0700) != 0) {
     FailTarget(path, "the directory cannot be opened to its owner");
     return false;

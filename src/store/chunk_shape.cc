@@ -7,7 +7,6 @@
 
 namespace mayfly {
 
-using store_internal::CutExtents;
 using store_internal::Files;
 using store_internal::PageDown;
 using store_internal::PageUp;

@@ -6,10 +6,7 @@
 
 namespace mayfly {
 
-using store_internal::CutExtents;
 using store_internal::Files;
-using store_internal::PageDown;
-using store_internal::PageUp;
 
 ChunkStore::ChunkStore(Arena* arena, MemoryBudget* budget)
     : arena_(arena), budget_(budget), memory_(budget), extents_(arena, &memory_), files_(&extents_, &memory_) {}

@@ -19,7 +19,6 @@
 
 namespace mayfly {
 
-using store_internal::CutExtents;
 using store_internal::Files;
 using store_internal::Slice;
 
