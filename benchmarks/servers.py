@@ -1,0 +1,55 @@
+"""Mayfly's servers on this machine, for a `with` block of a benchmark."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+
+def environment(build):
+    """This environment with the programs of a build in front, and mpirun as a benchmark on one machine wants it."""
+    env = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_rmaps_base_oversubscribe="1",
+               OMPI_MCA_hwloc_base_binding_policy="none", OMPI_MCA_mpi_yield_when_idle="1")
+    env["PATH"] = ":".join([os.path.join(build, folder) for folder in ("", "mpi_launch", "benchmarks", "ior_plugin")] + [env["PATH"]])
+    return env
+
+
+def run(command, env, timeout=600):
+    """What the command prints; its failure, with what it said, ends the benchmark."""
+    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout)
+    if done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip())[-500:]
+        sys.exit("%s: %s ended with status %d: %s" % (os.path.basename(sys.argv[0]), " ".join(command), done.returncode, said))
+    return done.stdout
+
+
+class Servers:
+    """n servers; env gets their session."""
+
+    def __init__(self, env, n, memory, *options):
+        self.env, self.n, self.memory, self.options = env, n, memory, options
+
+    def __enter__(self):
+        self.dir = tempfile.TemporaryDirectory(prefix="mayfly-bench-")
+        self.env["MAYFLY_SESSION"] = os.path.join(self.dir.name, "s.json")
+        self.log = open(os.path.join(self.dir.name, "log"), "w+")
+        self.process = subprocess.Popen(
+            ["mpirun", "-n", str(self.n), "--oversubscribe", "--bind-to", "none", "mayflyd", "--member-per", "rank", "--memory",
+             self.memory, "--session", self.env["MAYFLY_SESSION"], *self.options],
+            env=self.env, cwd=self.dir.name, stdout=self.log, stderr=subprocess.STDOUT)
+        run(["mayfly", "wait", "--timeout", "60"], self.env)
+        return self
+
+    def status(self):
+        return [s["status"] for s in json.loads(run(["mayfly", "status", "--json"], self.env))["shards"]]
+
+    def pids(self):
+        return sorted({status["pid"] for status in self.status()})
+
+    def __exit__(self, *unused):
+        subprocess.run(["mayfly", "stop", "--no-flush"], env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
+        try:
+            self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        self.dir.cleanup()
