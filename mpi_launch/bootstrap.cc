@@ -401,6 +401,7 @@ Outcome<Done> Bootstrap::StartShards() {
   shard.chunk_bits = options_.chunk_bits;
   shard.checksums = options_.checksums;
   shard.flush_target = options_.flush_to;
+  shard.flush_budget_ms = static_cast<uint32_t>(options_.flush_by_s * 1000);
   for (const Member& member : layout_->members()) shard.stage_shards.push_back(layout_->FirstShardOf(member.id));
   for (uint32_t i = 0; i < options_.shards; ++i) footprint_.AddShard(ShardId(first_shard_.value + i));
   shards_->Start(std::move(setup));

@@ -39,10 +39,9 @@ Task<Status> MeetAsShard(Shard* shard, uint32_t self, uint32_t count, Nanos dead
 
 // Asks the root as `mayfly stop` does, and follows the end until the root says how it went: then *told is true, the
 // status is the root's verdict and *report says more.
-Task<Status> AskForStop(SideLane* lane, ShardId root, bool flush, uint32_t budget_ms, bool* told, std::string* report) {
+Task<Status> AskForStop(SideLane* lane, ShardId root, bool flush, bool* told, std::string* report) {
   *told = false;
   FlushSpec spec;
-  spec.budget_ms = budget_ms;
   std::string payload(spec.source.size() + spec.target.size() + spec.pattern.size() + 64, '\0');
   Encoder encoder(MutableBytes(reinterpret_cast<uint8_t*>(payload.data()), payload.size()));
   encoder.Put(spec);
@@ -171,17 +170,16 @@ void LocalShards::RequestStop(const ServerOptions& options) {
   std::lock_guard lock(mutex_);
   if (std::exchange(stop_requested_, true)) return;
   const bool flush = options.flush_at_end && !options.flush_to.empty();
-  const auto budget_ms = static_cast<uint32_t>(std::min<uint64_t>(uint64_t{options.flush_by_s} * 1000, UINT32_MAX));
   if (has_root()) {
     const uint32_t root = setup_.book->map().placement().RootShard().value;
-    threads_[root - setup_.first.value]->Post([=](Shard& shard) { shard.BeginStop(flush, budget_ms); });
+    threads_[root - setup_.first.value]->Post([=](Shard& shard) { shard.BeginStop(flush); });
     return;
   }
-  asker_ = std::thread([this, flush, budget_ms] { AskRoot(flush, budget_ms); });
+  asker_ = std::thread([this, flush] { AskRoot(flush); });
 }
 
 // The root's shard takes a repetition for the stop that runs already, so all ranks may ask.
-void LocalShards::AskRoot(bool flush, uint32_t budget_ms) {
+void LocalShards::AskRoot(bool flush) {
   const ShardId root = setup_.book->map().placement().RootShard();
   auto lane = SideLane::Create(ucx_, *setup_.book, setup_.shard.secret, setup_.shard.host);
   if (!lane.ok()) {
@@ -195,13 +193,15 @@ void LocalShards::AskRoot(bool flush, uint32_t budget_ms) {
   bool told = false;
   std::string report;
   for (int attempt = 0; attempt < kAskAttempts && !told && !asker_ends_; ++attempt) {
-    status = side->Drive(AskForStop(side, root, flush, budget_ms, &told, &report), &asker_ends_);
+    status = side->Drive(AskForStop(side, root, flush, &told, &report), &asker_ends_);
   }
   if (told && status.ok()) return;
   if (told) {
-    request_failure_ = SentenceOfStop(false, report).sentence;
+    const StopSentence said = SentenceOfStop(false, report);
+    request_failure_ = said.sentence;
+    request_missing_ = said.missing;
     // A session goes on after a flush that failed, for whoever stopped it to mend; but a signal's word is final.
-    status = side->Drive(AskForStop(side, root, false, 0, &told, &report), &asker_ends_);
+    status = side->Drive(AskForStop(side, root, false, &told, &report), &asker_ends_);
   }
   if (told || asker_ends_) return;
   request_failure_ = fmt::format(
@@ -239,6 +239,7 @@ LocalShards::End LocalShards::Wait() {
     (void)stage_host_.release();
   }
   end.request_failure = request_failure_;
+  end.missing = request_missing_;
   end.root_lost = root_lost_;
   for (auto& thread : threads_) {
     const ShardThread::End& shard = thread->end();
@@ -253,6 +254,7 @@ LocalShards::End LocalShards::Wait() {
     StopSentence said = SentenceOfStop(shard.verdict.result == Code::kOk, shard.report);
     end.complete = said.complete;
     end.sentence = std::move(said.sentence);
+    if (!said.missing.empty()) end.missing = std::move(said.missing);
   }
   if (end.stuck) {
     for (auto& thread : threads_) (void)thread.release();  // what is stuck uses it

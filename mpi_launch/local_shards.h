@@ -49,13 +49,14 @@ class LocalShards {
     // A stop that we asked the root elsewhere for: why it was not complete, or could not be asked for.
     std::string request_failure;
     bool root_lost = false;  // the latter
+    std::string missing;     // what is not on the PFS, as the report of this stop or that one lists it, a line each
   };
   // Until all shards have left.
   End Wait();
 
  private:
   LocalShards() = default;
-  void AskRoot(bool flush, uint32_t budget_ms);
+  void AskRoot(bool flush);
 
   UcxOptions ucx_;
   std::vector<std::unique_ptr<UcxTransport>> transports_;  // until Start
@@ -70,6 +71,7 @@ class LocalShards {
   std::thread asker_;
   std::atomic<bool> asker_ends_{false};
   std::string request_failure_;  // of the asker's thread, until it is joined
+  std::string request_missing_;  // likewise
   bool root_lost_ = false;       // likewise
 };
 

@@ -67,6 +67,7 @@ std::string CheckChunk(const std::string& text) {
 
 // CLI11's own, without their text in --help, where ours says it.
 CLI::Validator OneOf(std::vector<std::string> words) { return CLI::IsMember(std::move(words)).description(""); }
+constexpr double kFlushByMax = 4e6;  // its milliseconds fit into 32 bits
 CLI::Validator Between(uint32_t least, uint32_t most) { return CLI::Range(least, most).description(""); }
 
 std::string DefaultSession() {
@@ -140,8 +141,11 @@ CommandLine ParseCommandLine(int argc, char** argv) {
          "$MAYFLY_SESSION, else ./mayfly-session.json)",
          "FILE");
   option("--flush-to", o.flush_to, "directory on the parallel filesystem that gets everything at the end", "DIR");
-  option("--flush-by", o.flush_by_s, "flush for so long at most; the newest files come first (default: no limit)",
-         "SECONDS");
+  option("--flush-by", o.flush_by_s,
+         "flush for so long at most at the end; the newest files come first, and what did not make it is named\n"
+         "(default: no limit)",
+         "SECONDS")
+      ->check(CLI::Range(0.0, kFlushByMax).description(""));
   app.add_flag("--no-flush", no_flush, "when a signal ends the session, flush nothing");
   option("--member-per", member_per,
          "what a member of the filesystem is: a node, further processes of a node adding threads to it, or a rank,\n"

@@ -20,7 +20,7 @@ struct ServerOptions {
   uint64_t memory_bytes = 0;  // of each member; 0: a share of what is free
   std::string session = "mayfly-session.json";
   std::string flush_to;      // empty: nowhere
-  uint32_t flush_by_s = 0;   // 0: no limit
+  double flush_by_s = 0;     // 0: no limit
   bool flush_at_end = true;  // when a signal ends the session
   uint8_t chunk_bits = kChunkBitsDefault;
   bool checksums = true;

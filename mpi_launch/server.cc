@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 
@@ -23,11 +24,25 @@ std::string HostName() {
   return name;
 }
 
-// Serves until the session ends; its outcome as this rank knows it. `left_behind`: something of ours cannot be ended.
-Outcome<Done> Serve(LocalShards& shards, std::string* flushed, bool* left_behind) {
+void SayMissing(const std::string& lines) {
+  for (size_t at = 0; at < lines.size();) {
+    const size_t end = std::min(lines.find('\n', at), lines.size());
+    SayFailure("missing: " + lines.substr(at, end - at));
+    at = end + 1;
+  }
+}
+
+// What a rank knows of the end of the session besides its outcome.
+struct Facts {
+  std::string flushed;       // as a sentence; on the root's rank
+  std::string missing;       // a line each; where the stop's report was seen
+  bool left_behind = false;  // something of ours cannot be ended
+};
+
+// Serves until the session ends; its outcome as this rank knows it.
+Outcome<Done> Serve(LocalShards& shards, Facts* facts) {
   const LocalShards::End end = shards.Wait();
-  *left_behind = end.stuck;
-  *flushed = end.sentence;
+  *facts = {end.sentence, end.missing, end.stuck};
   if (!end.complete) return Fail(Code::kIo, "{}", end.sentence);
   if (!end.request_failure.empty()) {
     return Fail(end.root_lost ? Code::kUnavailable : Code::kIo, "{}", end.request_failure);
@@ -81,9 +96,8 @@ int RunServer(int argc, char** argv) {
   if (first) MAYFLY_INFO("{}, after {:.1f} s", bootstrap.ReadySentence(), (clock.Now() - started) / 1e9);
 
   watch.Ready();
-  std::string flushed;
-  bool left_behind = false;
-  const Outcome<Done> mine = Serve(bootstrap.shards(), &flushed, &left_behind);
+  Facts facts;
+  const Outcome<Done> mine = Serve(bootstrap.shards(), &facts);
   footprint.Remove();
   // From here on MPI again. Should a server have died, it may hang or fail: then this rank ends with what it knows.
   int code = mine.ok() ? kExitDone : kExitNotFlushed;
@@ -92,19 +106,23 @@ int RunServer(int argc, char** argv) {
   watch.Ending(clock.Now() + kEndWithin, code, sentence);
   world.OnError([&](const std::string&) { watch.Quit(code, sentence); });
   const Outcome<Done> end = world.Agree(mine);
-  flushed = world.Share(flushed, bootstrap.root_rank());
+  const std::string flushed = world.Share(facts.flushed, bootstrap.root_rank());
+  const uint64_t teller = end.ok() ? 0 : world.Max(facts.missing.empty() ? 0 : world.rank() + 1);
+  if (teller != 0) facts.missing = world.Share(std::move(facts.missing), static_cast<uint32_t>(teller - 1));
   code = end.ok() ? kExitDone : kExitNotFlushed;
   if (first && !end.ok()) SayFailure(end.failure().sentence);
+  if (first && teller != 0) SayMissing(facts.missing);
   if (first && end.ok()) MAYFLY_INFO("the session has ended; {}", flushed);
   if (world.Max(warned ? 1 : 0) != 0 && first) {
     // Nobody waits for the outcome now; the job script's `mayfly stop` will ask for it when the servers are gone.
-    const Outcome<Done> kept = WriteVerdict(bootstrap.options().session, geteuid(),
-                                            Verdict{end.ok(), end.ok() ? flushed : end.failure().sentence});
+    const Outcome<Done> kept =
+        WriteVerdict(bootstrap.options().session, geteuid(),
+                     Verdict{end.ok(), end.ok() ? flushed : end.failure().sentence, facts.missing});
     if (!kept.ok()) MAYFLY_WARN("{}", kept.failure().sentence);
   }
   watch.Ending(clock.Now() + kFinalizeWithin, code, "");
   world.Finalize();
-  if (left_behind) _exit(code);
+  if (facts.left_behind) _exit(code);
   return code;
 }
 

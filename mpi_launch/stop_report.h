@@ -8,6 +8,7 @@ namespace mayfly {
 struct StopSentence {
   bool complete = false;
   std::string sentence;
+  std::string missing;  // what the report lists as missing, a line each
 };
 
 // `ok`: the verdict of the stop. `report`: its JSON; may be empty.

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <climits>
@@ -163,7 +164,13 @@ int Explain(const std::string& text, bool ok, const Out& o, Progress* progress, 
   }
   if (ok) return kDone;
   const std::string result = flush.is_object() ? flush.value("result", "") : report.value("result", "");
-  return Fail(fmt::format("{} failed{}{}", what, result.empty() ? "" : ": ", result));
+  std::string counts;
+  if (flush.is_object() && flush.value("missing_count", uint64_t{0}) != 0) {
+    counts = fmt::format("; {} files are there and verified, {} are missing",
+                         flush.value("files", uint64_t{0}) + flush.value("skipped", uint64_t{0}),
+                         flush.value("missing_count", uint64_t{0}));
+  }
+  return Fail(fmt::format("{} failed{}{}{}", what, result.empty() ? "" : ": ", result, counts));
 }
 
 int StageOut(const Context& c, Out o) {
@@ -202,6 +209,11 @@ bool ToldBySignal(const Context& c, int* code) {
     std::fprintf(stderr, "the session was ended by a signal; %s\n", verdict->sentence.c_str());
     *code = kDone;
   } else {
+    for (size_t at = 0; at < verdict->missing.size();) {
+      const size_t end = std::min(verdict->missing.find('\n', at), verdict->missing.size());
+      Fail("missing: " + verdict->missing.substr(at, end - at));
+      at = end + 1;
+    }
     *code = Fail("the session was ended by a signal; " + verdict->sentence);
   }
   return true;
@@ -266,8 +278,9 @@ void AddStaging(CLI::App& app, Context* context) {
       "stop", "End the session: flush to the directory of --flush-to, verify, remove everything from the nodes");
   stop->add_flag("--no-flush", end->no_flush, "Throw the data away");
   stop->add_option("--flush-only", end->pattern, "Flush only paths that match, such as 'out/*'");
-  stop->add_option("--budget", end->budget_seconds,
-                   "Seconds for the flush; then list what is missing and go on serving");
+  stop->add_option(
+      "--budget", end->budget_seconds,
+      "Seconds for the flush; then list what is missing and go on serving (default: mayflyd's --flush-by)");
   stop->add_flag("--json", end->as_json, "Print the report, for programs");
   stop->callback([=] { context->run = [=] { return Stop(*context, *end); }; });
 }

@@ -57,6 +57,7 @@ Task<Status> Copier::WriteSlice(Writing* w, std::unique_ptr<Slice> slice) {
   };
   PfsStatus status = co_await Offloaded<PfsStatus>(context_.executor, context_.offload, std::move(work));
   if (status.ok()) {
+    bytes_written_ += slice->bytes;
     w->written->bytes += slice->bytes;
     w->work->outcome.progress_bytes += slice->bytes;
   } else {

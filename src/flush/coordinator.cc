@@ -146,7 +146,9 @@ void Coordinator::Conclude(Job* job) {
   FlushOutcome& outcome = job->outcome;
   Code result = outcome.result == Code::kCorrupt ? Code::kIo : outcome.result;
   if (outcome.missing != 0 && job->flush->Stopped(context_.executor.now())) {
-    result = Graver(result, job->flush->cancelled ? Code::kInterrupted : Code::kTimedOut);
+    // At the end of the budget peers have the work that they follow here cancelled.
+    const bool interrupted = job->flush->cancelled && job->flush->cancelled_at < job->flush->deadline;
+    result = Graver(result, interrupted ? Code::kInterrupted : Code::kTimedOut);
   }
   if (outcome.missing != 0 && result == Code::kOk) result = Code::kIo;
   job->result = result;
@@ -160,6 +162,15 @@ void Coordinator::Conclude(Job* job) {
   facts.directories = made;
   facts.seconds = static_cast<double>(context_.executor.now() - job->began) / kSecond;
   facts.verified = result == Code::kOk;
+  for (const Directory& directory : job->directories) {
+    if (directory.unnamed == 0) continue;
+    job->missing_cut += directory.unnamed;
+    AddLine(job, fmt::format("{}/ ({} more files)", directory.path, directory.unnamed),
+            kMissingBytesMax + kLinesBytesMax);
+  }
+  std::sort(job->missing.begin(), job->missing.end());
+  facts.missing = &job->missing;
+  facts.missing_cut = job->missing_cut;
   job->report = ReportJson(facts);
   Log(result == Code::kOk ? LogLevel::kInfo : LogLevel::kWarn,
       "flush of /{} to {}: {}; {} files and {} bytes written and verified, {} there already, {} failed, {} missing, {} "
@@ -169,6 +180,7 @@ void Coordinator::Conclude(Job* job) {
   // What was needed to get here is needed no more; the report stays.
   job->directories = std::vector<Directory>();
   job->outcome.notes = std::vector<FlushNote>();
+  job->missing = std::vector<std::string>();
 }
 
 void Coordinator::Fail(Job* job, Code code, std::string why) {
@@ -178,8 +190,19 @@ void Coordinator::Fail(Job* job, Code code, std::string why) {
 }
 
 void Coordinator::Miss(Job* job, std::string what, uint64_t files) {
-  job->outcome.missing += std::max<uint64_t>(files, 1);
-  AddNote(&job->outcome, FlushNoteKind::kMissing, std::move(what), kReportNotes);
+  files = std::max<uint64_t>(files, 1);
+  job->outcome.missing += files;
+  if (!AddLine(job, std::move(what), kMissingBytesMax + kLinesBytesMax)) job->missing_cut += files;
+}
+
+bool Coordinator::AddLine(Job* job, std::string line, size_t bytes_max) {
+  const std::string shown = Printable(line);
+  const auto escaped = [](char c) { return c == '\\' || c == '"'; };
+  const size_t bytes = shown.size() + static_cast<size_t>(std::count_if(shown.begin(), shown.end(), escaped)) + 3;
+  if (job->missing_bytes + bytes > bytes_max) return false;
+  job->missing_bytes += bytes;
+  job->missing.push_back(std::move(line));
+  return true;
 }
 
 Task<Status> Coordinator::AwaitWork(Job* job, std::shared_ptr<FlushWork> work) {

@@ -39,6 +39,7 @@ class Coordinator {
     bool listed = false;
     Nanos newest = 0;  // mtime of what lies in it
     uint64_t files = 0;
+    uint64_t unnamed = 0;  // missing, and no room in the report for their names
     bool shards_known = false;
     std::vector<ShardId> shards;                        // with entries of it; only until it was listed
     std::vector<std::pair<ShardId, uint64_t>> to_copy;  // how many files of which shard's part
@@ -60,6 +61,9 @@ class Coordinator {
   Task<Status> SetOf(InodeId dir, std::vector<ShardId>* shards);
   Task<Status> ListPage(Job* job, size_t index, ShardId shard, uint64_t after, FlushWorkReply* reply,
                         FlushListing* listing);
+  // A page of something from another shard.
+  template <class Page>
+  Task<Status> AskForPage(ShardId shard, FlushDirRequest request, FlushPath path, FlushWorkReply* reply, Page* page);
   Task<Status> Peek(InodeId parent, std::string name, InodeId* inode, FileType* type);
   std::vector<std::vector<uint32_t>> ByDepth(const Job& job) const;
   void MarkWanted(Job* job);
@@ -76,7 +80,13 @@ class Coordinator {
   template <class T>
   Task<Status> Patiently(Job* job, std::function<T()> work, T* value);
   void Fail(Job* job, Code code, std::string why);
+  // `files` are missing, and this line says so.
   void Miss(Job* job, std::string what, uint64_t files);
+  // Has the part's missing files, which are counted already, named in the report.
+  Task<Status> NameTheMissing(Job* job, size_t index, ShardId shard, FlushPath path, std::shared_ptr<FlushWork> here,
+                              uint64_t* named);
+  // False if there is no room for it.
+  bool AddLine(Job* job, std::string line, size_t bytes_max);
   void Conclude(Job* job);
   Job* Find(uint64_t id) const;
 

@@ -167,11 +167,11 @@ Task<Status> Coordinator::CopyPart(Job* job, size_t index, ShardId shard, uint64
   path.only = job->only;
   const InodeId dir = job->directories[index].inode;
   Status status;
+  std::shared_ptr<FlushWork> work;
   job->parts.insert(&part);
-  if (job->flush->Stopped(context_.executor.now())) {
-    status = Code::kTimedOut;
-  } else if (shard == context_.self) {
-    std::shared_ptr<FlushWork> work = worker_.StartDir(job->flush, dir, std::move(path));
+  // Also when the job was stopped: then nothing is copied, and the part says what there was to copy.
+  if (shard == context_.self) {
+    work = worker_.StartDir(job->flush, dir, path);
     part.here = work.get();
     status = co_await AwaitWork(job, work);
     part.outcome = work->outcome;
@@ -180,9 +180,14 @@ Task<Status> Coordinator::CopyPart(Job* job, size_t index, ShardId shard, uint64
     FlushDirRequest request;
     request.job = job->id;
     request.dir = dir;
-    status = co_await Follow<Method::kFlushDir>(&context_, job->flush, shard, request, std::move(path), &part.outcome);
+    status = co_await Follow<Method::kFlushDir>(&context_, job->flush, shard, request, path, &part.outcome);
   }
   job->parts.erase(&part);
+  if (part.outcome.missing != 0) {
+    uint64_t named = 0;
+    (void)co_await NameTheMissing(job, index, shard, std::move(path), std::move(work), &named);
+    job->directories[index].unnamed += part.outcome.missing - std::min(named, part.outcome.missing);
+  }
   const FlushOutcome& outcome = part.outcome;
   Merge(&job->outcome, outcome, kReportNotes);
   const uint64_t ended = outcome.files + outcome.skipped + outcome.failed + outcome.missing;
@@ -198,6 +203,30 @@ Task<Status> Coordinator::CopyPart(Job* job, size_t index, ShardId shard, uint64
          files > ended ? files - ended : 1);
   }
   window->Release();
+  co_return Code::kOk;
+}
+
+Task<Status> Coordinator::NameTheMissing(Job* job, size_t index, ShardId shard, FlushPath path,
+                                         std::shared_ptr<FlushWork> here, uint64_t* named) {
+  FlushDirRequest request;
+  request.job = job->id;
+  request.dir = job->directories[index].inode;
+  request.step = FlushStep::kMissing;
+  for (FlushWorkReply reply; !reply.end; request.after = reply.next) {
+    reply = FlushWorkReply();
+    FlushMissing page;
+    if (here != nullptr) {
+      page = Worker::MissingOf(*here, request.after, &reply);
+    } else {
+      MAYFLY_CO_TRY(co_await AskForPage(shard, request, path, &reply, &page));
+    }
+    if (!reply.end && reply.next <= request.after) co_return Code::kCorrupt;
+    for (std::string& missing : page.paths) {
+      if (!AddLine(job, std::move(missing), kMissingBytesMax)) co_return Code::kOk;
+      ++*named;
+    }
+    co_await context_.executor.Yield();
+  }
   co_return Code::kOk;
 }
 

@@ -26,8 +26,11 @@ struct Coordinator::Job {
   std::vector<Directory> directories;  // parents before children
   std::set<Part*> parts;               // under way
   uint64_t files_total = 0, bytes_total = 0;
-  FlushOutcome outcome;        // of what has ended
-  Code stop_code = Code::kOk;  // why something is missing
+  FlushOutcome outcome;              // of what has ended
+  std::vector<std::string> missing;  // lines of the report
+  size_t missing_bytes = 0;          // that they take there
+  uint64_t missing_cut = 0;          // files that no line names
+  Code stop_code = Code::kOk;        // why something is missing
   bool done = false;
   Code result = Code::kOk;
   std::string report;
@@ -39,6 +42,8 @@ struct ReportFacts {
   std::string_view result;
   std::string source, target;
   const FlushOutcome* outcome = nullptr;
+  const std::vector<std::string>* missing = nullptr;
+  uint64_t missing_cut = 0;
   uint64_t directories = 0;
   double seconds = 0;
   bool verified = false;

@@ -227,6 +227,18 @@ Task<Status> Coordinator::ListPage(Job* job, size_t index, ShardId shard, uint64
     *listing = worker_.List(request, path, reply);
     co_return Code::kOk;
   }
+  MAYFLY_CO_TRY(co_await AskForPage(shard, request, std::move(path), reply, listing));
+  for (const FlushSubdirectory& sub : listing->directories) {
+    const bool sound = !sub.name.empty() && IsPlainPath(sub.name) && sub.name.find('/') == std::string::npos &&
+                       sub.inode.valid() && sub.inode.home().value < context_.placement.shard_count();
+    if (!sound) co_return Code::kCorrupt;
+  }
+  co_return Code::kOk;
+}
+
+template <class Page>
+Task<Status> Coordinator::AskForPage(ShardId shard, FlushDirRequest request, FlushPath path, FlushWorkReply* reply,
+                                     Page* page) {
   std::vector<uint8_t> sent(Flusher::kRequestBytesMax);
   Encoder e{MutableBytes(sent)};
   e.Put(path);
@@ -245,15 +257,11 @@ Task<Status> Coordinator::ListPage(Job* job, size_t index, ShardId shard, uint64
   }
   MAYFLY_CO_TRY(status);
   Decoder d(Bytes(received).subspan(0, bytes));
-  d.Get(*listing);
-  MAYFLY_CO_TRY(d.Finish());
-  for (const FlushSubdirectory& sub : listing->directories) {
-    const bool sound = !sub.name.empty() && IsPlainPath(sub.name) && sub.name.find('/') == std::string::npos &&
-                       sub.inode.valid() && sub.inode.home().value < context_.placement.shard_count();
-    if (!sound) co_return Code::kCorrupt;
-  }
-  co_return Code::kOk;
+  d.Get(*page);
+  co_return d.Finish();
 }
+template Task<Status> Coordinator::AskForPage(ShardId, FlushDirRequest, FlushPath, FlushWorkReply*, FlushListing*);
+template Task<Status> Coordinator::AskForPage(ShardId, FlushDirRequest, FlushPath, FlushWorkReply*, FlushMissing*);
 
 void Coordinator::MarkWanted(Job* job) {
   std::vector<Directory>& directories = job->directories;

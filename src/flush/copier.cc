@@ -48,7 +48,7 @@ Task<Status> Copier::Copy(InodeId id, std::string path, bool sync_directory, std
 
   FlushOutcome& outcome = work->outcome;
   const bool counts = c.look.attr.type != FileType::kDirectory;
-  if (end == End::kStopped && counts) AddMissing(&outcome, c.path);
+  if (end == End::kStopped && counts) work->Miss(c.path);
   if (end == End::kCopied && counts) ++outcome.files;
   if (end == End::kSkipped) ++outcome.skipped;
   if (counts && (end == End::kCopied || end == End::kSkipped) && c.look.attr.size > c.progress) {
@@ -194,6 +194,7 @@ Task<Copier::End> Copier::CopySmall(Copying* c, std::unique_ptr<Slice> slice) {
   Finished finished = co_await Offloaded<Finished>(context_.executor, context_.offload, std::move(work));
   const uint64_t bytes = slice->bytes;
   slice.reset();  // C3
+  if (finished.status.ok()) bytes_written_ += bytes;
   co_return co_await Place(c, std::move(temporary), std::move(finished), bytes);
 }
 

@@ -32,6 +32,8 @@ class Copier {
   // Forgets what it knows of inodes that are gone.
   void ForgetGone();
 
+  uint64_t bytes_written() const { return bytes_written_; }
+
  private:
   enum class End : uint8_t { kCopied, kSkipped, kFailed, kGone, kStopped, kChanged };
 
@@ -105,6 +107,7 @@ class Copier {
   absl::flat_hash_map<InodeId, std::unique_ptr<WaitQueue>> locks_;  // C1
   absl::flat_hash_map<InodeId, Known> known_;
   uint32_t temporaries_ = 0;
+  uint64_t bytes_written_ = 0;
 };
 
 }  // namespace mayfly::flush_internal

@@ -22,6 +22,8 @@ Result<std::string> Flusher::ReportOf(uint64_t job) const { return impl_->coordi
 Task<Status> Flusher::Wait(uint64_t job, Nanos deadline) { return impl_->coordinator.Wait(job, deadline); }
 bool Flusher::busy() const { return impl_->coordinator.busy(); }
 
+uint64_t Flusher::bytes_written() const { return impl_->worker.bytes_written(); }
+
 Task<Status> Flusher::ServeDir(FlushDirRequest request, std::string payload, FlushWorkReply* reply, std::string* out) {
   return impl_->worker.ServeDir(request, std::move(payload), reply, out);
 }

@@ -85,16 +85,20 @@ class Flusher {
   Result<FlushStatusReply> StatusOf(uint64_t job) const;
   Status Cancel(uint64_t job);
   // JSON; "" until the job is done. {"result": "ok" or a code's text, "files", "bytes", "skipped", "failed", "refused",
-  // "missing_count", "missing": [path...], "errors": [sentence...], "refusals": [sentence...], "directories",
-  // "seconds", "target", "source", "verified": bool}. Paths in it are below the target; bytes that are no printable
-  // UTF-8 are written \xNN. The result: kOk when everything is there and verified (refused attributes alone do not
-  // matter); kTimedOut: the budget ended; kInterrupted: cancelled; else the gravest cause (kNoSpace, kIo, kAccess,
+  // "missing_count", "missing_cut", "missing": [path...], "errors": [sentence...], "refusals": [sentence...],
+  // "directories", "seconds", "target", "source", "verified": bool}. Paths in it are below the target; bytes that are
+  // no printable UTF-8 are written \xNN. The result: kOk when everything is there and verified (refused attributes
+  // alone do not matter); kTimedOut: the budget ended; kInterrupted: cancelled; else the gravest cause (kNoSpace, kIo,
+  // kAccess,
   // ...).
   Result<std::string> ReportOf(uint64_t job) const;
   // Waits until the job is done: its result, or kTimedOut at the deadline (monotonic), kNoEntry.
   Task<Status> Wait(uint64_t job, Nanos deadline);
   // True while a job runs that was started here.
   bool busy() const;
+
+  // What this shard wrote to the PFS itself, in all jobs: bytes of data, also of copies that came to nothing.
+  uint64_t bytes_written() const;
 
   // ---- any shard: what handlers of FlushDir, FlushFile and FlushChunks call ----
   // `payload` is the request's, as received (at most kRequestBytesMax); `*out` becomes the reply's, at most

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "flush/outcome.h"
 #include "os/pfs_tree.h"
 #include "task/sync.h"
 #include "wire/messages.h"
@@ -24,9 +25,10 @@ struct FlushJob {
   bool coordinated_here = false;
   bool cancelled = false;
   Nanos cancelled_at = 0;
-  Nanos deadline = kNever;  // of the budget
-  Nanos asked_at = 0;       // by the coordinator
-  uint32_t running = 0;     // pieces of work
+  Nanos deadline = kNever;   // of the budget
+  Nanos asked_at = 0;        // by the coordinator
+  uint32_t running = 0;      // pieces of work
+  size_t missing_bytes = 0;  // of the names that its work keeps, see kMissingBytesMax
 
   // Nothing more is begun.
   bool Stopped(Nanos now) const { return cancelled || now >= deadline; }
@@ -49,10 +51,17 @@ struct FlushWork {
   std::shared_ptr<FlushJob> job;
   FlushOutcome outcome;
   std::vector<const FlushOutcome*> live;  // of parts at other shards, for the progress
+  std::vector<std::string> missing;       // what was not reached, as far as there is room; the outcome counts all
   bool done = false;
   Nanos done_at = 0;
   WaitQueue changed;
 
+  void Miss(std::string path) {
+    ++outcome.missing;
+    if (job->missing_bytes + path.size() > kMissingBytesMax) return;
+    job->missing_bytes += path.size();
+    missing.push_back(std::move(path));
+  }
   uint64_t ProgressBytes() const {
     uint64_t bytes = outcome.progress_bytes;
     for (const FlushOutcome* part : live) bytes += part->progress_bytes;

@@ -49,11 +49,6 @@ void AddFailure(FlushOutcome* outcome, Code code, std::string why) {
   AddNote(outcome, FlushNoteKind::kFailed, std::move(why));
 }
 
-void AddMissing(FlushOutcome* outcome, std::string path) {
-  ++outcome->missing;
-  AddNote(outcome, FlushNoteKind::kMissing, std::move(path));
-}
-
 void Merge(FlushOutcome* into, const FlushOutcome& from, const NoteLimits& limits) {
   into->files += from.files;
   into->skipped += from.skipped;

@@ -7,9 +7,10 @@ namespace mayfly::flush_internal {
 
 std::string ReportJson(const ReportFacts& facts) {
   const FlushOutcome& outcome = *facts.outcome;
-  nlohmann::ordered_json lists[3];
+  nlohmann::ordered_json lists[2], missing = nlohmann::ordered_json::array();
   for (auto& list : lists) list = nlohmann::ordered_json::array();
   for (const FlushNote& note : outcome.notes) lists[static_cast<int>(note.kind) - 1].push_back(Printable(note.text));
+  for (const std::string& line : *facts.missing) missing.push_back(Printable(line));
   nlohmann::ordered_json json;
   json["result"] = facts.result;
   json["verified"] = facts.verified;
@@ -21,11 +22,12 @@ std::string ReportJson(const ReportFacts& facts) {
   json["failed"] = outcome.failed;
   json["refused"] = outcome.refused;
   json["missing_count"] = outcome.missing;
+  json["missing_cut"] = facts.missing_cut;
   json["directories"] = facts.directories;
   json["seconds"] = facts.seconds;
   json["errors"] = std::move(lists[static_cast<int>(FlushNoteKind::kFailed) - 1]);
   json["refusals"] = std::move(lists[static_cast<int>(FlushNoteKind::kRefused) - 1]);
-  json["missing"] = std::move(lists[static_cast<int>(FlushNoteKind::kMissing) - 1]);
+  json["missing"] = std::move(missing);
   return json.dump();
 }
 

@@ -58,8 +58,34 @@ Task<Status> Worker::ServeDir(FlushDirRequest request, std::string payload, Flus
   d.Get(path);
   MAYFLY_CO_TRY(d.Finish());
   if (!IsSound(path)) co_return Code::kInvalid;
-  *out = Encoded(List(request, path, reply), kPageBytesMax);
+  if (request.step == FlushStep::kList) {
+    *out = Encoded(List(request, path, reply), kPageBytesMax);
+    co_return Code::kOk;
+  }
+  auto work = works_.find(KeyOf(Kind::kDir, request.job, request.dir, path));
+  if (work == works_.end() || !work->second->done) co_return Code::kNoEntry;
+  *out = Encoded(MissingOf(*work->second, request.after, reply), kPageBytesMax);
   co_return Code::kOk;
+}
+
+FlushMissing Worker::MissingOf(const FlushWork& work, uint64_t after, FlushWorkReply* reply) {
+  FlushMissing page;
+  size_t bytes = sizeof(uint32_t);
+  reply->next = after;
+  while (reply->next < work.missing.size()) {
+    const std::string& path = work.missing[reply->next];
+    bytes += sizeof(uint32_t) + path.size();
+    if (bytes > kPageBytesMax) break;
+    page.paths.push_back(path);
+    ++reply->next;
+  }
+  reply->end = reply->next >= work.missing.size();
+  return page;
+}
+
+Worker::Key Worker::KeyOf(Kind kind, uint64_t job, InodeId inode, const FlushPath& path) {
+  const std::string& named = path.only.empty() ? path.path : path.only;
+  return Key(job, kind, inode.value, Hash64(AsBytes(named), path.only.size()));
 }
 
 Task<Status> Worker::ServeFile(FlushFileRequest request, std::string payload, FlushWorkReply* reply, std::string* out) {
@@ -124,8 +150,7 @@ std::shared_ptr<FlushJob> Worker::FindOrMakeJob(uint64_t id, const std::string& 
 }
 
 std::shared_ptr<FlushWork> Worker::Begin(Kind kind, std::shared_ptr<FlushJob> job, InodeId inode, FlushPath path) {
-  const std::string& named = path.only.empty() ? path.path : path.only;
-  std::shared_ptr<FlushWork>& work = works_[Key(job->id, kind, inode.value, Hash64(AsBytes(named), path.only.size()))];
+  std::shared_ptr<FlushWork>& work = works_[KeyOf(kind, job->id, inode, path)];
   if (work != nullptr) return work;
   work = std::make_shared<FlushWork>(context_.executor);
   work->job = std::move(job);
@@ -363,7 +388,7 @@ Task<Status> Worker::RunDir(InodeId dir, FlushPath path, std::shared_ptr<FlushWo
 Task<Status> Worker::CopyEntry(DirWalk* walk, Entry entry, std::string path) {
   FlushWork& work = *walk->work;
   if (work.job->Stopped(context_.executor.now())) {
-    AddMissing(&work.outcome, std::move(path));
+    work.Miss(std::move(path));
   } else if (entry.inode.home() == context_.self) {
     (void)co_await copier_.Copy(entry.inode, std::move(path), false, walk->work);
   } else if (entry.inode.home().value >= context_.placement.shard_count()) {
@@ -381,9 +406,10 @@ Task<Status> Worker::CopyEntry(DirWalk* walk, Entry entry, std::string path) {
         co_await Follow<Method::kFlushFile>(&context_, work.job, entry.inode.home(), request, std::move(where), &there);
     std::erase(work.live, &there);
     if (status.ok()) {
+      if (std::exchange(there.missing, 0) != 0) work.Miss(path);
       Merge(&work.outcome, there);
     } else if (work.job->Stopped(context_.executor.now())) {
-      AddMissing(&work.outcome, std::move(path));
+      work.Miss(std::move(path));
     } else {
       AddFailure(&work.outcome, Code::kIo,
                  fmt::format("{}: {}, where it lives, does not answer ({})", path,

@@ -26,6 +26,8 @@ class Worker {
   // The same for the coordinator on this shard.
   std::shared_ptr<FlushJob> AddJob(uint64_t id, std::string target, Nanos deadline);
   FlushListing List(const FlushDirRequest& request, const FlushPath& path, FlushWorkReply* reply);
+  // A page of its missing paths, from the `after`th on.
+  static FlushMissing MissingOf(const FlushWork& work, uint64_t after, FlushWorkReply* reply);
   std::shared_ptr<FlushWork> StartDir(std::shared_ptr<FlushJob> job, InodeId dir, FlushPath path);
   std::shared_ptr<FlushWork> StartFile(std::shared_ptr<FlushJob> job, InodeId inode, std::string path);
   // Cancels what runs and forgets the job.
@@ -34,6 +36,7 @@ class Worker {
   // Nothing is started any more; what runs is cancelled.
   void Close();
   size_t running() const { return gate_.running(); }
+  uint64_t bytes_written() const { return copier_.bytes_written(); }
   Gate& gate() { return gate_; }
 
  private:
@@ -48,6 +51,7 @@ class Worker {
   };
   struct DirWalk;
 
+  static Key KeyOf(Kind kind, uint64_t job, InodeId inode, const FlushPath& path);
   Task<Status> Serve(Kind kind, uint64_t job, InodeId inode, bool cancel, uint32_t budget_left_ms, std::string payload,
                      FlushWorkReply* reply, std::string* out);
   std::shared_ptr<FlushJob> FindOrMakeJob(uint64_t id, const std::string& target);

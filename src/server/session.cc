@@ -29,14 +29,15 @@ std::string Shard::StatusJson() {
       R"("data":{{"files":{},"extents":{},"staged":{},"pins":{},"corrupt_blocks":{},"compacted_bytes":{}}},)"
       R"("requests":{{"served":{},"connections":{},"hellos":{},"repeated":{},"expired":{},"malformed":{},)"
       R"("truncated":{},"oversized":{},"unauthenticated":{},"denied":{},"unknown_connection":{},"refused_grants":{}}},)"
-      R"("calls":{{"made":{},"retries":{},"timeouts":{},"late_replies":{},"refused":{},"connects":{}}}}})",
+      R"("calls":{{"made":{},"retries":{},"timeouts":{},"late_replies":{},"refused":{},"connects":{}}},)"
+      R"("flush":{{"written_bytes":{}}}}})",
       options_.self.value, options_.host, options_.pid, is_root(), generation_.value, doors_.transport.Describe(),
       options_.checksums, refusing_, budget_.bytes_max(), budget_.used(), budget_.table_used(), arena.bytes_mapped,
       arena.bytes_used, arena.bytes_prefaulted, names_.inodes(), names_.memory_bytes(), names_.prepared(),
       soles_.size(), data.files, data.extents, data.staged, data.pins, data.corrupt_blocks, data.compacted_bytes,
       in.requests, responder_.connections(), in.hellos, in.repeated, in.expired, in.malformed, in.truncated,
       in.oversized, in.unauthenticated, in.denied, in.unknown_connection, grants_.refused(), out.calls, out.retries,
-      out.timeouts, out.late_replies, out.refused_messages, out.connects);
+      out.timeouts, out.late_replies, out.refused_messages, out.connects, flusher_->bytes_written());
 }
 
 Task<Status> Shard::HandleGetStatus(Request*, const StatusRequest&, Empty*, ReplyPayload* out) {
@@ -95,11 +96,11 @@ Task<Status> Shard::RefuseAt(ShardId shard, bool refuse, std::string* unsent, Na
 
 // ---- flush and stop -------------------------------------------------------------------------------------------------
 
-void Shard::BeginStop(bool flush, uint32_t budget_ms) {
+void Shard::BeginStop(bool flush) {
   if (!is_root()) return;
   FlushSpec spec;
   spec.target = options_.flush_target;
-  spec.budget_ms = budget_ms;
+  spec.budget_ms = options_.flush_budget_ms;
   if (spec.target.empty()) flush = false;
   (void)StartJob(true, flush, std::move(spec), true);
 }
@@ -248,6 +249,7 @@ Task<Status> Shard::HandleFlush(Request* r, const FlushRequest& q, FlushReply* a
     d.Get(spec);
     MAYFLY_CO_TRY(d.Finish());
   }
+  if (q.stop && spec.budget_ms == 0) spec.budget_ms = options_.flush_budget_ms;
   auto job = StartJob(q.stop, q.flush, std::move(spec), false);
   if (!job.ok()) co_return job.code();
   a->job = *job;

@@ -54,7 +54,8 @@ struct ShardOptions {
   uint64_t memory_bytes = 1u << 30;
   uint8_t chunk_bits = kChunkBitsDefault;
   bool checksums = true;
-  std::string flush_target;  // default of Flush; empty: none
+  std::string flush_target;      // default of Flush; empty: none
+  uint32_t flush_budget_ms = 0;  // of the flush at the end, if whoever ends the session names no other; 0: no limit
   Nanos peer_deadline = 20 * kSecond;
   Nanos lease = 2 * kSecond;
   uint32_t turns_a_look = 1;          // see Executor
@@ -101,7 +102,7 @@ class Shard {
   using OnStage = std::function<bool(uint64_t job, uint32_t worker, StageSpec spec)>;
   void SetOnStage(OnStage fn) { on_stage_ = std::move(fn); }
   // Starts the session's end as `mayfly stop` does; only on the root's shard. For signals.
-  void BeginStop(bool flush, uint32_t budget_ms);
+  void BeginStop(bool flush);
   // The report (JSON) of that stop.
   std::string stop_report() const;
   // True once a stop that BeginStop or a client started has ended, and how.

@@ -9,7 +9,7 @@
 namespace mayfly {
 namespace {
 
-constexpr uint64_t kVerdictBytesMax = 1 << 20;
+constexpr uint64_t kVerdictBytesMax = 8 << 20;  // of a report's lines (flush/outcome.h), escaped
 
 PrivateFile FileOf(const std::string& path, uint32_t uid) {
   PrivateFile file;
@@ -24,7 +24,8 @@ std::string PathOf(const std::string& session_path) { return session_path + ".ve
 }  // namespace
 
 Outcome<Done> WriteVerdict(const std::string& session_path, uint32_t uid, const Verdict& verdict) {
-  const nlohmann::json json = {{"complete", verdict.complete}, {"sentence", verdict.sentence}};
+  const nlohmann::json json = {
+      {"complete", verdict.complete}, {"sentence", verdict.sentence}, {"missing", verdict.missing}};
   const std::string text = json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   const std::string path = PathOf(session_path);
   return WritePrivateFile(FileOf(path, uid), AsBytes(text));
@@ -41,6 +42,7 @@ Outcome<Verdict> ReadVerdict(const std::string& session_path, uint32_t uid) {
   Verdict verdict;
   verdict.complete = json["complete"].get<bool>();
   if (json.contains("sentence") && json["sentence"].is_string()) verdict.sentence = json["sentence"].get<std::string>();
+  if (json.contains("missing") && json["missing"].is_string()) verdict.missing = json["missing"].get<std::string>();
   return verdict;
 }
 

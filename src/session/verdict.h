@@ -1,6 +1,6 @@
 // How a session ended that nobody stopped by `mayfly stop`: a signal came (a job's time limit, say), the servers
 // flushed and left. A small file beside the shared session file keeps the outcome until `mayfly stop` asks for it and
-// takes it away. JSON, 0600: {"complete": bool, "sentence": text}.
+// takes it away. JSON, 0600: {"complete": bool, "sentence": text, "missing": text}.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,7 @@ namespace mayfly {
 struct Verdict {
   bool complete = false;  // everything that was to be flushed is on the PFS, verified
   std::string sentence;
+  std::string missing;  // files that are not there, a line each
 };
 
 // `session_path`: of the session file. A verdict of an earlier session is replaced.

@@ -25,6 +25,26 @@ all_take_part() {
   e2e_fail "only these servers took part: $(sort <<<"$seen" | uniq -c)"
 }
 
+# In the flush of one large file every member writes the chunks that it holds, and nobody else's.
+all_flush_one_file() {
+  local size=$((4 * 5 * 4194304)) written_before written
+  e2e_run head -c "$size" /dev/urandom >"$work/large"
+  written() { e2e_run mayfly status --json | sed -n 's/^ *"written_bytes": \([0-9]*\),\{0,1\}$/\1/p'; }
+  e2e_run mayfly cp "$work/large" :/large || e2e_fail "cp"
+  mapfile -t written_before < <(written)
+  e2e_run mayfly stage-out /large "$work/large-out" 2>"$work/said" || e2e_fail "stage-out: $(cat "$work/said")"
+  mapfile -t written < <(written)
+  ((${#written[@]} == 4)) || e2e_fail "what each server wrote: ${written[*]}"
+  local i
+  for i in 0 1 2 3; do
+    ((written[i] - written_before[i] == size / 4)) ||
+      e2e_fail "server $i wrote $((written[i] - written_before[i])) of $size bytes; before: ${written_before[*]}, after: ${written[*]}"
+  done
+  cmp -s "$work/large" "$work/large-out/large" || e2e_fail "what was flushed differs"
+  e2e_run mayfly rm /large
+  rm -r "$work/large" "$work/large-out"
+}
+
 round_trip() {
   local source=$work/source out=$work/out
   e2e_run e2e_tree make "$source" || e2e_fail "the tree cannot be made"
@@ -41,6 +61,7 @@ round_trip() {
   same "what is in the session" "$work/expected" "$work/inside"
 
   all_take_part
+  all_flush_one_file
 
   # Again: nothing is copied, and nothing changes.
   e2e_run mayfly stage-in --json "$source" /in >"$work/report" 2>"$work/said" || e2e_fail "again: $(cat "$work/said")"

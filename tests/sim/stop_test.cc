@@ -38,7 +38,7 @@ TEST(Stop, ASecondAskerDoesNotHideTheFailureOfASignalsStop) {
     auto lane = cluster.NewLane();
     ASSERT_TRUE(cluster.Wait(Ping(&cluster, lane->caller.get())).ok());
     Shard& shard = cluster.shard(cluster.placement().RootShard().value);
-    shard.BeginStop(true, 0);
+    shard.BeginStop(true);
     while (!shard.stop_verdict().ended) ASSERT_TRUE(cluster.Turn());
     EXPECT_EQ(shard.stop_verdict().result, Code::kNotDirectory);
     const std::string report = shard.stop_report();

@@ -28,6 +28,7 @@ void ForEachType(Check check) {
   check.template operator()<FlushSpec>("FlushSpec");
   check.template operator()<FlushPath>("FlushPath");
   check.template operator()<FlushOutcome>("FlushOutcome");
+  check.template operator()<FlushMissing>("FlushMissing");
   check.template operator()<StageSpec>("StageSpec");
   check.template operator()<StageItem>("StageItem");
   check.template operator()<StageReport>("StageReport");
