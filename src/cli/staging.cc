@@ -95,7 +95,7 @@ int StageInCommand(const Context& c, In in) {
   CatchSignals();
   Progress progress("stage-in");
   const auto show = [&progress](const StageCounts& now) {
-    progress.Show(now.files_done, now.files_found, now.bytes_done, now.bytes_found);
+    progress.Show({now.files_done, now.files_found, now.bytes_done, now.bytes_found});
   };
   stage::StageResult result = stage::StageIn(session.get(), in.options, show, &stop_asked);
   if (!session.Close() && result.ok()) result.broken = Why("the last data");
@@ -129,7 +129,7 @@ struct Out {
 };
 
 int OnProgress(const mayfly_progress* now, void* user) {
-  static_cast<Progress*>(user)->Show(now->files_done, now->files_total, now->bytes_done, now->bytes_total);
+  static_cast<Progress*>(user)->Show({now->files_done, now->files_total, now->bytes_done, now->bytes_total});
   return stop_asked ? 1 : 0;
 }
 
@@ -187,6 +187,7 @@ int StageOut(const Context& c, Out o) {
   Progress progress("stage-out");
   char* report = nullptr;
   const bool ok = mayfly_flush(session.get(), &options, OnProgress, &progress, &report) == 0;
+  progress.Clear();
   const std::string why = ok ? "" : mayfly_error();
   const std::string text = report != nullptr ? report : "";
   std::free(report);
@@ -232,6 +233,7 @@ int Stop(const Context& c, Out o) {
   Progress progress("flush");
   char* report = nullptr;
   const bool ok = mayfly_stop(session.get(), o.no_flush ? nullptr : &options, OnProgress, &progress, &report) == 0;
+  progress.Clear();
   const std::string why = ok ? "" : mayfly_error();
   const std::string text = report != nullptr ? report : "";
   std::free(report);
