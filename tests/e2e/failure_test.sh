@@ -12,15 +12,7 @@ timeout_ms=6000
 e2e_mpirun=(--enable-recovery)
 e2e_start 4 --memory 256M
 
-# The servers as they speak of themselves: pids by shard, and two shards that are not the root's.
-status() { timeout 60 mayfly status --json; }
-figures() { status | sed -n "s/^ *\"$1\": *\([^,]*\),\{0,1\}$/\1/p"; } # NAME: one a server
-figure() { figures "$1" | awk '{ s += $1 } END { print s + 0 }'; }
-mapfile -t pids < <(figures pid)
-mapfile -t roots < <(figures root)
-((${#pids[@]} == 4 && ${#roots[@]} == 4)) || e2e_fail "the servers' pids: ${pids[*]}, roots: ${roots[*]}"
-others=()
-for ((i = 0; i < 4; ++i)); do [[ ${roots[i]} == true ]] || others+=("$i"); done
+e2e_servers 4
 hangs=${others[0]} dies=${others[1]}
 
 mkfifo "$work/commands"
@@ -49,8 +41,8 @@ phase() { begin "$@" && finish "$1"; }
 phase before -1 ok
 
 # Clients that are killed in the middle of their writes, while others go on.
-connections=$(($(figure connections) + 4)) # the judge's helper thread may come later
-clean() { (($(figure staged) == 0 && $(figure pins) == 0 && $(figure connections) <= connections)); }
+connections=$(($(e2e_figure connections) + 4)) # the judge's helper thread may come later
+clean() { (($(e2e_figure staged) == 0 && $(e2e_figure pins) == 0 && $(e2e_figure connections) <= connections)); }
 for round in 1 2 3 4 5; do
   begin "client-killed-$round" -1 ok
   "$judge" storm >"$work/storm.log" 2>&1 &
@@ -62,7 +54,7 @@ for round in 1 2 3 4 5; do
   finish "client-killed-$round"
 done
 e2e_within 60 clean ||
-  e2e_fail "left of killed clients: $(figure staged) places, $(figure pins) pins, $(figure connections) connections instead of $connections"
+  e2e_fail "left of killed clients: $(e2e_figure staged) places, $(e2e_figure pins) pins, $(e2e_figure connections) connections instead of $connections"
 
 # Many at once, then many after each other: nothing of them stays.
 clients=()
@@ -73,11 +65,11 @@ done
 for ((i = 0; i < 64; ++i)); do
   wait "${clients[i]}" || e2e_fail "of many clients at once: $(cat "$work/crowd.$i")"
 done
-e2e_within 60 clean || e2e_fail "left of many clients: $(figure connections) connections instead of $connections"
+e2e_within 60 clean || e2e_fail "left of many clients: $(e2e_figure connections) connections instead of $connections"
 resident() { cut -d ' ' -f 2 "/proc/${pids[1]}/statm"; }
 before=$(resident)
 timeout 240 "$judge" churn 40 >"$work/churn.log" 2>&1 || e2e_fail "clients after each other: $(cat "$work/churn.log")"
-e2e_within 60 clean || e2e_fail "left of clients after each other: $(figure connections) connections instead of $connections"
+e2e_within 60 clean || e2e_fail "left of clients after each other: $(e2e_figure connections) connections instead of $connections"
 echo "40 clients after each other: the client $(cat "$work/churn.log"), a server $((($(resident) - before) * 4)) KiB"
 phase crowds -1 ok
 

@@ -107,7 +107,7 @@ rm -rf "$work/pfs"
 for ((try = 0; try < 8; ++try)); do
   e2e_start 4 --memory 256M --flush-to "$work/pfs/out" --flush-by "$budget"
   mayfly stage-in "$source" /in 2>"$work/said" || e2e_fail "stage-in: $(cat "$work/said")"
-  mapfile -t pids < <(mayfly status --json | sed -n 's/^ *"pid": *\([0-9]*\),$/\1/p')
+  e2e_servers 4
   kill -USR1 "${pids[@]}"
   e2e_within 60 e2e_ended || e2e_fail "the servers do not end"
   status=0

@@ -10,8 +10,8 @@ wakes_max=$((seconds * 250)) # in all; the servers' own beat and UCX's keepalive
 cpu_ms_max=$((seconds * 100)) # a tenth of a core
 
 e2e_start 4 --memory 64M
-mapfile -t processes < <(timeout 60 mayfly status --json | sed -n 's/^ *"pid": *\([0-9]*\),$/\1/p')
-((${#processes[@]} == 4)) || e2e_fail "the servers' pids: ${processes[*]}"
+e2e_servers 4
+processes=("${pids[@]}")
 mkfifo "$work/end"
 "$programs/e2e_idle" <"$work/end" >"$work/idle.log" 2>&1 &
 client=$!

@@ -57,6 +57,21 @@ e2e_start() { # SERVERS [OPTION...]
   e2e_run timeout 60 mayfly wait >"$work/wait.log" 2>&1 || e2e_fail "the servers did not start: $(cat "$work/wait.log")"
 }
 
+# What the servers say of themselves: one number or word a server, and the sum over all.
+e2e_figures() { # NAME
+  e2e_run timeout 60 mayfly status --json | sed -n "s/^ *\"$1\": *\([^,]*\),\{0,1\}$/\1/p"
+}
+e2e_figure() { e2e_figures "$1" | awk '{ s += $1 } END { print s + 0 }'; } # NAME
+# `pids`: the servers' processes. `others`: the places there of those that are not the root's.
+e2e_servers() { # COUNT
+  local roots i
+  mapfile -t pids < <(e2e_figures pid)
+  mapfile -t roots < <(e2e_figures root)
+  ((${#pids[@]} == $1 && ${#roots[@]} == $1)) || e2e_fail "the servers' pids: ${pids[*]}, roots: ${roots[*]}"
+  others=()
+  for ((i = 0; i < $1; ++i)); do [[ ${roots[i]} == true ]] || others+=("$i"); done
+}
+
 e2e_stop() {
   e2e_run timeout 60 mayfly stop --no-flush >"$work/stop.log" 2>&1 || e2e_fail "mayfly stop: $(cat "$work/stop.log")"
   e2e_within 20 e2e_ended || e2e_fail "the servers do not end"

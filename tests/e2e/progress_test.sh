@@ -12,12 +12,9 @@ for i in {1..200}; do head -c 20000 /dev/urandom >"$work/source/$i"; done
 # Three servers, and `held`, one of them that is not the root's.
 held=''
 start() {
-  local pids roots i
   e2e_start 3 --memory 64M --flush-to "$work/pfs/out"
-  mapfile -t pids < <(mayfly status --json | sed -n 's/^ *"pid": *\([0-9]*\),$/\1/p')
-  mapfile -t roots < <(mayfly status --json | sed -n 's/^ *"root": *\([a-z]*\),$/\1/p')
-  ((${#pids[@]} == 3 && ${#roots[@]} == 3)) || e2e_fail "the servers: ${pids[*]}, ${roots[*]}"
-  for i in 0 1 2; do [[ ${roots[i]} == true ]] || held=${pids[i]}; done
+  e2e_servers 3
+  held=${pids[${others[0]}]}
 }
 trap '[[ -z $held ]] || kill -CONT "$held" 2>/dev/null; e2e_end' EXIT
 

@@ -29,11 +29,10 @@ all_take_part() {
 all_flush_one_file() {
   local size=$((4 * 5 * 4194304)) written_before written
   e2e_run head -c "$size" /dev/urandom >"$work/large"
-  written() { e2e_run mayfly status --json | sed -n 's/^ *"written_bytes": \([0-9]*\),\{0,1\}$/\1/p'; }
   e2e_run mayfly cp "$work/large" :/large || e2e_fail "cp"
-  mapfile -t written_before < <(written)
+  mapfile -t written_before < <(e2e_figures written_bytes)
   e2e_run mayfly stage-out /large "$work/large-out" 2>"$work/said" || e2e_fail "stage-out: $(cat "$work/said")"
-  mapfile -t written < <(written)
+  mapfile -t written < <(e2e_figures written_bytes)
   ((${#written[@]} == 4)) || e2e_fail "what each server wrote: ${written[*]}"
   local i
   for i in 0 1 2 3; do
