@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <limits.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -14,6 +15,21 @@
 #include "cli/cli.h"
 
 namespace mayfly::cli {
+
+std::string Self() {
+  char path[PATH_MAX];
+  const ssize_t n = ::readlink("/proc/self/exe", path, sizeof path);
+  return n > 0 ? std::string(path, static_cast<size_t>(n)) : "mayfly";
+}
+
+std::string ProgramBeside(const std::string& name, const std::string& folder) {
+  const std::string self = Self();
+  const std::string here = self.substr(0, self.find_last_of('/') + 1);
+  for (const std::string& place : {here + name, here + folder + "/" + name}) {
+    if (::access(place.c_str(), X_OK) == 0) return place;
+  }
+  return name;
+}
 namespace {
 
 double Now() {

@@ -18,6 +18,11 @@ namespace mayfly::cli {
 
 using Words = std::vector<std::string>;
 
+// The path of this program.
+std::string Self();
+// One of ours: it stands beside this program in an installation, and in `folder` below it in a build; else PATH has it.
+std::string ProgramBeside(const std::string& name, const std::string& folder);
+
 class Children {
  public:
   enum class How {

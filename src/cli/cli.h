@@ -52,5 +52,6 @@ void AddSession(CLI::App& app, Context* context);  // wait, status, ring, df
 void AddStaging(CLI::App& app, Context* context);  // stage-in, stage-out, flush, stop
 void AddRun(CLI::App& app, Context* context);      // run
 void AddClean(CLI::App& app, Context* context);    // clean
+void AddBench(CLI::App& app, Context* context);    // bench
 
 }  // namespace mayfly::cli

@@ -30,23 +30,6 @@ std::string Variable(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-std::string Self() {
-  char path[PATH_MAX];
-  const ssize_t n = ::readlink("/proc/self/exe", path, sizeof path);
-  return n > 0 ? std::string(path, static_cast<size_t>(n)) : "mayfly";
-}
-
-// mayflyd stands beside this program in an installation and in a build; else PATH has it.
-std::string ServerProgram() {
-  const std::string self = Self();
-  const size_t slash = self.find_last_of('/');
-  for (const char* place : {"/mayflyd", "/mpi_launch/mayflyd"}) {
-    std::string beside = self.substr(0, slash) + place;
-    if (::access(beside.c_str(), X_OK) == 0) return beside;
-  }
-  return "mayflyd";
-}
-
 // Everything that a shell command prints.
 std::string OutputOf(const std::string& command) {
   std::string text;
@@ -90,7 +73,7 @@ Words ServerCommand(const RunOptions& o, const std::string& session) {
   // Slurm sends its warning before the time limit to all steps. The program may want it; the servers must outlive the
   // program, to be staged out.
   if (by_srun) words.insert(words.end(), {"sh", "-c", "trap '' USR1 USR2; exec \"$0\" \"$@\""});
-  words.push_back(ServerProgram());
+  words.push_back(ProgramBeside("mayflyd", "mpi_launch"));
   if (!by_srun && o.servers != 0) words.insert(words.end(), {"--member-per", "rank"});
   words.insert(words.end(), {"--session", session});
   words.insert(words.end(), o.server_options.begin(), o.server_options.end());
