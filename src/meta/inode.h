@@ -49,6 +49,8 @@ struct Inode {
   }
   // Nothing refers to it any more: its data may go and it may be forgotten.
   bool dead() const { return nlink == 0 && opens == 0 && pins == 0; }
+  // Its only link must stay until transactions that were promised it (one more link, say) are decided.
+  bool LastLinkHeld() const { return nlink == 1 && pins != 0; }
 };
 
 }  // namespace mayfly

@@ -86,9 +86,9 @@ class Namespace {
     bool busy = false;       // held by a prepared transaction
     Inode* local = nullptr;  // if this is the inode's home
   };
-  // kNoEntry. No permission is checked. O(1), no allocation.
+  // kNoEntry; kBusy if there is none but a prepared transaction holds the name: it may be about to come, and elsewhere
+  // what goes for it may be gone already. No permission is checked. O(1), no allocation.
   Result<Entry> Find(InodeId parent, std::string_view name);
-  bool Busy(InodeId parent, std::string_view name) const;  // also for names that do not exist yet
   void Expose(InodeId parent, std::string_view name);
 
   struct Creation {
@@ -140,7 +140,7 @@ class Namespace {
   //               `expect` holds the entry as it is. A replaced entry keeps its place in the listing.
   //   kLink:      a positive delta on an inode with nlink 0 is kNoEntry, on a directory kPermission; delta 0 sets
   //               only the ctime; `check`: the rule of protected hard links (kPermission); `expect_type`: kInvalid if
-  //               the inode is of another. Pins the inode.
+  //               the inode is of another. Pins the inode: until then its last link stays, kBusy (also of Unlink).
   //   kDirRemove: kBusy for the root.
   //   kDirParent: `check`: w on the directory itself (moving it to another parent).
   // kInvalid: more than 64 operations, two of them on one name or directory, or no transaction number.

@@ -44,12 +44,10 @@ void Namespace::Impl::RemoveEntry(DirPart& part, DentryRef ref, uint32_t hash, N
 
 Result<Namespace::Entry> Namespace::Find(InodeId parent, std::string_view name) {
   const Dentry* dentry = impl_->FindDentry(parent, name);
-  if (dentry == nullptr) return Code::kNoEntry;
+  if (dentry == nullptr) return impl_->transactions.NameHeld(parent, name) ? Code::kBusy : Code::kNoEntry;
   return Entry{dentry->inode, dentry->file_type(), dentry->exposed != 0, dentry->busy != 0,
                impl_->FindInode(dentry->inode)};
 }
-
-bool Namespace::Busy(InodeId parent, std::string_view name) const { return impl_->transactions.NameHeld(parent, name); }
 
 void Namespace::Expose(InodeId parent, std::string_view name) {
   if (Dentry* dentry = impl_->FindDentry(parent, name); dentry != nullptr) dentry->exposed = 1;
@@ -104,6 +102,7 @@ Result<Inode*> Namespace::Unlink(InodeId parent, std::string_view name, const Cr
   if (inode == nullptr) return Code::kElsewhere;
   MAYFLY_TRY(MayRemoveFrom(part->rights, inode->uid, cred));
   if (inode->type == FileType::kDirectory) return Code::kIsDirectory;
+  if (inode->LastLinkHeld()) return Code::kBusy;
   impl_->RemoveEntry(*part, ref, hash, now);
   MAYFLY_CHECK(inode->nlink > 0);  // M4
   --inode->nlink;

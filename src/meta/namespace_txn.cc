@@ -26,7 +26,10 @@ Status Namespace::Impl::CheckDentry(const TxnOp& op, const Cred& cred) {
   MAYFLY_TRY(CheckName(op.name));
   if (op.set.valid() && op.set_type == FileType::kNone) return Code::kInvalid;
   const DirPart* part = parts.Find(op.inode);
-  if (part == nullptr) return Code::kConflict;
+  if (part == nullptr) {
+    if (op.expect.valid() || op.set.valid()) return Code::kConflict;
+    return transactions.NameHeld(op.inode, op.name) ? Code::kBusy : Code::kOk;  // what is not there is held so
+  }
   if (op.check) MAYFLY_TRY(MayChange(part->rights, cred));
   if (transactions.NameHeld(op.inode, op.name)) return Code::kBusy;
   const Dentry* dentry = FindDentry(op.inode, op.name);
@@ -52,6 +55,8 @@ Status Namespace::Impl::CheckLink(const TxnOp& op, const Cred& cred) {
     if (inode->nlink + static_cast<uint32_t>(op.delta) + inode->pins > kLinksMax) return Code::kTooManyLinks;
   } else if (inode->nlink < static_cast<uint32_t>(-op.delta)) {
     return Code::kConflict;
+  } else if (op.delta < 0 && inode->LastLinkHeld()) {
+    return Code::kBusy;
   }
   return {};
 }

@@ -1,7 +1,8 @@
 // Prepared transactions of one shard: their operations and what they hold until they are decided. The rules of each
 // operation are in namespace_txn.cc; here is who holds what.
 //   kDentry     entry {inode: parent, name} goes from `expect` (0: absent) to `set` (0: removed). Equal ones hold the
-//               entry as it is. A replaced entry keeps its place in the listing. Holds the name.
+//               entry as it is (an absent one also where no part is joined). A replaced entry keeps its place in the
+//               listing. Holds the name.
 //   kLink       nlink += delta and ctime; delta 0 changes the ctime only. Pins the inode; any number may.
 //   kDirRemove  the home of a directory: kRemoving, gone on commit. Holds and pins the directory.
 //   kDirEmpty   a shard with entries of it: none may be there, none may come; the part goes on commit.

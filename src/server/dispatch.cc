@@ -25,6 +25,25 @@ constexpr bool NamesAnEntry(Method m) {
   }
 }
 
+// Errors that say something about names. Such an answer, too, must be about one moment at which the walk was true (V1).
+constexpr bool SpeaksOfNames(Code code) {
+  switch (code) {
+    case Code::kNoEntry:
+    case Code::kExists:
+    case Code::kNotDirectory:
+    case Code::kIsDirectory:
+    case Code::kNotEmpty:
+    case Code::kInvalid:
+    case Code::kAccess:
+    case Code::kPermission:
+    case Code::kTooManyLinks:
+    case Code::kLoop:
+      return true;
+    default:
+      return false;
+  }
+}
+
 // What a stopping session still answers: what a client needs to send the rest of its data and to watch the end.
 constexpr bool AllowedWhileStopping(Method m) {
   switch (m) {
@@ -64,7 +83,12 @@ Task<Status> Shard::Run(Request* r) {
     }
     if (status.ok()) status = MaySearch(*r, q.parent);
   }
-  if (status.ok()) status = co_await (this->*Fn)(r, q, &a, &out);
+  if (status.ok()) {
+    status = co_await (this->*Fn)(r, q, &a, &out);
+    if constexpr (NamesAnEntry(M)) {
+      if (SpeaksOfNames(status.code()) && Stale(*r)) status = Code::kGeneration;
+    }
+  }
   ChargeTables();
   if (!r->answered()) co_await r->Reply(status.code(), a, status.ok() ? out.bytes() : Bytes());
   r->Finish();

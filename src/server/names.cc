@@ -255,6 +255,7 @@ Task<Status> Shard::HandleLink(Request* r, const LinkRequest& q, AttrReply* a, R
   if (q.inode.home().value >= placement_.shard_count()) co_return Code::kInvalid;
   auto entry = names_.Find(q.parent, q.name);
   if (entry.ok()) co_return entry->busy ? Code::kBusy : Code::kExists;
+  if (entry.code() == Code::kBusy) co_return Code::kBusy;
   if (q.type == FileType::kDirectory) co_return Code::kPermission;
   MAYFLY_CO_TRY(RoomForTables());
   Transaction txn(NextTxn(), r->party().cred, r->deadline());
@@ -292,7 +293,7 @@ Task<Status> Shard::HandlePeek(Request*, const PeekRequest& q, PeekReply* a, Rep
   if (names_.Joined(q.parent)) a->rights = names_.MayCreateIn(q.parent, q.cred).code();
   auto entry = names_.Find(q.parent, q.name);
   if (!entry.ok()) {
-    a->busy = names_.Busy(q.parent, q.name);
+    a->busy = entry.code() == Code::kBusy;
     co_return Code::kOk;
   }
   a->inode = entry->inode;

@@ -1,6 +1,7 @@
 // rename(2). A file's is coordinated by the shard of its old name; a directory's by the root's home alone, one at a
 // time, so that no two can make a cycle. Both read what there is, form a transaction that holds only if it is still so,
-// and leave another try to the client if it is not.
+// and leave another try to the client if it is not. The two entries may be on two shards and are read one after the
+// other: a result that follows from both without a transaction counts only after both were held as they were read.
 #include "server/transaction.h"
 
 namespace mayfly {
@@ -24,6 +25,17 @@ TxnOp DentryOp(InodeId parent, std::string_view name, const PeekReply& now, Inod
   return op;
 }
 
+// The entry stays as it is while others decide.
+TxnOp StillOp(InodeId parent, std::string_view name, const PeekReply& now) {
+  TxnOp op;
+  op.kind = TxnKind::kDentry;
+  op.inode = parent;
+  op.name = std::string(name);
+  op.expect = op.set = now.inode;
+  op.expect_type = op.set_type = now.type;
+  return op;
+}
+
 TxnOp LinkOp(InodeId inode, int8_t delta) {
   TxnOp op;
   op.kind = TxnKind::kLink;
@@ -32,7 +44,41 @@ TxnOp LinkOp(InodeId inode, int8_t delta) {
   return op;
 }
 
+// The result of a file's rename that follows from the two entries alone, if one does.
+std::optional<Status> FileVerdict(const RenameRequest& q, const PeekReply& from, const PeekReply& to) {
+  const bool exchange = q.flags == kExchange;
+  if (q.flags == kNoReplace && to.inode.valid()) return Status(Code::kExists);
+  if (exchange && !to.inode.valid()) return Status(Code::kNoEntry);
+  if (q.must_be_directory) return Status(Code::kNotDirectory);
+  if (from.inode == to.inode) return Status();  // two names of one file: nothing happens, whoever asks
+  if (from.rights != Code::kOk) return Status(from.rights);
+  if (to.rights != Code::kOk) return Status(to.rights);
+  if (!exchange && to.type == FileType::kDirectory) return Status(Code::kIsDirectory);
+  return std::nullopt;
+}
+
 }  // namespace
+
+// `verdict`, if there is a moment at which both entries were as `from` and `to` say and the walk was true; else a
+// reason for another try.
+Task<Status> Shard::IfAtOneMoment(Request* r, const RenameRequest& q, const PeekReply& from, const PeekReply& to,
+                                  Status verdict) {
+  const ShardId old_shard = placement_.DentryShard(q.parent, q.name);
+  const ShardId new_shard = placement_.DentryShard(q.new_parent, q.new_name);
+  Status status;
+  if (old_shard != options_.self || new_shard != options_.self) {  // else nothing came between the two looks
+    const bool same = q.parent == q.new_parent && q.name == q.new_name;
+    if (same && from.inode != to.inode) co_return Code::kConflict;
+    Transaction txn(NextTxn(), r->party().cred, r->deadline());
+    std::vector<std::pair<ShardId, TxnOp>> ops;
+    ops.emplace_back(old_shard, StillOp(q.parent, q.name, from));
+    if (!same) ops.emplace_back(new_shard, StillOp(q.new_parent, q.new_name, to));
+    status = co_await PrepareAll(&txn, std::move(ops));
+    (void)co_await DecideAll(&txn, false);
+  }
+  if (status.ok() && Stale(*r)) status = Code::kGeneration;  // V1
+  co_return status.ok() ? verdict : status;
+}
 
 Task<Status> Shard::PeekAt(InodeId parent, std::string_view name, const Cred& cred, Nanos deadline, PeekReply* out) {
   PeekRequest request;
@@ -55,15 +101,11 @@ Task<Status> Shard::HandleRename(Request* r, const RenameRequest& q, Empty*, Rep
   if (!from.inode.valid()) co_return Code::kNoEntry;
   MAYFLY_CO_TRY(co_await PeekAt(q.new_parent, q.new_name, cred, r->deadline(), &to));
   if (to.busy) co_return Code::kBusy;
-  if (Stale(*r)) co_return Code::kGeneration;  // V1: also an error is an answer about one moment
   if (from.type == FileType::kDirectory || (exchange && to.type == FileType::kDirectory)) co_return Code::kElsewhere;
-  if (q.flags == kNoReplace && to.inode.valid()) co_return Code::kExists;
-  if (exchange && !to.inode.valid()) co_return Code::kNoEntry;
-  if (q.must_be_directory) co_return Code::kNotDirectory;
-  if (from.inode == to.inode) co_return Code::kOk;  // two names of one file: nothing happens, whoever asks
-  if (from.rights != Code::kOk) co_return from.rights;
-  if (to.rights != Code::kOk) co_return to.rights;
-  if (!exchange && to.type == FileType::kDirectory) co_return Code::kIsDirectory;
+  if (const std::optional<Status> decided = FileVerdict(q, from, to)) {
+    co_return co_await IfAtOneMoment(r, q, from, to, *decided);
+  }
+  if (Stale(*r)) co_return Code::kGeneration;  // V1
 
   auto from_attr = co_await AttrAt(from.inode, r->deadline());
   if (!from_attr.ok()) co_return from_attr.code() == Code::kStale ? Code::kConflict : from_attr.code();
@@ -107,29 +149,30 @@ Task<Status> Shard::RenameDirLocked(Request* r, const RenameRequest& q) {
   MAYFLY_CO_TRY(co_await PeekAt(q.parent, q.name, cred, r->deadline(), &from));
   MAYFLY_CO_TRY(co_await PeekAt(q.new_parent, q.new_name, cred, r->deadline(), &to));
   if (from.busy || to.busy) co_return Code::kBusy;
-  if (Stale(*r)) co_return Code::kGeneration;
   if (!from.inode.valid()) co_return Code::kNoEntry;
-  if (q.flags == kNoReplace && to.inode.valid()) co_return Code::kExists;
-  if (exchange && !to.inode.valid()) co_return Code::kNoEntry;
   const bool from_dir = from.type == FileType::kDirectory;
   const bool to_dir = to.type == FileType::kDirectory;
   if (!from_dir && !(exchange && to_dir)) co_return Code::kConflict;  // it was replaced since the client was sent here
-
+  std::optional<Status> decided;
+  if (q.flags == kNoReplace && to.inode.valid()) decided = Code::kExists;
+  if (exchange && !to.inode.valid()) decided = Code::kNoEntry;
   // Nothing may end up below itself. Only this shard moves directories, and it does one at a time.
-  if (from_dir) {
+  if (!decided && from_dir) {
     auto below = co_await IsAncestor(from.inode, q.new_parent, r->deadline());
     if (!below.ok()) co_return below.code();
-    if (*below) co_return Code::kInvalid;
+    if (*below) decided = Code::kInvalid;
   }
-  if (to_dir) {
+  if (!decided && to_dir) {
     auto above = co_await IsAncestor(to.inode, q.parent, r->deadline());
     if (!above.ok()) co_return above.code();
-    if (*above) co_return exchange ? Code::kInvalid : Code::kNotEmpty;
+    if (*above) decided = exchange ? Code::kInvalid : Code::kNotEmpty;
   }
-  if (from.inode == to.inode) co_return Code::kOk;
-  if (from.rights != Code::kOk) co_return from.rights;
-  if (to.rights != Code::kOk) co_return to.rights;
-  if (!exchange && to.inode.valid() && !to_dir) co_return Code::kNotDirectory;
+  if (!decided && from.inode == to.inode) decided = Code::kOk;
+  if (!decided && from.rights != Code::kOk) decided = from.rights;
+  if (!decided && to.rights != Code::kOk) decided = to.rights;
+  if (!decided && !exchange && to.inode.valid() && !to_dir) decided = Code::kNotDirectory;
+  if (decided) co_return co_await IfAtOneMoment(r, q, from, to, *decided);
+  if (Stale(*r)) co_return Code::kGeneration;
 
   auto from_attr = co_await AttrAt(from.inode, r->deadline());
   if (!from_attr.ok()) co_return from_attr.code() == Code::kStale ? Code::kConflict : from_attr.code();
@@ -164,8 +207,8 @@ Task<Status> Shard::RenameDirLocked(Request* r, const RenameRequest& q) {
   if (status.ok() && to_dir && !exchange) status = co_await PrepareDirRemoval(&txn, to.inode);
   if (status.ok() && Stale(*r)) status = Code::kGeneration;
   if (status.ok()) status = co_await BumpGeneration(r->deadline());
-  Status decided = co_await DecideAll(&txn, status.ok());
-  co_return status.ok() ? decided : status;
+  const Status told = co_await DecideAll(&txn, status.ok());
+  co_return status.ok() ? told : status;
 }
 
 // Is `candidate` the directory `of`, or above it?

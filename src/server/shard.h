@@ -197,6 +197,8 @@ class Shard {
   Task<Status> HandleRename(Request* r, const RenameRequest& q, Empty* a, ReplyPayload* out);
   Task<Status> HandleRenameDir(Request* r, const RenameRequest& q, Empty* a, ReplyPayload* out);
   Task<Status> RenameDirLocked(Request* r, const RenameRequest& q);
+  Task<Status> IfAtOneMoment(Request* r, const RenameRequest& q, const PeekReply& from, const PeekReply& to,
+                             Status verdict);
   Task<Status> PeekAt(InodeId parent, std::string_view name, const Cred& cred, Nanos deadline, PeekReply* out);
   Task<Result<bool>> IsAncestor(InodeId candidate, InodeId of, Nanos deadline);
 

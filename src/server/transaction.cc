@@ -2,6 +2,7 @@
 // takes everything back and the client tries again. A decision is sent until every participant has it.
 #include "server/transaction.h"
 
+#include <algorithm>
 #include <map>
 
 #include "base/log.h"
@@ -10,6 +11,35 @@ namespace mayfly {
 namespace {
 constexpr size_t kOpsBytesMax = 64 * 1024;
 constexpr Nanos kDecideWithin = 60 * kSecond;
+
+bool ComesFirst(const std::vector<TxnOp>& ops) {
+  return std::any_of(ops.begin(), ops.end(),
+                     [](const TxnOp& op) { return op.kind == TxnKind::kDirRemove || op.delta != 0; });
+}
+
+// Which of several participants' answers is the transaction's: the greatest.
+int WeightOf(Code code) {
+  switch (code) {
+    case Code::kOk:
+      return 0;
+    case Code::kNoEntry:
+    case Code::kInvalid:
+    case Code::kAccess:
+    case Code::kPermission:
+    case Code::kNotDirectory:
+    case Code::kIsDirectory:
+    case Code::kTooManyLinks:
+      return 1;  // true of what this one saw, but not with what the others would not hold
+    case Code::kBusy:
+    case Code::kConflict:
+    case Code::kGeneration:
+      return 2;
+    case Code::kNotEmpty:
+      return 3;  // asked only while the directory's own entry is held
+    default:
+      return 4;  // another try would not help
+  }
+}
 }  // namespace
 
 TxnId Shard::NextTxn() {
@@ -21,7 +51,7 @@ TxnId Shard::NextTxn() {
 Task<Status> Shard::PrepareAt(Transaction* txn, ShardId shard, std::vector<TxnOp> ops, std::vector<ShardId>* set) {
   const TxnId id = txn->next;
   txn->next = TxnId(id.value + 1);
-  txn->asked.emplace_back(shard, id);
+  txn->asked.push_back({shard, id, ComesFirst(ops)});
   if (shard == options_.self) co_return co_await PrepareHere(id, std::move(ops), txn->cred, set, txn->deadline);
   std::vector<uint8_t> encoded(kOpsBytesMax);
   Encoder e{MutableBytes(encoded)};
@@ -65,7 +95,7 @@ Task<Status> Shard::PrepareHere(TxnId id, std::vector<TxnOp> ops, Cred cred, std
   co_return status;
 }
 
-// One step a shard, all at once. The first failure is the result.
+// One step a shard, all at once.
 Task<Status> Shard::PrepareAll(Transaction* txn, std::vector<std::pair<ShardId, TxnOp>> ops) {
   std::map<ShardId, std::vector<TxnOp>> by_shard;
   for (auto& [shard, op] : ops) by_shard[shard].push_back(std::move(op));
@@ -73,10 +103,8 @@ Task<Status> Shard::PrepareAll(Transaction* txn, std::vector<std::pair<ShardId, 
   for (auto& [shard, list] : by_shard) steps.push_back(PrepareAt(txn, shard, std::move(list), nullptr));
   Status result;
   for (auto& step : steps) {
-    Status status = co_await step;
-    // A reason that the user should see beats one that asks for another try.
-    const bool soft = result.code() == Code::kBusy || result.code() == Code::kConflict;
-    if (!status.ok() && (result.ok() || soft)) result = status;
+    const Status status = co_await step;
+    if (WeightOf(status.code()) > WeightOf(result.code())) result = status;
   }
   co_return result;
 }
@@ -98,14 +126,20 @@ Task<Status> Shard::PrepareDirRemoval(Transaction* txn, InodeId dir) {
   co_return co_await PrepareAll(txn, std::move(ops));
 }
 
+// Names are held: nobody sees one as it was once another shows what came after. A link count is not, so a commit
+// changes it (at one shard) while the names elsewhere are still held: that is the moment of the whole.
 Task<Status> Shard::DecideAll(Transaction* txn, bool commit) {
   const Nanos time = wall();
-  std::vector<Task<Status>> steps;
-  for (auto [shard, id] : txn->asked) steps.push_back(DecideAt(shard, id, commit, time));
   Status result;
-  for (auto& step : steps) {
-    Status status = co_await step;
-    if (!status.ok()) result = status;
+  for (const bool first : {true, false}) {
+    std::vector<Task<Status>> steps;
+    for (const auto& step : txn->asked) {
+      if ((step.first && commit) == first) steps.push_back(DecideAt(step.shard, step.id, commit, time));
+    }
+    for (auto& step : steps) {
+      Status status = co_await step;
+      if (!status.ok()) result = status;
+    }
   }
   if (!result.ok() && commit) {
     MAYFLY_WARN("a committed change could not be told to every member ({}): entries it touched there stay locked",

@@ -11,10 +11,15 @@ namespace mayfly {
 
 struct Shard::Transaction {
   Transaction(TxnId first, Cred c, Nanos until) : next(first), cred(std::move(c)), deadline(until) {}
+  struct Step {
+    ShardId shard;
+    TxnId id;
+    bool first;  // changes a link count: decided before those that only change names
+  };
   TxnId next;  // id of the next step; the coordinator reserved a block
   Cred cred;
   Nanos deadline;
-  std::vector<std::pair<ShardId, TxnId>> asked;    // everyone who may hold something: also those that did not answer
+  std::vector<Step> asked;                         // everyone who may hold something: also those that did not answer
   static constexpr uint64_t kStepsMax = 1u << 20;  // a step a shard, a few of them
 };
 

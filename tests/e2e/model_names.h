@@ -1,7 +1,9 @@
 // Is the history of one small directory tree linearizable: can its operations be put in an order, each between its
 // start and its end, in which a tree held by one process would have given the same results? Searched as Wing and Gong
-// did, with the states that were tried remembered. What Linux itself does in two steps (find the object, then look at
-// it or change it) may take effect in two steps here.
+// did, with the states that were tried remembered. An operation on paths is one moment: its walks, all that it finds
+// and what it changes, also of a rename's two paths, and its errors too. Three take effect in two steps, as they do in
+// Linux and as nobody promises otherwise: stat and truncate find the object, then look at its size and links or cut it;
+// link finds the file, then makes the name (it may be a file whose last name has gone in between: ENOENT).
 #pragma once
 
 #include <algorithm>
@@ -354,27 +356,43 @@ inline std::string Text(const Record& r, int64_t zero) {
   return text;
 }
 
-// "" or what is wrong with the history of a cell of names; *undecided counts those that took too long to search.
-inline std::string CheckNames(const std::vector<Record>& records, uint64_t* undecided) {
+struct Searched {
+  Verdict verdict = Verdict::kGood;
+  size_t deepest = 0, steps = 0;
+};
+inline Searched SearchNames(const std::vector<const Record*>& records) {
   std::vector<Item> items;
-  for (const Record& record : records) {
-    items.push_back({record.start, record.end, &record, 0, -1});
-    if (record.what == Do::kStat || record.what == Do::kTruncate || record.what == Do::kLink) {
-      items.push_back({record.start, record.end, &record, 1, -1});
+  for (const Record* record : records) {
+    items.push_back({record->start, record->end, record, 0, -1});
+    if (record->what == Do::kStat || record->what == Do::kTruncate || record->what == Do::kLink) {
+      items.push_back({record->start, record->end, record, 1, -1});
     }
   }
   SortItems(&items);
   Linearizer<NamesState> search(items);
   const Verdict verdict = search.Search(NamesState());
-  if (verdict == Verdict::kUndecided) ++*undecided;
-  if (verdict != Verdict::kBad) return "";
-  std::string report = "no order of these operations explains their results (at most " +
-                       std::to_string(search.deepest()) + " of " + std::to_string(items.size()) +
-                       " steps could be put in order):\n";
+  return {verdict, search.deepest(), items.size()};
+}
+
+// "" or what is wrong with the history of a cell of names; *undecided counts those that took too long to search.
+// `explain`: marks what may be to blame, for which the search is made once more without each operation.
+inline std::string CheckNames(const std::vector<Record>& records, uint64_t* undecided, bool explain = false) {
   std::vector<const Record*> sorted;
   for (const Record& record : records) sorted.push_back(&record);
-  std::sort(sorted.begin(), sorted.end(), [](const Record* a, const Record* b) { return a->start < b->start; });
-  for (const Record* record : sorted) report += "  " + Text(*record, sorted[0]->start) + "\n";
+  std::stable_sort(sorted.begin(), sorted.end(), [](auto* a, auto* b) { return a->start < b->start; });
+  const Searched searched = SearchNames(sorted);
+  if (searched.verdict == Verdict::kUndecided) ++*undecided;
+  if (searched.verdict != Verdict::kBad) return "";
+  std::string report = "no order of these operations explains their results (at most " +
+                       std::to_string(searched.deepest) + " of " + std::to_string(searched.steps) +
+                       " steps could be put in order; there is one without any single one that is marked):\n";
+  for (const Record* record : sorted) {
+    std::vector<const Record*> others;
+    if (explain)
+      std::copy_if(sorted.begin(), sorted.end(), std::back_inserter(others), [&](auto* r) { return r != record; });
+    const bool blamed = explain && SearchNames(others).verdict == Verdict::kGood;
+    report += (blamed ? "* " : "  ") + Text(*record, sorted[0]->start) + "\n";
+  }
   return report;
 }
 

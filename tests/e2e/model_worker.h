@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "differential_side.h"
-#include "model_record.h"
+#include "model_choice.h"
 
 namespace model {
 
@@ -65,8 +65,8 @@ class Worker {
   }
 
  private:
-  uint64_t Below(uint64_t bound) { return random_() % bound; }
-  bool Percent(uint64_t share) { return Below(100) < share; }
+  uint64_t Below(uint64_t bound) { return model::Below(random_, bound); }
+  bool Percent(uint64_t share) { return model::Percent(random_, share); }
   std::string PathOf(uint8_t path) const { return CellPath(cell_) + "/" + Paths()[path]; }
   std::string FilePath() const { return CellPath(cell_) + "/file"; }
 
@@ -117,11 +117,7 @@ class Worker {
       Must(side_.Close(static_cast<int>(fd)), "close");
       return;
     }
-    for (uint8_t path = 0; path < kPathCount; ++path) {
-      const uint64_t kind = Below(10);
-      if (kind < 5) Simple(Do::kMkdir, path, 0);
-      if (kind >= 5 && kind < 7) MakeFile(Do::kCreate, path);
-    }
+    for (const Choice& choice : AnyTree(random_)) Operation(choice);
   }
   // Everything once more, alone; then the cell goes.
   void Finish() {
@@ -161,36 +157,22 @@ class Worker {
 
   // ---- names ----
   void NamesEpisode() {
-    for (int i = 0; i < 9; ++i) {
-      const uint8_t path = AnyPath(), other = AnyPath();
-      const uint64_t kind = Below(100);
-      if (kind < 22) {
-        Stat(path);
-      } else if (kind < 42) {
-        Simple(Do::kRename, path, other);
-      } else if (kind < 45) {
-        Simple(Do::kNoReplace, path, other);
-      } else if (kind < 52) {
-        Simple(Do::kExchange, path, other);
-      } else if (kind < 62) {
-        Simple(Do::kMkdir, path, 0);
-      } else if (kind < 68) {
-        Simple(Do::kRmdir, path, 0);
-      } else if (kind < 78) {
-        MakeFile(Percent(50) ? Do::kCreate : Do::kOpenCreate, path);
-      } else if (kind < 84) {
-        Simple(Do::kUnlink, path, 0);
-      } else if (kind < 88) {
-        Simple(Do::kLink, path, other);
-      } else if (kind < 91) {
-        Truncate(path);
-      } else {
-        UseFile(path);
-      }
-    }
+    for (int i = 0; i < 9; ++i) Operation(AnyNamesOperation(random_));
   }
-  uint8_t AnyPath() {  // the upper ones more often: there the others' ancestors move
-    return static_cast<uint8_t>(Percent(35) ? Below(2) : Percent(60) ? 2 + Below(4) : 6 + Below(8));
+  void Operation(const Choice& choice) {
+    switch (choice.what) {
+      case Do::kStat:
+        return Stat(choice.path);
+      case Do::kTruncate:
+        return Truncate(choice.path);
+      case Do::kCreate:
+      case Do::kOpenCreate:
+        return MakeFile(choice.what, choice.path);
+      case Do::kOpen:
+        return UseFile(choice.path);
+      default:
+        return Simple(choice.what, choice.path, choice.other);
+    }
   }
   void Simple(Do what, uint8_t path, uint8_t other) {
     now_ = Record();

@@ -5,6 +5,11 @@ namespace {
 
 constexpr InodeId kFar = InodeId::Make(ShardId(8), 5);  // lives on another shard
 
+bool Held(Namespace& ns, InodeId parent, std::string_view name) {
+  const auto entry = ns.Find(parent, name);
+  return entry.ok() ? entry->busy : entry.code() == Code::kBusy;
+}
+
 class Transactions : public testing::Test {
  protected:
   Status Prepare(uint64_t txn, const std::vector<TxnOp>& ops, const Cred& cred = kRoot) {
@@ -31,7 +36,7 @@ TEST_F(Transactions, TakeAllLocksOrNone) {
   // The first two operations are fine, the third meets the other transaction.
   const DirPartReply before = ns.PartOf(root);
   EXPECT_EQ(Prepare(2, {DentryOp(root, "a", a, {}), LinkOp(a, -1), DentryOp(root, "b", b, {})}), Code::kBusy);
-  EXPECT_FALSE(ns.Busy(root, "a"));
+  EXPECT_FALSE(Held(ns, root, "a"));
   EXPECT_FALSE(ns.Find(root, "a")->busy);
   EXPECT_EQ(ns.FindInode(a)->pins, 0u);
   EXPECT_EQ(ns.prepared(), 1u);
@@ -87,7 +92,7 @@ TEST_F(Transactions, AbortLeavesNoTrace) {
   EXPECT_EQ(ns.FindInode(a)->ctime, inode_before.ctime);
   EXPECT_EQ(ns.FindInode(a)->version, inode_before.version);
   EXPECT_EQ(ns.FindInode(dir)->extra->state, DirState::kLive);
-  EXPECT_FALSE(ns.Busy(root, "new"));
+  EXPECT_FALSE(Held(ns, root, "new"));
   EXPECT_TRUE(shard.Make(root, "new").ok());
   EXPECT_TRUE(shard.Make(dir, "x").ok());
 }
@@ -97,10 +102,10 @@ TEST_F(Transactions, HeldNamesAreBusyForEverybodyElse) {
   const InodeId a = File("a");
   ASSERT_TRUE(Prepare(1, {DentryOp(root, "a", a, {}), DentryOp(root, "new", {}, kFar)}).ok());
   EXPECT_TRUE(ns.Find(root, "a")->busy);
-  EXPECT_TRUE(ns.Busy(root, "a"));
-  EXPECT_TRUE(ns.Busy(root, "new"));
-  EXPECT_FALSE(ns.Busy(root, "other"));
-  EXPECT_EQ(ns.Find(root, "new").code(), Code::kNoEntry);
+  EXPECT_TRUE(Held(ns, root, "a"));
+  EXPECT_TRUE(Held(ns, root, "new"));
+  EXPECT_FALSE(Held(ns, root, "other"));
+  EXPECT_EQ(ns.Find(root, "new").code(), Code::kBusy) << "it may be there elsewhere already";
   EXPECT_EQ(shard.Make(root, "a").code(), Code::kBusy);
   EXPECT_EQ(shard.Make(root, "new").code(), Code::kBusy);
   EXPECT_EQ(shard.Remove(root, "a"), Code::kBusy);
@@ -150,11 +155,35 @@ TEST_F(Transactions, EqualSetHoldsTheEntryAsItIs) {
   ASSERT_TRUE(Prepare(1, {DentryOp(root, "d", dir, dir, FileType::kDirectory, FileType::kDirectory),
                           DentryOp(root, "none", {}, {})})
                   .ok());
-  EXPECT_TRUE(ns.Busy(root, "none"));
+  EXPECT_TRUE(Held(ns, root, "none"));
   Decide(1, true);
   EXPECT_TRUE(ns.Find(root, "d")->exposed);
   EXPECT_EQ(ns.PartOf(root).mtime, before.mtime);
   EXPECT_EQ(ns.PartOf(root).entries, before.entries);
+}
+
+// Also where the directory has no entry yet: a name that is not there can be kept so.
+TEST_F(Transactions, NothingIsHeldAsItIs) {
+  const InodeId dir = (*shard.Make(root, "d", FileType::kDirectory))->id;
+  ASSERT_TRUE(Prepare(1, {DentryOp(dir, "x", {}, {})}).ok());
+  ns.Join(ns.RightsOf(*ns.FindInode(dir)));
+  EXPECT_EQ(shard.Make(dir, "x").code(), Code::kBusy);
+  EXPECT_EQ(Prepare(2, {DentryOp(dir, "x", {}, {})}), Code::kBusy);
+  Decide(1, false);
+  EXPECT_TRUE(shard.Make(dir, "x").ok());
+}
+
+// What was promised another link keeps the one that it has, or a link would bring back what was removed.
+TEST_F(Transactions, TheLastLinkOfAPinnedInodeStays) {
+  const InodeId a = File("a");
+  ASSERT_TRUE(Prepare(1, {LinkOp(a, 1)}).ok());
+  EXPECT_EQ(shard.Remove(root, "a"), Code::kBusy);
+  EXPECT_EQ(Prepare(2, {DentryOp(root, "a", a, {}), LinkOp(a, -1)}), Code::kBusy);
+  Decide(1, true);
+  ASSERT_TRUE(Prepare(3, {LinkOp(a, 1)}).ok());
+  EXPECT_EQ(shard.Remove(root, "a"), Code::kOk) << "another is left";
+  Decide(3, false);
+  EXPECT_EQ(ns.FindInode(a)->nlink, 1u);
 }
 
 TEST_F(Transactions, ReplacingCountsSubdirectories) {
@@ -200,25 +229,18 @@ TEST_F(Transactions, LinksFollowTheRulesOfLink) {
 }
 
 // An unlink between prepare and commit of a link: the inode lives on by its pin.
-TEST_F(Transactions, APinnedInodeOutlivesItsLastName) {
-  for (const bool commit : {true, false}) {
-    const InodeId a = File("a");
-    ASSERT_TRUE(Prepare(1, {LinkOp(a, 1), DentryOp(root, "b", {}, a)}).ok());
-    Result<Inode*> inode = ns.Unlink(root, "a", kRoot, 30);
-    ASSERT_TRUE(inode.ok());
-    EXPECT_FALSE((*inode)->dead());
-    died.clear();
-    ASSERT_TRUE(ns.Decide(TxnId(1), commit, 40, &died).ok());
-    if (commit) {
-      EXPECT_TRUE(died.empty());
-      EXPECT_EQ(ns.Find(root, "b")->local->nlink, 1u);
-      EXPECT_EQ(shard.Remove(root, "b"), Code::kOk);
-    } else {
-      EXPECT_EQ(died, std::vector<InodeId>{a});
-      ns.Forget(*ns.FindInode(a));
-    }
-    EXPECT_EQ(ns.inodes(), 1u);
-  }
+TEST_F(Transactions, APinnedInodeOutlivesItsLastOpen) {
+  const InodeId a = File("a");
+  ns.RegisterOpen(*ns.FindInode(a), ClientId(7));
+  ASSERT_EQ(shard.Remove(root, "a"), Code::kOk);
+  ASSERT_TRUE(Prepare(1, {LinkOp(a, 0)}).ok());
+  ns.ReleaseOpen(a, ClientId(7), &died);
+  EXPECT_TRUE(died.empty());
+  EXPECT_FALSE(ns.FindInode(a)->dead());
+  ASSERT_TRUE(ns.Decide(TxnId(1), true, 40, &died).ok());
+  EXPECT_EQ(died, std::vector<InodeId>{a});
+  ns.Forget(*ns.FindInode(a));
+  EXPECT_EQ(ns.inodes(), 1u);
 }
 
 TEST_F(Transactions, AnOpenFileThatLosesItsLastLinkIsAnOrphan) {
