@@ -81,6 +81,10 @@ bool Copier::LooksTheSame(const StageItem& item, const struct stat& now) const {
   return links_ != nullptr || FactsOf(now) == item.facts;  // what the command sees is what is meant
 }
 
+bool Copier::IsMountOfThisNode(int folder, const std::string& name) const {
+  return links_ == nullptr && IsMountPoint(folder, name);  // G6
+}
+
 // ---- directories ----------------------------------------------------------------------------------------------------
 
 StageEnd Copier::MakeDirectory(const StageItem& item) {
@@ -161,7 +165,7 @@ bool Copier::ListDirectory(const StageItem& item, int folder) {
     if (unknown && ::fstatat(folder, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)) {
       StageItem child;
       child.kind = StageKind::kDirectory;
-      child.command_only = item.command_only;
+      child.command_only = item.command_only || IsMountOfThisNode(folder, name);
       child.path = Below(item.path, name);
       child.facts = FactsOf(st);
       (void)outbox_.Find(std::move(child));
@@ -234,7 +238,7 @@ StageEnd Copier::CopyEntries(const StageItem& item) {
   return good ? StageEnd::kDone : StageEnd::kFailed;
 }
 
-// `linked`: where names of files with several go, if they are not copied here. Null: they are found again one by one.
+// `linked`: where names go that only the command copies, if this is none. Null: they are found again one by one.
 bool Copier::CopyEntry(const StageItem& item, int folder, const std::string& name, std::vector<std::string>* linked) {
   const std::string path = Below(item.path, name);
   struct stat st;
@@ -242,13 +246,25 @@ bool Copier::CopyEntry(const StageItem& item, int folder, const std::string& nam
     FailSource(path, "cannot be looked at");
     return false;
   }
+  const bool mounted = folder >= 0 && IsMountOfThisNode(folder, name);  // G6
   if (S_ISDIR(st.st_mode)) {
     StageItem child;
     child.kind = StageKind::kDirectory;
-    child.command_only = item.command_only;
+    child.command_only = item.command_only || mounted;
     child.path = path;
     child.facts = FactsOf(st);
     (void)outbox_.Find(std::move(child));
+    return true;
+  }
+  if (mounted || (links_ == nullptr && S_ISREG(st.st_mode) && st.st_nlink > 1)) {  // the command's
+    if (linked != nullptr) {
+      linked->push_back(name);
+      return true;
+    }
+    StageItem one = item;
+    one.command_only = true;
+    one.names = {name};
+    (void)outbox_.Find(std::move(one));
     return true;
   }
   if (S_ISLNK(st.st_mode)) return CopySymlink(path, folder, name, st);
@@ -256,20 +272,7 @@ bool Copier::CopyEntry(const StageItem& item, int folder, const std::string& nam
     FailSource(path, "is neither file, directory nor symlink; it was left out", 0);
     return false;
   }
-  if (st.st_nlink > 1) {
-    if (links_ == nullptr && linked != nullptr) {
-      linked->push_back(name);
-      return true;
-    }
-    if (links_ == nullptr) {
-      StageItem one = item;
-      one.command_only = true;
-      one.names = {name};
-      (void)outbox_.Find(std::move(one));
-      return true;
-    }
-    if (LinkToFirst(path, st)) return true;
-  }
+  if (st.st_nlink > 1 && LinkToFirst(path, st)) return true;
   return CopyFile(path, folder, name, st);
 }
 

@@ -8,6 +8,8 @@
 //             G3  every failure is told with its path; the rest goes on.
 //             G4  a file that changes while it is copied is a failure.
 //             G5  a piece that looks different from here than to whoever found it is declined, before anything is done.
+//             G6  what a server finds mounted in the middle of the source is the command's to copy, as it sees it
+//             there.
 #pragma once
 
 #include <mayfly/stage_calls.h>
@@ -56,6 +58,7 @@ class Copier {
   void FailSource(const std::string& path, const char* what);
   void FailSource(const std::string& path, const char* what, int error);
 
+  bool IsMountOfThisNode(int folder, const std::string& name) const;       // G6
   bool LooksTheSame(const StageItem& item, const struct stat& now) const;  // G5
   StageEnd MakeDirectory(const StageItem& item);
   bool MakeTarget(const std::string& path);

@@ -13,6 +13,12 @@ StageFacts FactsOf(const struct stat& st) {
   return facts;
 }
 
+bool IsMountPoint(int folder, const std::string& name) {
+  struct statx st;
+  return ::statx(folder, name.c_str(), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, 0, &st) == 0 &&
+         (st.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
 std::string Below(const std::string& folder, const std::string& name) {
   if (folder.empty() || name.empty()) return folder + name;
   return folder + "/" + name;

@@ -33,6 +33,8 @@ class Descriptor {
 };
 
 StageFacts FactsOf(const struct stat& st);
+// True if something is mounted at `name` of a folder, on this node: what other nodes see there is not known.
+bool IsMountPoint(int folder, const std::string& name);
 // "a/b"; "" is the root.
 std::string Below(const std::string& folder, const std::string& name);
 
