@@ -113,8 +113,9 @@ Task<Status> Directory::FetchPage(Lane* lane, InodeId dir, Grant grant, Part* pa
   co_return Code::kOk;
 }
 
-// An entry whose inode lives elsewhere, or whose size other shards know.
+// An entry whose inode lives elsewhere, or whose size other shards or processes know.
 Task<Status> Directory::FetchAttr(Lane* lane, ListingEntry* entry) {
+  (void)co_await lane->FlushInode(entry->attr.inode);  // the home asks other processes, not this one
   auto attr = co_await lane->data().GetAttr(entry->attr.inode, true);
   if (attr.ok()) {
     entry->attr = *attr;

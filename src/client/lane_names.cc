@@ -208,8 +208,9 @@ Task<Status> Lane::Rename(std::string_view from, std::string_view to, uint32_t f
       if (status.code() == Code::kElsewhere) {
         const ShardId root = walker_.placement.RootShard();
         status = co_await caller_.Call<Method::kRenameDir>(root, request, &reply, options);
-      } else if ((status.code() == Code::kIsDirectory || status.code() == Code::kAccess) && !exchange &&
-                 source.Below(walk.parent()).valid()) {
+      } else if ((status.code() == Code::kIsDirectory || status.code() == Code::kAccess ||
+                  status.code() == Code::kPermission) &&
+                 !exchange && source.Below(walk.parent()).valid()) {
         // A directory above the source cannot be empty; Linux says that before it looks at rights and types.
         Attr new_attr;
         Status looked = co_await LookAtLast(&walk, &new_attr);

@@ -24,6 +24,7 @@ struct InodeExtra {
   std::vector<ShardId> shards;
   // File:
   uint64_t truncate_epoch = 0;
+  uint64_t privileged = 1;  // grows when the file gets suid or sgid and has `shards`
   bool truncating = false;  // some shards may have cut it and others not yet: who asks for its size waits
   uint64_t accounted = 0;   // bytes that Namespace::memory_bytes counts for this
 };

@@ -129,6 +129,8 @@ void Namespace::ClearPrivileges(Inode& inode, const Cred& cred) {
   ++inode.version;
 }
 
+bool Namespace::HasPrivileges(const Inode& inode) { return (inode.permissions & (kSuid | kSgid)) != 0; }
+
 DirRights Namespace::RightsOf(const Inode& dir) const {
   MAYFLY_CHECK(dir.type == FileType::kDirectory && dir.extra != nullptr);
   DirRights rights;
@@ -189,7 +191,7 @@ Attr Namespace::ListedAttr(const Dentry& dentry) const {
   return attr;
 }
 
-ReadDirReply Namespace::List(InodeId dir, uint64_t after, Encoder& out) {
+ReadDirReply Namespace::List(InodeId dir, uint64_t after, Encoder& out, const Unsettled& unsettled) {
   ReadDirReply reply;
   reply.end = true;
   const DirPart* part = impl_->parts.Find(dir);
@@ -197,7 +199,9 @@ ReadDirReply Namespace::List(InodeId dir, uint64_t after, Encoder& out) {
   reply.end = part->order.ForEachAfter(after, [&](DentryRef ref) {
     const Dentry& dentry = impl_->store.Get(ref);
     if (out.room() < kListingEntryBytes + dentry.name_bytes) return false;
-    out.Put(ListingEntry{dentry.sequence, dentry.name(), ListedAttr(dentry)});
+    ListingEntry entry{dentry.sequence, dentry.name(), ListedAttr(dentry)};
+    if (unsettled != nullptr && unsettled(dentry.inode)) entry.attr.partial = true;
+    out.Put(entry);
     ++reply.count;
     return true;
   });

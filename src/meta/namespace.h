@@ -62,6 +62,7 @@ class Namespace {
   Status SetAttr(Inode& inode, const SetAttrRequest& request, const Cred& cred, Nanos now, bool* rights_changed);
   // After a write by `cred`: suid goes, and sgid of executables and foreign groups; nothing for uid 0.
   void ClearPrivileges(Inode& inode, const Cred& cred);
+  static bool HasPrivileges(const Inode& inode);  // suid or sgid
   // The rights of a directory, for its parts.
   DirRights RightsOf(const Inode& dir) const;
   // A dead inode's last step: out of the table. Its data was the caller's to drop.
@@ -75,8 +76,9 @@ class Namespace {
   const DirRights* Rights(InodeId dir) const;  // null if not joined
   DirPartReply PartOf(InodeId dir) const;      // zeros if not joined
   // As much of the listing as fits: ListingEntry after ListingEntry. Entries whose inode lives elsewhere, and files
-  // whose size other shards know, are `partial`.
-  ReadDirReply List(InodeId dir, uint64_t after, Encoder& out);
+  // whose size other shards know, are `partial`; so are files of this home that `unsettled` names.
+  using Unsettled = std::function<bool(InodeId)>;
+  ReadDirReply List(InodeId dir, uint64_t after, Encoder& out, const Unsettled& unsettled = nullptr);
 
   // ---- entries ----
   struct Entry {
@@ -110,6 +112,8 @@ class Namespace {
   Status MayRemove(InodeId parent, uint32_t inode_uid, const Cred& cred) const;
   // w and x on a joined parent.
   Status MayCreateIn(InodeId parent, const Cred& cred) const;
+  // The directory is sticky, and neither it is `cred`'s nor is `cred` root.
+  bool OwnOnly(InodeId parent, const Cred& cred) const;
 
   // ---- xattrs (by inode of this home) ----
   // Rules of tmpfs: user.* needs read or write permission and a regular file or directory (EPERM otherwise; sticky
@@ -146,7 +150,8 @@ class Namespace {
   // kInvalid: more than 64 operations, two of them on one name or directory, or no transaction number.
   Status Prepare(TxnId txn, std::span<const TxnOp> ops, const Cred& cred, std::vector<ShardId>* set);
   // Applies or undoes; an unknown transaction is kOk (already decided). `died`: inodes to drop. Idempotent.
-  Status Decide(TxnId txn, bool commit, Nanos now, std::vector<InodeId>* died);
+  // `dir_mtime`: what a directory that goes keeps, if it is not 0.
+  Status Decide(TxnId txn, bool commit, Nanos now, std::vector<InodeId>* died, Nanos dir_mtime = 0);
   size_t prepared() const;
 
   // ---- figures ----

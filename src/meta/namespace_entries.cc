@@ -123,4 +123,9 @@ Status Namespace::MayCreateIn(InodeId parent, const Cred& cred) const {
   return MayChange(*rights, cred);
 }
 
+bool Namespace::OwnOnly(InodeId parent, const Cred& cred) const {
+  const DirRights* rights = Rights(parent);
+  return rights != nullptr && (rights->permissions & kSticky) != 0 && cred.uid != 0 && cred.uid != rights->uid;
+}
+
 }  // namespace mayfly

@@ -191,12 +191,13 @@ Status Namespace::Prepare(TxnId txn, std::span<const TxnOp> ops, const Cred& cre
   return {};
 }
 
-Status Namespace::Decide(TxnId txn, bool commit, Nanos now, std::vector<InodeId>* died) {
+Status Namespace::Decide(TxnId txn, bool commit, Nanos now, std::vector<InodeId>* died, Nanos dir_mtime) {
   const std::unique_ptr<Transaction> decided = impl_->transactions.Take(txn);
   if (decided == nullptr) return {};
   for (const TxnOp& op : decided->ops) {
     impl_->LetGo(op);
     if (commit) impl_->Commit(op, now);
+    if (commit && op.kind == TxnKind::kDirRemove && dir_mtime != 0) impl_->FindInode(op.inode)->mtime = dir_mtime;
   }
   for (const TxnOp& op : decided->ops) {
     if (!Pins(op)) continue;

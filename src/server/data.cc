@@ -44,6 +44,7 @@ Task<Status> Shard::JoinFile(InodeId id, Nanos deadline) {
   CallOptions options = PeerCall(deadline);
   Status status = co_await caller_.Call<Method::kFileJoin>(id.home(), request, &reply, options);
   if (status.ok()) status = store_.SetEpoch(id, reply.epoch + 1);
+  if (status.ok() && reply.privileged != 0) NotePrivileged(id, reply.privileged);
   auto node = joining_.extract(id);
   node.mapped()->WakeAll();
   co_return status;
@@ -58,6 +59,7 @@ Task<Status> Shard::HandleFileJoin(Request*, const FileJoinRequest& q, FileJoinR
     extra.shards.push_back(q.shard);
   }
   a->epoch = extra.truncate_epoch;
+  if (Namespace::HasPrivileges(*inode)) a->privileged = extra.privileged;
   co_return Code::kOk;
 }
 
@@ -79,6 +81,7 @@ Task<Status> Shard::GlimpseAt(ShardId shard, GlimpseRequest q, GlimpseReply* out
 Task<Status> Shard::HandleDropFile(Request*, const InodeRequest& q, Empty*, ReplyPayload*) {
   if (IsHome(q.inode)) co_return Code::kInvalid;
   store_.Drop(q.inode);
+  privileged_.erase(q.inode);
   co_return Code::kOk;
 }
 
@@ -182,14 +185,15 @@ Result<ChunkRange> Shard::RangeOf(InodeId file, ChunkIndex chunk, uint8_t chunk_
 }
 
 // Before data of a range is taken in: the file lives, and this shard is one of its shards.
-Task<Status> Shard::MayStore(ChunkRange range, Nanos deadline) {
+Task<Status> Shard::MayStore(Request* r, ChunkRange range) {
   if (IsHome(range.file)) {
     Inode* inode = names_.FindInode(range.file);
     if (inode == nullptr || (inode->nlink == 0 && inode->opens == 0)) co_return Code::kStale;
     if (inode->type != FileType::kFile || inode->chunk_bits != range.chunk_bits) co_return Code::kInvalid;
   } else if (store_.Figures(range.file).epoch == 0) {
-    MAYFLY_CO_TRY(co_await JoinFile(range.file, deadline));
+    MAYFLY_CO_TRY(co_await JoinFile(range.file, r->deadline()));
   }
+  if (privileged_.contains(range.file)) MAYFLY_CO_TRY(co_await DropPrivileges(range.file, r->party(), r->deadline()));
   co_return Code::kOk;
 }
 
@@ -199,12 +203,14 @@ Task<Status> Shard::HandleWrite(Request* r, const WriteRequest& q, Empty*, Reply
   if (!range.ok()) co_return range.code();
   if (!q.sums.empty() && q.sums.size() != BlocksOf(bytes)) co_return Code::kInvalid;
   MAYFLY_CO_TRY(grants_.Check(r->party(), q.inode, q.grant, kGrantWrite));  // V4
-  MAYFLY_CO_TRY(co_await MayStore(*range, r->deadline()));
+  MAYFLY_CO_TRY(co_await MayStore(r, *range));
   MAYFLY_CO_TRY(co_await ReceiveInto(r, *range, q.sums));
   // No suspension since the bytes became the file's.
   if (Inode* inode = IsHome(q.inode) ? names_.FindInode(q.inode) : nullptr) {
     Wrote(*inode, range->file_offset() + bytes, &r->party().cred);
   }
+  // A chmod may have come while the bytes did.
+  if (privileged_.contains(q.inode)) MAYFLY_CO_TRY(co_await DropPrivileges(q.inode, r->party(), r->deadline()));
   co_return Code::kOk;
 }
 

@@ -141,7 +141,9 @@ Task<Status> Shard::HandleReadDir(Request* r, const ReadDirRequest& q, ReadDirRe
   const uint32_t bytes = std::clamp<uint32_t>(q.bytes_max, 1024, kPageBytesMax);
   out->text.resize(bytes);
   Encoder e(MutableBytes(reinterpret_cast<uint8_t*>(out->text.data()), bytes));
-  *a = names_.List(q.dir, q.after, e);
+  // Whose sole opener may hold bytes of it back: who lists asks for those one by one.
+  const auto unsettled = [this](InodeId id) { return soles_.contains(id); };
+  *a = names_.List(q.dir, q.after, e, soles_.empty() ? Namespace::Unsettled() : unsettled);
   out->text.resize(e.size());
   co_return Code::kOk;
 }

@@ -227,12 +227,12 @@ Task<Status> Shard::HandleSetAttr(Request* r, const SetAttrRequest& q, AttrReply
     inode = names_.FindInode(q.inode);
     if (inode == nullptr) co_return Code::kStale;
   }
-  // As tmpfs: a truncation by path to the size that the file has changes no times.
+  // As tmpfs: a truncation by path to the size that the file has changes no times, unless there is space to give back.
   bool same_size = false;
   if ((q.mask & kSetSize) != 0 && (q.mask & kByHandle) == 0) {
     Attr now;
     MAYFLY_CO_TRY(co_await ExactAttr(q.inode, r->deadline(), &now));
-    same_size = now.size == q.size;
+    same_size = now.size == q.size && now.blocks == 0;
     inode = names_.FindInode(q.inode);
     if (inode == nullptr) co_return Code::kStale;
   }
@@ -253,6 +253,9 @@ Task<Status> Shard::HandleSetAttr(Request* r, const SetAttrRequest& q, AttrReply
       if (rights_changed) MAYFLY_CO_TRY(co_await BumpGeneration(r->deadline()));
     }
   } else if (inode->type == FileType::kFile) {
+    if ((q.mask & kSetMode) != 0 && Namespace::HasPrivileges(*inode)) {
+      MAYFLY_CO_TRY(co_await TellPrivileged(q.inode, r->deadline()));
+    }
     if ((q.mask & kSetSize) != 0) MAYFLY_CO_TRY(co_await Truncate(q.inode, q.size, !same_size, r->deadline()));
     inode = names_.FindInode(q.inode);
     if (inode == nullptr) co_return Code::kStale;

@@ -54,7 +54,7 @@ Task<Status> Shard::HandleCommit(Request* r, const CommitRequest& q, LoanReply* 
   Status status = range.status();
   if (status.ok() && !q.sums.empty() && q.sums.size() != BlocksOf(q.bytes)) status = Code::kInvalid;
   if (status.ok()) status = grants_.Check(r->party(), q.inode, q.grant, kGrantWrite);  // V4
-  if (status.ok()) status = co_await MayStore(*range, r->deadline());
+  if (status.ok()) status = co_await MayStore(r, *range);
   auto place = loans_.Take(process, q.loan);  // used up whatever becomes of it
   if (!place.ok()) co_return status.ok() ? place.status() : status;
   if (status.ok() && q.bytes > place->bytes) status = Code::kInvalid;
@@ -68,6 +68,8 @@ Task<Status> Shard::HandleCommit(Request* r, const CommitRequest& q, LoanReply* 
   if (Inode* inode = IsHome(q.inode) ? names_.FindInode(q.inode) : nullptr) {
     Wrote(*inode, range->file_offset() + q.bytes, &r->party().cred);
   }
+  // A chmod may have come while this suspended above.
+  if (privileged_.contains(q.inode)) MAYFLY_CO_TRY(co_await DropPrivileges(q.inode, r->party(), r->deadline()));
   if (q.next_bytes != 0 && q.next_bytes <= kTransferBytesMax && MayLendAhead()) {
     if (auto next = Lend(process, q.next, q.next_bytes); next.ok()) a->loan = *next;
   }

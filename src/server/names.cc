@@ -157,6 +157,7 @@ Task<Status> Shard::OpenHere(Request* r, Inode* inode, uint32_t flags, bool inhe
     if (status.ok() && (flags & kOpenTruncate) != 0) status = co_await Truncate(id, 0, true, r->deadline());
     inode = names_.FindInode(id);
     if (status.ok() && inode == nullptr) status = Code::kStale;
+    if (status.ok() && (flags & kOpenTruncate) != 0) names_.ClearPrivileges(*inode, cred);
     if (status.ok() && wants_alone && names_.OpensByOthers(*inode, process) == 0) {
       const Sole& sole = soles_.try_emplace(id, Sole{process}).first->second;
       a->sole = sole.process == process && !sole.revoking;
@@ -250,16 +251,36 @@ Task<Status> Shard::HandleUnlink(Request* r, const NameRequest& q, Empty*, Reply
   co_return status;
 }
 
+// Linux asks whether the directory may be linked to at all (its owner might), whether a name may be added, and only then
+// whether it is a directory.
+Task<Status> Shard::RefuseLinkOfDirectory(Request* r, const LinkRequest& q) {
+  auto attr = co_await AttrAt(q.inode, r->deadline());
+  if (!attr.ok()) co_return attr.code() == Code::kStale ? Code::kConflict : attr.code();
+  const Cred& cred = r->party().cred;
+  if (cred.uid != 0 && cred.uid != attr->uid) co_return Code::kPermission;
+  if (!names_.Joined(q.parent)) MAYFLY_CO_TRY(co_await JoinDir(q.parent, r->deadline()));
+  if (Stale(*r)) co_return Code::kGeneration;
+  MAYFLY_CO_TRY(names_.MayCreateIn(q.parent, cred));
+  co_return Code::kPermission;
+}
+
 // A further name for an inode: the entry here, the link count at its home.
 Task<Status> Shard::HandleLink(Request* r, const LinkRequest& q, AttrReply* a, ReplyPayload*) {
   if (q.inode.home().value >= placement_.shard_count()) co_return Code::kInvalid;
   auto entry = names_.Find(q.parent, q.name);
   if (entry.ok()) co_return entry->busy ? Code::kBusy : Code::kExists;
   if (entry.code() == Code::kBusy) co_return Code::kBusy;
-  if (q.type == FileType::kDirectory) co_return Code::kPermission;
+  if (q.type == FileType::kDirectory) co_return co_await RefuseLinkOfDirectory(r, q);
   MAYFLY_CO_TRY(RoomForTables());
   Transaction txn(NextTxn(), r->party().cred, r->deadline());
   std::vector<std::pair<ShardId, TxnOp>> ops;
+  TxnOp link;
+  link.kind = TxnKind::kLink;
+  link.inode = q.inode;
+  link.delta = 1;
+  link.check = true;
+  link.expect_type = q.type;  // the client's word, which the new entry takes
+  ops.emplace_back(q.inode.home(), std::move(link));
   TxnOp add;
   add.kind = TxnKind::kDentry;
   add.inode = q.parent;
@@ -268,13 +289,6 @@ Task<Status> Shard::HandleLink(Request* r, const LinkRequest& q, AttrReply* a, R
   add.set_type = q.type;
   add.check = true;
   ops.emplace_back(options_.self, std::move(add));
-  TxnOp link;
-  link.kind = TxnKind::kLink;
-  link.inode = q.inode;
-  link.delta = 1;
-  link.check = true;
-  link.expect_type = q.type;  // the client's word, which the new entry takes
-  ops.emplace_back(q.inode.home(), std::move(link));
   Status status = co_await PrepareAll(&txn, std::move(ops));
   if (status.ok() && Stale(*r)) status = Code::kGeneration;
   Status decided = co_await DecideAll(&txn, status.ok());
@@ -290,7 +304,10 @@ Task<Status> Shard::HandleLink(Request* r, const LinkRequest& q, AttrReply* a, R
 }
 
 Task<Status> Shard::HandlePeek(Request*, const PeekRequest& q, PeekReply* a, ReplyPayload*) {
-  if (names_.Joined(q.parent)) a->rights = names_.MayCreateIn(q.parent, q.cred).code();
+  if (names_.Joined(q.parent)) {
+    a->rights = names_.MayCreateIn(q.parent, q.cred).code();
+    a->sticky = names_.OwnOnly(q.parent, q.cred);
+  }
   auto entry = names_.Find(q.parent, q.name);
   if (!entry.ok()) {
     a->busy = entry.code() == Code::kBusy;

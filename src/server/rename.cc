@@ -51,9 +51,6 @@ std::optional<Status> FileVerdict(const RenameRequest& q, const PeekReply& from,
   if (exchange && !to.inode.valid()) return Status(Code::kNoEntry);
   if (q.must_be_directory) return Status(Code::kNotDirectory);
   if (from.inode == to.inode) return Status();  // two names of one file: nothing happens, whoever asks
-  if (from.rights != Code::kOk) return Status(from.rights);
-  if (to.rights != Code::kOk) return Status(to.rights);
-  if (!exchange && to.type == FileType::kDirectory) return Status(Code::kIsDirectory);
   return std::nullopt;
 }
 
@@ -91,6 +88,17 @@ Task<Status> Shard::PeekAt(InodeId parent, std::string_view name, const Cred& cr
   co_return co_await caller_.Call<Method::kPeek>(shard, request, out, options);
 }
 
+// The rights to put something where `entry` was looked at, and to take away what is there; *owner: of that. The parent
+// as it was then: what is decided asks again.
+Task<Status> Shard::MayTake(const PeekReply& entry, Cred cred, Nanos deadline, uint32_t* owner) {
+  if (entry.rights != Code::kOk) co_return entry.rights;
+  if (!entry.inode.valid()) co_return Code::kOk;
+  auto attr = co_await AttrAt(entry.inode, deadline);
+  if (!attr.ok()) co_return attr.code() == Code::kStale ? Code::kConflict : attr.code();
+  *owner = attr->uid;
+  co_return entry.sticky && cred.uid != attr->uid ? Code::kPermission : Code::kOk;
+}
+
 Task<Status> Shard::HandleRename(Request* r, const RenameRequest& q, Empty*, ReplyPayload*) {
   if (q.flags > kExchange) co_return Code::kInvalid;
   const Cred cred = r->party().cred;
@@ -102,23 +110,20 @@ Task<Status> Shard::HandleRename(Request* r, const RenameRequest& q, Empty*, Rep
   MAYFLY_CO_TRY(co_await PeekAt(q.new_parent, q.new_name, cred, r->deadline(), &to));
   if (to.busy) co_return Code::kBusy;
   if (from.type == FileType::kDirectory || (exchange && to.type == FileType::kDirectory)) co_return Code::kElsewhere;
-  if (const std::optional<Status> decided = FileVerdict(q, from, to)) {
-    co_return co_await IfAtOneMoment(r, q, from, to, *decided);
+  std::optional<Status> verdict = FileVerdict(q, from, to);
+  uint32_t from_owner = 0, to_owner = 0;
+  if (!verdict) {
+    Status may = co_await MayTake(from, cred, r->deadline(), &from_owner);
+    if (may.ok()) may = co_await MayTake(to, cred, r->deadline(), &to_owner);
+    if (may.ok() && !exchange && to.type == FileType::kDirectory) may = Code::kIsDirectory;
+    if (!may.ok()) verdict = may;
   }
+  if (verdict) co_return co_await IfAtOneMoment(r, q, from, to, *verdict);
   if (Stale(*r)) co_return Code::kGeneration;  // V1
-
-  auto from_attr = co_await AttrAt(from.inode, r->deadline());
-  if (!from_attr.ok()) co_return from_attr.code() == Code::kStale ? Code::kConflict : from_attr.code();
-  uint32_t to_owner = 0;
-  if (to.inode.valid()) {
-    auto to_attr = co_await AttrAt(to.inode, r->deadline());
-    if (!to_attr.ok()) co_return to_attr.code() == Code::kStale ? Code::kConflict : to_attr.code();
-    to_owner = to_attr->uid;
-  }
   Transaction txn(NextTxn(), cred, r->deadline());
   std::vector<std::pair<ShardId, TxnOp>> ops;
   ops.emplace_back(options_.self, DentryOp(q.parent, q.name, from, exchange ? to.inode : InodeId(),
-                                           exchange ? to.type : FileType::kNone, from_attr->uid));
+                                           exchange ? to.type : FileType::kNone, from_owner));
   ops.emplace_back(placement_.DentryShard(q.new_parent, q.new_name),
                    DentryOp(q.new_parent, q.new_name, to, from.inode, from.type, to_owner));
   ops.emplace_back(from.inode.home(), LinkOp(from.inode, 0));
@@ -168,26 +173,21 @@ Task<Status> Shard::RenameDirLocked(Request* r, const RenameRequest& q) {
     if (*above) decided = exchange ? Code::kInvalid : Code::kNotEmpty;
   }
   if (!decided && from.inode == to.inode) decided = Code::kOk;
-  if (!decided && from.rights != Code::kOk) decided = from.rights;
-  if (!decided && to.rights != Code::kOk) decided = to.rights;
-  if (!decided && !exchange && to.inode.valid() && !to_dir) decided = Code::kNotDirectory;
+  uint32_t from_owner = 0, to_owner = 0;
+  if (!decided) {
+    Status may = co_await MayTake(from, cred, r->deadline(), &from_owner);
+    if (may.ok()) may = co_await MayTake(to, cred, r->deadline(), &to_owner);
+    if (may.ok() && !exchange && to.inode.valid() && !to_dir) may = Code::kNotDirectory;
+    if (!may.ok()) decided = may;
+  }
   if (decided) co_return co_await IfAtOneMoment(r, q, from, to, *decided);
   if (Stale(*r)) co_return Code::kGeneration;
-
-  auto from_attr = co_await AttrAt(from.inode, r->deadline());
-  if (!from_attr.ok()) co_return from_attr.code() == Code::kStale ? Code::kConflict : from_attr.code();
-  uint32_t to_owner = 0;
-  if (to.inode.valid()) {
-    auto to_attr = co_await AttrAt(to.inode, r->deadline());
-    if (!to_attr.ok()) co_return to_attr.code() == Code::kStale ? Code::kConflict : to_attr.code();
-    to_owner = to_attr->uid;
-  }
 
   Transaction txn(NextTxn(), cred, r->deadline());
   std::vector<std::pair<ShardId, TxnOp>> ops;
   ops.emplace_back(placement_.DentryShard(q.parent, q.name),
                    DentryOp(q.parent, q.name, from, exchange ? to.inode : InodeId(),
-                            exchange ? to.type : FileType::kNone, from_attr->uid));
+                            exchange ? to.type : FileType::kNone, from_owner));
   ops.emplace_back(placement_.DentryShard(q.new_parent, q.new_name),
                    DentryOp(q.new_parent, q.new_name, to, from.inode, from.type, to_owner));
   ops.emplace_back(from.inode.home(), LinkOp(from.inode, 0));

@@ -1,5 +1,6 @@
 // Shard: one thread's server. It owns the doors' other ends, one shard's namespace and chunk store, and answers
-// requests: dispatch.cc decodes and replies; names.cc, inodes.cc, directories.cc, rename.cc, data.cc and mapped.cc
+// requests: dispatch.cc decodes and replies; names.cc, inodes.cc, directories.cc, rename.cc, data.cc, privileges.cc and
+// mapped.cc
 // decide and store, one family of requests each; transaction.cc commits across shards; generation.cc keeps path
 // resolution exact. Everything runs on one thread; handlers are coroutines that may suspend only at a co_await.
 // Invariants  V1  a by-name request is served only if its walk began under the current namespace generation, looked at
@@ -152,6 +153,7 @@ class Shard {
   Task<Status> HandleSymlink(Request* r, const NameRequest& q, AttrReply* a, ReplyPayload* out);
   Task<Status> HandleUnlink(Request* r, const NameRequest& q, Empty* a, ReplyPayload* out);
   Task<Status> HandleLink(Request* r, const LinkRequest& q, AttrReply* a, ReplyPayload* out);
+  Task<Status> RefuseLinkOfDirectory(Request* r, const LinkRequest& q);
   Task<Status> HandlePeek(Request* r, const PeekRequest& q, PeekReply* a, ReplyPayload* out);
   Task<Result<Inode*>> CreateEntry(Request* r, Namespace::Creation what);
   Task<Status> OpenHere(Request* r, Inode* inode, uint32_t flags, bool inherited, OpenReply* a);
@@ -200,6 +202,7 @@ class Shard {
   Task<Status> IfAtOneMoment(Request* r, const RenameRequest& q, const PeekReply& from, const PeekReply& to,
                              Status verdict);
   Task<Status> PeekAt(InodeId parent, std::string_view name, const Cred& cred, Nanos deadline, PeekReply* out);
+  Task<Status> MayTake(const PeekReply& entry, Cred cred, Nanos deadline, uint32_t* owner);
   Task<Result<bool>> IsAncestor(InodeId candidate, InodeId of, Nanos deadline);
 
   // transaction.cc
@@ -211,8 +214,20 @@ class Shard {
   Task<Status> PrepareAll(Transaction* txn, std::vector<std::pair<ShardId, TxnOp>> ops);
   Task<Status> PrepareDirRemoval(Transaction* txn, InodeId dir);
   Task<Status> DecideAll(Transaction* txn, bool commit);
-  Task<Status> DecideAt(ShardId shard, TxnId id, bool commit, Nanos time);
+  Task<Status> DecideAt(ShardId shard, TxnId id, bool commit, Nanos time, Nanos dir_mtime);
+  Nanos MtimeOfEmpty(const std::vector<TxnOp>& ops) const;
   TxnId NextTxn();
+
+  // privileges.cc
+  Task<Status> HandlePrivileged(Request* r, const PrivilegedRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleDropPrivileges(Request* r, const DropPrivilegesRequest& q, DropPrivilegesReply* a,
+                                    ReplyPayload* out);
+  void NotePrivileged(InodeId file, uint64_t count);
+  // At a shard that has joined a file: before data of `party` is taken in.
+  Task<Status> DropPrivileges(InodeId file, const Party& party, Nanos deadline);
+  // At the home: after a chmod that set suid or sgid.
+  Task<Status> TellPrivileged(InodeId file, Nanos deadline);
+  Task<Status> TellPrivilegedAt(ShardId shard, PrivilegedRequest q, Nanos deadline);
 
   // data.cc
   Task<Status> HandleWrite(Request* r, const WriteRequest& q, Empty* a, ReplyPayload* out);
@@ -236,7 +251,7 @@ class Shard {
   Task<Status> WriteAt(ShardId shard, WriteRequest q, Bytes payload, Nanos deadline);
   Task<Status> DropAt(ShardId shard, InodeId id, Nanos deadline);
   Result<ChunkRange> RangeOf(InodeId file, ChunkIndex chunk, uint8_t chunk_bits, uint32_t offset, size_t bytes);
-  Task<Status> MayStore(ChunkRange range, Nanos deadline);
+  Task<Status> MayStore(Request* r, ChunkRange range);
   Task<Status> ReceiveInto(Request* r, ChunkRange range, std::span<const uint64_t> sums);
   Task<Status> ReceivePiecemeal(Request* r, ChunkRange range, std::span<const uint64_t> sums);
   Result<std::vector<Place>> StagePieces(ChunkRange range);
@@ -349,6 +364,8 @@ class Shard {
   uint64_t txn_sequence_ = 0;
   // One join at a time for a directory or a file; others wait for it.
   absl::flat_hash_map<InodeId, std::unique_ptr<WaitQueue>> joining_;
+  // Files of other homes with chunks here that may have suid or sgid; as PrivilegedRequest counts.
+  absl::flat_hash_map<InodeId, uint64_t> privileged_;
   // Truncate and append hold a file's size; others wait.
   absl::flat_hash_map<InodeId, std::unique_ptr<WaitQueue>> size_locks_;
   // Who may hold unsent writes of a file (write-behind), and what the processes' polls have to be told.

@@ -52,7 +52,10 @@ Task<Status> Shard::PrepareAt(Transaction* txn, ShardId shard, std::vector<TxnOp
   const TxnId id = txn->next;
   txn->next = TxnId(id.value + 1);
   txn->asked.push_back({shard, id, ComesFirst(ops)});
-  if (shard == options_.self) co_return co_await PrepareHere(id, std::move(ops), txn->cred, set, txn->deadline);
+  if (shard == options_.self) {
+    txn->dir_mtime = std::max(txn->dir_mtime, MtimeOfEmpty(ops));
+    co_return co_await PrepareHere(id, std::move(ops), txn->cred, set, txn->deadline);
+  }
   std::vector<uint8_t> encoded(kOpsBytesMax);
   Encoder e{MutableBytes(encoded)};
   e.Put(ops);
@@ -67,6 +70,7 @@ Task<Status> Shard::PrepareAt(Transaction* txn, ShardId shard, std::vector<TxnOp
   options.reply_payload = MutableBytes(reinterpret_cast<uint8_t*>(shards.data()), shards.size() * 4);
   Status status = co_await caller_.Call<Method::kPrepare>(shard, request, &reply, options);
   MAYFLY_CO_TRY(status);
+  txn->dir_mtime = std::max(txn->dir_mtime, reply.mtime);
   if (set != nullptr) {
     if (reply.set_count > shards.size()) co_return Code::kCorrupt;
     for (uint32_t i = 0; i < reply.set_count; ++i) {
@@ -75,6 +79,15 @@ Task<Status> Shard::PrepareAt(Transaction* txn, ShardId shard, std::vector<TxnOp
     }
   }
   co_return Code::kOk;
+}
+
+// An empty part changes no more once it is held; before, it may only be found not to be empty.
+Nanos Shard::MtimeOfEmpty(const std::vector<TxnOp>& ops) const {
+  Nanos mtime = 0;
+  for (const TxnOp& op : ops) {
+    if (op.kind == TxnKind::kDirEmpty) mtime = std::max(mtime, names_.PartOf(op.inode).mtime);
+  }
+  return mtime;
 }
 
 Task<Status> Shard::PrepareHere(TxnId id, std::vector<TxnOp> ops, Cred cred, std::vector<ShardId>* set,
@@ -104,7 +117,9 @@ Task<Status> Shard::PrepareAll(Transaction* txn, std::vector<std::pair<ShardId, 
   Status result;
   for (auto& step : steps) {
     const Status status = co_await step;
-    if (WeightOf(status.code()) > WeightOf(result.code())) result = status;
+    // Of two rights that fail, the one about the inode is what Linux says.
+    const bool other = result.code() == Code::kAccess && status.code() == Code::kPermission;
+    if (WeightOf(status.code()) > WeightOf(result.code()) || other) result = status;
   }
   co_return result;
 }
@@ -134,7 +149,7 @@ Task<Status> Shard::DecideAll(Transaction* txn, bool commit) {
   for (const bool first : {true, false}) {
     std::vector<Task<Status>> steps;
     for (const auto& step : txn->asked) {
-      if ((step.first && commit) == first) steps.push_back(DecideAt(step.shard, step.id, commit, time));
+      if ((step.first && commit) == first) steps.push_back(DecideAt(step.shard, step.id, commit, time, txn->dir_mtime));
     }
     for (auto& step : steps) {
       Status status = co_await step;
@@ -148,17 +163,18 @@ Task<Status> Shard::DecideAll(Transaction* txn, bool commit) {
   co_return result;
 }
 
-Task<Status> Shard::DecideAt(ShardId shard, TxnId id, bool commit, Nanos time) {
+Task<Status> Shard::DecideAt(ShardId shard, TxnId id, bool commit, Nanos time, Nanos dir_mtime) {
   const Nanos deadline = executor_.now() + kDecideWithin;
   if (shard == options_.self) {
     std::vector<InodeId> died;
-    MAYFLY_CO_TRY(names_.Decide(id, commit, time, &died));
+    MAYFLY_CO_TRY(names_.Decide(id, commit, time, &died, dir_mtime));
     co_return co_await Bury(std::move(died), deadline);
   }
   DecideRequest request;
   request.txn = id;
   request.commit = commit;
   request.time = time;
+  request.mtime = dir_mtime;
   Empty reply;
   CallOptions options = PeerCall(deadline);
   co_return co_await caller_.Call<Method::kDecide>(shard, request, &reply, options);
@@ -172,6 +188,7 @@ Task<Status> Shard::HandlePrepare(Request* r, const PrepareRequest& q, PrepareRe
   d.Get(ops);
   MAYFLY_CO_TRY(d.Finish());
   std::vector<ShardId> set;
+  a->mtime = MtimeOfEmpty(ops);
   MAYFLY_CO_TRY(co_await PrepareHere(q.txn, std::move(ops), q.cred, &set, r->deadline()));
   a->set_count = static_cast<uint32_t>(set.size());
   for (ShardId shard : set) out->text.append(reinterpret_cast<const char*>(&shard.value), 4);
@@ -180,7 +197,7 @@ Task<Status> Shard::HandlePrepare(Request* r, const PrepareRequest& q, PrepareRe
 
 Task<Status> Shard::HandleDecide(Request* r, const DecideRequest& q, Empty*, ReplyPayload*) {
   std::vector<InodeId> died;
-  MAYFLY_CO_TRY(names_.Decide(q.txn, q.commit, q.time, &died));
+  MAYFLY_CO_TRY(names_.Decide(q.txn, q.commit, q.time, &died, q.mtime));
   co_return co_await Bury(std::move(died), r->deadline());
 }
 

@@ -19,6 +19,7 @@ struct Shard::Transaction {
   TxnId next;  // id of the next step; the coordinator reserved a block
   Cred cred;
   Nanos deadline;
+  Nanos dir_mtime = 0;                             // the newest of the parts that were found empty
   std::vector<Step> asked;                         // everyone who may hold something: also those that did not answer
   static constexpr uint64_t kStepsMax = 1u << 20;  // a step a shard, a few of them
 };

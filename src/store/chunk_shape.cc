@@ -8,6 +8,7 @@
 namespace mayfly {
 
 using store_internal::Files;
+using store_internal::kPageBytes;
 using store_internal::PageDown;
 using store_internal::PageUp;
 
@@ -22,7 +23,9 @@ bool ChunkStore::Truncate(InodeId id, uint64_t size, uint64_t slices_max) {
     if (std::prev(it)->first >= size) from = it->first;
   }
   CutExtents cut(&extents_);
+  const bool keeps_page = from == size && size % kPageBytes != 0 && Files::IsDataPage(file, size);
   files_.Cut(file, from, kDone, &cut);
+  if (keeps_page && !Files::IsDataPage(file, size)) files_.Mark(file, size);  // S8
   file->high_water = std::min(file->high_water, from);
   ++file->changes;
   RewriteSparse(file, cut, kEagerEighths);
@@ -34,8 +37,17 @@ Status ChunkStore::Punch(const ChunkRange& range) {
   if (!IsValid(range)) return Code::kInvalid;
   File* file = files_.Find(range.file);
   if (file == nullptr) return {};
+  const uint64_t begin = range.file_offset(), end = begin + range.bytes;
+  // Where in the range the pages at its ends begin that it does not cover.
+  const uint64_t edges[] = {begin % kPageBytes != 0 ? begin : kDone,
+                            end % kPageBytes != 0 ? std::max(begin, PageDown(end)) : kDone};
+  bool keeps_page[2];
+  for (int i = 0; i < 2; ++i) keeps_page[i] = edges[i] != kDone && Files::IsDataPage(file, edges[i]);
   CutExtents cut(&extents_);
-  files_.Cut(file, range.file_offset(), range.file_offset() + range.bytes, &cut);
+  files_.Cut(file, begin, end, &cut);
+  for (int i = 0; i < 2; ++i) {
+    if (keeps_page[i] && !Files::IsDataPage(file, edges[i])) files_.Mark(file, edges[i]);  // S8
+  }
   ++file->changes;
   RewriteSparse(file, cut, kEagerEighths);
   files_.RemoveIfNothing(file);
@@ -67,22 +79,45 @@ Status ChunkStore::ReserveRange(const ChunkRange& range) {
   KeepRoom(range.bytes);
   const uint64_t begin = range.file_offset(), end = begin + range.bytes;
   File* file = files_.FindOrMake(range.file);
+  Stretches again;
+  FindReservedPages(file, PageDown(begin), PageUp(end), &again);
   Reserved reserved;
   Status status;
   uint64_t at = begin;
   for (auto it = Files::At(file, begin); status.ok() && at < end; ++it) {
     bool is_last = it == file->slices.end() || it->first >= end;
+    if (!is_last && it->second.extent == nullptr) continue;  // a mark: its byte is to be had too
     uint64_t gap_end = is_last ? end : it->first;
     if (gap_end > at) status = ReserveGap(at, gap_end, &reserved);
     if (is_last) break;
     at = it->first + it->second.bytes;
   }
   for (Extent* extent : reserved) {
-    if (status.ok()) files_.Insert(file, extent->file_offset, extent->bytes, extent);
+    if (status.ok()) {
+      files_.Cut(file, extent->file_offset, extent->file_end(), nullptr);  // marks
+      files_.Insert(file, extent->file_offset, extent->bytes, extent);
+    }
     extents_.Unref(extent);
+  }
+  if (status.ok()) {
+    for (auto [from, to] : again) files_.Zero(file, from, to);  // S8
   }
   files_.RemoveIfNothing(file);
   return status;
+}
+
+// The pages of [begin, end), both on pages, that hold a reservation or a mark already.
+void ChunkStore::FindReservedPages(const File* file, uint64_t begin, uint64_t end, Stretches* pages) {
+  for (auto it = Files::At(file, begin); it != file->slices.end() && it->first < end; ++it) {
+    if (it->second.has_content()) continue;
+    const uint64_t from = std::max(begin, PageDown(it->first));
+    const uint64_t to = std::min(end, PageUp(it->first + it->second.bytes));
+    if (!pages->empty() && pages->back().second >= from) {
+      pages->back().second = to;
+    } else {
+      pages->push_back({from, to});
+    }
+  }
 }
 
 void ChunkStore::Drop(InodeId id) {
@@ -102,7 +137,7 @@ ChunkStore::Found ChunkStore::NextData(InodeId id, uint64_t from) const {
   const File* file = files_.Find(id);
   if (file == nullptr) return {};
   auto it = Files::At(file, PageDown(from));
-  while (it != file->slices.end() && it->second.extent->reserved) ++it;
+  while (it != file->slices.end() && !it->second.is_data()) ++it;
   if (it == file->slices.end()) return {};
   return {true, std::max(from, PageDown(it->first))};
 }
@@ -113,7 +148,7 @@ uint64_t ChunkStore::NextHole(InodeId id, uint64_t from, uint8_t chunk_bits) con
   uint64_t chunk_end = ((from >> chunk_bits) + 1) << chunk_bits;
   uint64_t at = from;
   for (auto it = Files::At(file, PageDown(from)); it != file->slices.end() && at < chunk_end; ++it) {
-    if (it->second.extent->reserved) continue;
+    if (!it->second.is_data()) continue;
     if (PageDown(it->first) > at) break;
     at = std::max(at, PageUp(it->first + it->second.bytes));
   }

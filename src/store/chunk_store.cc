@@ -47,13 +47,13 @@ Result<Place> ChunkStore::StageFor(const ChunkRange& range) {
   File* file = files_.Find(range.file);
   if (file == nullptr) return Stage(range.bytes);
   auto it = Files::At(file, begin);
-  if (it != file->slices.end() && it->first <= begin && it->second.extent->reserved) {
+  if (it != file->slices.end() && it->first <= begin && it->second.is_reserved()) {
     uint32_t bytes = static_cast<uint32_t>(std::min(end, it->first + it->second.bytes) - begin);
     Extent* inside = extents_.StageInside(it->second.extent, begin, bytes);
     files_.Cut(file, begin, begin + bytes, nullptr);
     return inside->place();
   }
-  while (it != file->slices.end() && it->first < end && !it->second.extent->reserved) ++it;
+  while (it != file->slices.end() && it->first < end && !it->second.is_reserved()) ++it;
   if (it != file->slices.end()) end = std::min(end, it->first);
   return Stage(static_cast<uint32_t>(end - begin));
 }
@@ -106,7 +106,7 @@ Result<ChunkStore::Covered> ChunkStore::Read(const ChunkRange& range, ReadPieces
   while (at < end) {
     bool is_behind = it == file->slices.end() || it->first >= end;
     uint64_t next = is_behind ? end : std::max(at, it->first);
-    bool is_data = next == at && !it->second.extent->reserved;
+    bool is_data = next == at && it->second.has_content();
     if (next == at) next = std::min(end, it->first + it->second.bytes);
     bool joins = !is_data && at != begin && pieces->back().is_hole();
     if (!joins && pieces->size() == pieces_max) return Covered{static_cast<uint32_t>(at - begin), true};
@@ -128,7 +128,7 @@ uint64_t ChunkStore::LiveData(InodeId id, uint64_t from, uint32_t pieces_max, Re
   if (file == nullptr) return kDone;
   auto it = Files::At(file, from);
   for (; it != file->slices.end(); ++it) {
-    if (it->second.extent->reserved) continue;
+    if (!it->second.has_content()) continue;
     if (pieces_max-- == 0) return std::max(from, it->first);
     pieces->push_back(PieceOf(it->second.extent, std::max(from, it->first), it->first + it->second.bytes));
   }

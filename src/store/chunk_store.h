@@ -15,6 +15,9 @@
 //                 grid.
 //             S6  a file with nothing here (no slice, no epoch, no high-water mark) takes no memory.
 //             S7  all pins are gone before the store is; what is staged then is unstaged.
+//             S8  a page counts as data, as on tmpfs, from its first byte on until it is dropped as a whole: where a cut
+//                 leaves nothing of it but zeros, a mark stands for it; where what is reserved is reserved again, its
+//                 pages are zeroed.
 #pragma once
 
 #include <cstdint>
@@ -170,7 +173,7 @@ class ChunkStore {
   // Drops data and reservations of the range; the high-water mark stays.
   Status Punch(const ChunkRange& range);
   // Reserves the parts of the range that hold neither data nor reservation, all or nothing: kNoSpace at once.
-  // Reserved parts read as holes and count as allocated. A write to what is still reserved will not fail: StageFor.
+  // Reserved parts read as holes and count as allocated, and are holes to SEEK_DATA unless reserved again (S8). A write to what is still reserved will not fail: StageFor.
   Status ReserveRange(const ChunkRange& range);
   // Everything of the file, its epoch too. DropSlice: at most `slices_max` slices; true when the file is gone. In
   // between the caller lets nobody use the file.
@@ -178,7 +181,7 @@ class ChunkStore {
   [[nodiscard]] bool DropSlice(InodeId file, uint64_t slices_max);
 
   // SEEK_DATA, SEEK_HOLE for what is on this shard, with data rounded outward to 4 KiB pages, as tmpfs does (the caller
-  // cuts at the file's size). Reservations are holes.
+  // cuts at the file's size). S8.
   struct Found {
     bool found = false;
     uint64_t offset = 0;
@@ -212,6 +215,7 @@ class ChunkStore {
   ReadPiece PieceOf(Extent* extent, uint64_t begin, uint64_t end);
   void Unpin(Extent* extent);
   Status ReserveGap(uint64_t begin, uint64_t end, Reserved* reserved);
+  static void FindReservedPages(const File* file, uint64_t begin, uint64_t end, Stretches* pages);
 
   // compaction.cc
   bool Rewrite(File* file, uint64_t begin, uint64_t end);

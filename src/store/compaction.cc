@@ -37,7 +37,7 @@ constexpr uint64_t kReclaimDeadBytesMin = 1u << 20;
 
 // Less than `eighths` of it are live.
 bool IsSparse(const store_internal::Extent* e, uint32_t eighths) {
-  return !e->reserved && !e->known_corrupt && e->parent == nullptr && e->bytes >= kSparseBytesMin &&
+  return e != nullptr && !e->reserved && !e->known_corrupt && e->parent == nullptr && e->bytes >= kSparseBytesMin &&
          uint64_t{e->live_bytes} * 8 < uint64_t{e->bytes} * eighths;
 }
 
@@ -52,7 +52,7 @@ bool ChunkStore::Rewrite(File* file, uint64_t begin, uint64_t end) {
   bool has_sums = false;
   uint64_t at = begin;
   for (auto it = Files::At(file, begin); at < end; ++it) {
-    MAYFLY_CHECK(it != file->slices.end() && it->first <= at && !it->second.extent->reserved);
+    MAYFLY_CHECK(it != file->slices.end() && it->first <= at && it->second.has_content());
     Extent* from = it->second.extent;
     uint64_t stop = std::min(end, it->first + it->second.bytes);
     uint64_t skip = at - from->file_offset;
@@ -88,7 +88,7 @@ void ChunkStore::MergeTiny(File* file, const ChunkRange& range) {
   uint64_t begin = left->first, end = begin + left->second.bytes;
   auto right = std::next(left);
   auto joins = [&](const Slice& slice) {
-    return !slice.extent->reserved && !slice.extent->known_corrupt && slice.bytes < kTinyBytes &&
+    return slice.has_content() && !slice.extent->known_corrupt && slice.bytes < kTinyBytes &&
            slice.bytes <= std::max<uint64_t>(end - begin, kJoinBytes) && end - begin + slice.bytes <= kCompactBytesMax;
   };
   uint32_t count = 1;
@@ -121,7 +121,7 @@ void ChunkStore::FindStretches(File* file, const Extent* extent, Stretches* stre
     const Slice& slice = it->second;
     bool mine = slice.extent == extent;
     bool continues = end != 0 && it->first == at && at + slice.bytes - begin <= kCompactBytesMax;
-    bool copies = mine || (slice.bytes <= kForeignBytesMax && !slice.extent->reserved && !slice.extent->known_corrupt);
+    bool copies = mine || (slice.bytes <= kForeignBytesMax && slice.has_content() && !slice.extent->known_corrupt);
     at = it->first + slice.bytes;
     if (continues && copies) {
       if (mine) end = at;

@@ -20,6 +20,7 @@ CutExtents::~CutExtents() {
 Files::~Files() {
   files_.RemoveAll([this](File* file) {
     for (const auto& [begin, slice] : file->slices) {
+      if (slice.extent == nullptr) continue;
       extents_->SubtractLive(slice.extent, slice.bytes);
       extents_->Unref(slice.extent);
     }
@@ -76,9 +77,13 @@ void Files::Cut(File* file, uint64_t begin, uint64_t end, CutExtents* cut) {
   while (it != slices.end() && it->first < end) {
     Extent* extent = it->second.extent;
     uint64_t from = it->first, to = from + it->second.bytes;
+    if (extent == nullptr) {
+      it = slices.erase(it);
+      continue;
+    }
     uint64_t lost_from = std::max(from, begin), lost_to = std::min(to, end);
     extents_->SubtractLive(extent, static_cast<uint32_t>(lost_to - lost_from));
-    Slice rest{extent, static_cast<uint32_t>(to - lost_to)};
+    Slice rest{extent, static_cast<uint32_t>(to - lost_to), it->second.zeroed};
     if (from < begin) {
       it->second.bytes = static_cast<uint32_t>(begin - from);
       ++it;
@@ -106,12 +111,46 @@ void Files::Insert(File* file, uint64_t begin, uint32_t bytes, Extent* extent) {
   extents_->AddLive(extent, bytes);
 }
 
+bool Files::IsDataPage(const File* file, uint64_t offset) {
+  const uint64_t begin = PageDown(offset), end = begin + kPageBytes;
+  for (auto it = At(file, begin); it != file->slices.end() && it->first < end; ++it) {
+    if (it->second.is_data()) return true;
+  }
+  return false;
+}
+
+void Files::Mark(File* file, uint64_t offset) {
+  const uint64_t page = PageDown(offset);
+  file->pages += 1 - PagesIn(file, page, page + kPageBytes);
+  bool fresh = file->slices.emplace(offset, Slice{nullptr, 1}).second;
+  MAYFLY_CHECK(fresh);  // S2
+}
+
+void Files::SplitAt(File* file, uint64_t offset) {
+  auto it = At(file, offset);
+  if (it == file->slices.end() || it->first >= offset) return;
+  Slice rest = it->second;
+  rest.bytes -= static_cast<uint32_t>(offset - it->first);
+  it->second.bytes -= rest.bytes;
+  extents_->Ref(rest.extent);  // a mark is too short to be split
+  file->slices.emplace(offset, rest);
+}
+
+void Files::Zero(File* file, uint64_t begin, uint64_t end) {
+  SplitAt(file, begin);
+  SplitAt(file, end);
+  for (auto it = At(file, begin); it != file->slices.end() && it->first < end; ++it) {
+    if (it->second.is_reserved()) it->second.zeroed = true;
+  }
+}
+
 bool Files::DropTail(File* file, uint64_t slices_max) {
   SliceMap& slices = file->slices;
   for (; slices_max != 0 && !slices.empty(); --slices_max) {
     auto last = std::prev(slices.end());
     Slice slice = last->second;
     slices.erase(last);
+    if (slice.extent == nullptr) continue;
     extents_->SubtractLive(slice.extent, slice.bytes);
     extents_->Unref(slice.extent);
   }

@@ -1,5 +1,5 @@
 // The files that have something on this shard, and the map of each: slices ordered by file offset. See chunk_store.h
-// for the invariants S2 and S6, which this file keeps.
+// for the invariants S2, S6 and S8, which this file keeps.
 //
 // Memory: a file 96 bytes of heap and about 8 in the table; a slice 24 bytes in a B-tree node (48 of heap for the only
 // one of a file, 26 to 52 with more, as nodes are full or half full).
@@ -21,8 +21,13 @@ constexpr uint64_t PageDown(uint64_t offset) { return offset & ~(kPageBytes - 1)
 constexpr uint64_t PageUp(uint64_t offset) { return PageDown(offset + kPageBytes - 1); }
 
 struct Slice {
-  Extent* extent = nullptr;
+  Extent* extent = nullptr;  // null: a mark, of one byte
   uint32_t bytes = 0;
+  bool zeroed = false;  // reserved, and data to SEEK_DATA all the same
+
+  bool has_content() const { return extent != nullptr && !extent->reserved; }
+  bool is_reserved() const { return extent != nullptr && extent->reserved; }
+  bool is_data() const { return extent == nullptr || zeroed || !extent->reserved; }  // S8
 };
 // By file offset.
 using SliceMap =
@@ -77,6 +82,12 @@ class Files {
   void Cut(File* file, uint64_t begin, uint64_t end, CutExtents* cut);
   // Puts a slice of `extent` where there is none. Keeps file->pages; takes a reference.
   void Insert(File* file, uint64_t begin, uint32_t bytes, Extent* extent);
+  // Whether the page that `offset` lies in is data (S8).
+  static bool IsDataPage(const File* file, uint64_t offset);
+  // Puts a mark where there is no slice. Keeps file->pages.
+  void Mark(File* file, uint64_t offset);
+  // What is reserved of [begin, end), both on pages, is data from now on.
+  void Zero(File* file, uint64_t begin, uint64_t end);
 
   // Drops slices from the end on, without keeping file->pages: for a file that goes. True when none are left.
   bool DropTail(File* file, uint64_t slices_max);
@@ -86,6 +97,7 @@ class Files {
 
  private:
   static uint64_t PagesIn(const File* file, uint64_t begin, uint64_t end);
+  void SplitAt(File* file, uint64_t offset);
 
   Extents* const extents_;
   TableMemory* const memory_;

@@ -410,10 +410,37 @@ struct FileJoinRequest {
   }
 };
 struct FileJoinReply {
-  uint64_t epoch = 0;  // of truncation
+  uint64_t epoch = 0;       // of truncation
+  uint64_t privileged = 0;  // as in PrivilegedRequest; 0: it has no such bits
   template <class Io>
   void Fields(Io& io) {
-    io(epoch);
+    io(epoch, privileged);
+  }
+};
+// Privileged: the home to a joined shard: the file has got suid or sgid, by the home's `count`th such chmod. From then
+// on a write of somebody other than root asks the home by DropPrivileges to take them away, before it is answered.
+struct PrivilegedRequest {
+  InodeId inode;
+  uint64_t count = 0;
+  template <class Io>
+  void Fields(Io& io) {
+    io(inode, count);
+  }
+};
+struct DropPrivilegesRequest {
+  InodeId inode;
+  Cred cred;  // the writer's
+  template <class Io>
+  void Fields(Io& io) {
+    io(inode, cred);
+  }
+};
+struct DropPrivilegesReply {
+  uint64_t count = 0;  // of the last such chmod before
+  bool left = false;   // the file still has one of the bits
+  template <class Io>
+  void Fields(Io& io) {
+    io(count, left);
   }
 };
 struct GlimpseRequest {
@@ -461,9 +488,10 @@ struct PeekReply {
   bool exposed = false;     // a client may have it in its path cache
   bool busy = false;        // a transaction holds it
   Code rights = Code::kOk;  // of `cred` to put something here: w and x on the parent, as far as this shard knows it
+  bool sticky = false;      // likewise: `cred` may take away only what is its own
   template <class Io>
   void Fields(Io& io) {
-    io(inode, type, exposed, busy, rights);
+    io(inode, type, exposed, busy, rights, sticky);
   }
 };
 // Payload of the request: the operations (vector<TxnOp>), as they may be long. Reply payload: for kDirRemove the shards
@@ -478,18 +506,20 @@ struct PrepareRequest {
 };
 struct PrepareReply {
   uint32_t set_count = 0;
+  Nanos mtime = 0;  // of a part that kDirEmpty holds
   template <class Io>
   void Fields(Io& io) {
-    io(set_count);
+    io(set_count, mtime);
   }
 };
 struct DecideRequest {
   TxnId txn;
   bool commit = false;
   Nanos time = 0;
+  Nanos mtime = 0;  // the newest of the parts of a directory that goes: who has it open still sees it; 0: none had one
   template <class Io>
   void Fields(Io& io) {
-    io(txn, commit, time);
+    io(txn, commit, time, mtime);
   }
 };
 struct ParentReply {
@@ -666,7 +696,9 @@ constexpr uint32_t kRevokePollMs = 20'000;
   X(StageStart, 58, Empty, StageStartReply, true, kAny)                 \
   X(StageInvite, 59, StageInviteRequest, Empty, true, kPeer)            \
   X(StageWork, 60, StageWorkRequest, StageWorkReply, true, kAny)        \
-  X(StageStatus, 61, StageStatusRequest, StageStatusReply, false, kAny)
+  X(StageStatus, 61, StageStatusRequest, StageStatusReply, false, kAny) \
+  X(Privileged, 62, PrivilegedRequest, Empty, true, kPeer)              \
+  X(DropPrivileges, 63, DropPrivilegesRequest, DropPrivilegesReply, true, kPeer)
 
 enum class Method : uint16_t {
 #define MAYFLY_ENUM(name, number, request, reply, once, who) k##name = number,

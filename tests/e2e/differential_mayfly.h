@@ -125,7 +125,8 @@ class MayflySide : public Side {
   int64_t Read(int fd, void* to, size_t bytes) override { return OrErrno(mayfly_read(fd, to, bytes)); }
   int64_t Write(int fd, const void* from, size_t bytes) override { return OrErrno(mayfly_write(fd, from, bytes)); }
   int64_t Pread(int fd, void* to, size_t bytes, int64_t offset, int parts) override {
-    if (TakeBatch()) return Transfer(MAYFLY_OP_PREAD, fd, to, bytes, offset);
+    // Of no bytes a vector is another call than a buffer.
+    if (TakeBatch() && (parts <= 1 || bytes > 0)) return Transfer(MAYFLY_OP_PREAD, fd, to, bytes, offset);
     if (parts <= 1) return OrErrno(mayfly_pread(fd, to, bytes, offset));
     const std::vector<iovec> iov = Vector(to, bytes, parts);
     return OrErrno(mayfly_preadv(fd, iov.data(), static_cast<int>(iov.size()), offset));

@@ -106,7 +106,7 @@ inline std::string Runner::Reset(mode_t umask, bool privileged) {
     side_.SetUmask(umask);
     const Target root = {"."};
     if (privileged) side_.Chown(root, 0, 0);
-    side_.Chmod(root, 0777);
+    side_.OpenRoot();
     failure = RemoveAll(".");
     char list[4096];
     const int64_t bytes = side_.ListXattr(root, list, sizeof list);

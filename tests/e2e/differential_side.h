@@ -48,6 +48,8 @@ class Side {
   virtual void Run(const std::function<void()>& work) = 0;
   virtual void Act(int actor) = 0;
   virtual void SetUmask(mode_t mask) = 0;
+  // Makes the root accessible to all, whatever its mode is: by its owner.
+  virtual void OpenRoot() { Chmod({"/"}, 0777); }
   // The next call goes through the batch interface, if there is one for it.
   virtual void UseBatch() {}
 

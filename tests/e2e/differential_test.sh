@@ -38,6 +38,18 @@ found=(
   "2002 1 6,27,28"         # preadv of no bytes of a directory
   "3001 24 24,25,30,34"    # rename onto a directory above, in one that may not be written
   "3002 80 12,20,24"       # exchange of a name with itself, likewise
+  "3000 55 1,8,24,32,34,35,36,47"  # SEEK_DATA of a page that a cut left zeros of
+  "3004 1 16,18,25,28,36,47"       # likewise, at a chunk's begin
+  "3003 110 48,50,59,60"           # SEEK_DATA of what was reserved twice
+  "3003 15 27,29"                  # suid and sgid after another's write to another shard
+  "3000 79 13,17,21,23"            # a listing of a file with unsent bytes
+  "3003 125 28,53,54"              # SEEK_END of a directory
+  "3000 123 10,11,12"              # link of a directory, in one that may not be written
+  "3003 196 4,19,22,32"            # link of what may not be linked, likewise
+  "3004 18 14,26,36,43,54"         # rename out of a sticky directory onto a directory
+  "3000 247 13,17,18,35,39,43,56"  # suid and sgid after another's O_TRUNC
+  "3003 264 20,21,43,46,51,54,60"  # times of a directory that is gone and open
+  "3004 121 24,39,46"              # times after a truncation to the same size of a file with space
 )
 compare "the comparison finds faults" --self-test --seed 1 --minutes 3
 for servers in 1 4 "2 --shards 2"; do

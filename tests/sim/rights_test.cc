@@ -212,6 +212,51 @@ TEST_F(RightsTest, AnInodesNumberAloneOpensNoByteOnAnyShard) {
   EXPECT_TRUE(Counts(owner.Holder(file(), 1), 25));  // five tries of five requests
 }
 
+TEST_F(RightsTest, AWriteToAnotherShardTakesSuidAndSgidAway) {
+  const auto bits = [&] { return owner.Stat(file().inode)->permissions & 07000; };
+  // The first write to chunk 3's shard comes after the chmod, those to the others' before.
+  for (uint32_t chunk : {1u, 2u, 3u}) {
+    for (uint16_t with : {04755, 02755, 06755}) {
+      ASSERT_TRUE(owner.Chmod(file().inode, with).ok());
+      ASSERT_EQ(bits(), with & 07000);
+      ASSERT_TRUE(owner.Write(file(), chunk, opened.grant, "x").ok());
+      EXPECT_EQ(bits(), 0) << chunk;
+    }
+  }
+  // sgid without x for the group stays for its members, at each write.
+  ASSERT_TRUE(owner.Chmod(file().inode, 06744).ok());
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(owner.Write(file(), 1, opened.grant, "x").ok());
+    EXPECT_EQ(bits(), 02000);
+  }
+  User root(cluster, 0);
+  OpenReply writing;
+  ASSERT_TRUE(root.Open("secret", kOpenWrite, &writing).ok());
+  ASSERT_TRUE(root.Chmod(file().inode, 06755).ok());
+  for (uint32_t chunk : {1u, 2u, 3u}) ASSERT_TRUE(root.Write(file(), chunk, writing.grant, "x").ok());
+  EXPECT_EQ(bits(), 06000);
+}
+
+TEST_F(RightsTest, AWriteCostsTheHomeAMessageOnlyWhileTheFileIsPrivileged) {
+  const auto served = [&] {
+    const std::string json = cluster.shard(file().inode.home().value).StatusJson();
+    const size_t at = json.find("\"served\":");
+    EXPECT_NE(at, std::string::npos);
+    return std::stoull(json.substr(at + 9));
+  };
+  const auto cost = [&](uint32_t chunk) {
+    const uint64_t before = served();
+    EXPECT_TRUE(owner.Write(file(), chunk, opened.grant, "x").ok());
+    return served() - before;
+  };
+  EXPECT_EQ(cost(1), 0u);
+  ASSERT_TRUE(owner.Chmod(file().inode, 04755).ok());
+  EXPECT_EQ(cost(1), 1u);
+  EXPECT_EQ(cost(1), 0u);
+  EXPECT_EQ(cost(2), 1u);  // told as well; the home has nothing left to take away
+  EXPECT_EQ(cost(2), 0u);
+}
+
 TEST_F(RightsTest, AnothersGrantIsNone) {
   User stranger(cluster, kStranger);
   ExpectAllRefused(stranger, opened.grant);

@@ -16,6 +16,7 @@ enum ByteState : uint8_t { kHole, kWritten, kKept };  // kKept: reserved
 struct ModelFile {
   std::string bytes;
   std::vector<uint8_t> states;
+  std::vector<bool> data_pages;
   uint64_t high_water = 0;
 };
 
@@ -35,6 +36,7 @@ class StoreModelTest : public testing::TestWithParam<Shape> {
  protected:
   static constexpr uint32_t kChunks = 4;
   static constexpr uint32_t kFiles = 5;
+  static constexpr uint64_t kPage = 4096;
 
   struct Held {
     ReadPiece piece;
@@ -48,6 +50,7 @@ class StoreModelTest : public testing::TestWithParam<Shape> {
     if (m.bytes.empty()) {
       m.bytes.assign(FileBytes(), '\0');
       m.states.assign(FileBytes(), kHole);
+      m.data_pages.assign(FileBytes() / kPage, false);
     }
     return m;
   }
@@ -117,21 +120,26 @@ class StoreModelTest : public testing::TestWithParam<Shape> {
     uint64_t at = range.file_offset();
     m.bytes.replace(at, data.size(), data);
     std::fill_n(m.states.begin() + static_cast<long>(at), data.size(), kWritten);
+    for (uint64_t page = at / kPage; page <= (at + data.size() - 1) / kPage; ++page) m.data_pages[page] = true;
     m.high_water = std::max(m.high_water, at + data.size());
   }
   // StageFor took the stretch out of the reservation if it began in one; Stage did not. The store knows which.
   void MarkUnstaged(ModelFile& m, const ChunkRange& range, uint32_t staged) {
     uint64_t at = range.file_offset();
     if (m.states[at] != kKept) return;
-    // Taken back completely or not at all: a page inside tells by the figures; simplest is to punch it in both.
+    // Taken back completely or not at all: a page inside tells by the figures; simplest is to punch its pages in both.
     ChunkRange punched = range;
-    punched.bytes = std::min(range.bytes, staged);
+    const uint32_t end = range.offset + std::min(range.bytes, staged);
+    punched.offset = range.offset / kPage * kPage;
+    punched.bytes = static_cast<uint32_t>((end + kPage - 1) / kPage * kPage) - punched.offset;
+    at = punched.file_offset();
     ASSERT_TRUE(store().Punch(punched).ok());
     Clear(m, at, at + punched.bytes);
   }
   void Clear(ModelFile& m, uint64_t begin, uint64_t end) {
     std::fill(m.bytes.begin() + static_cast<long>(begin), m.bytes.begin() + static_cast<long>(end), '\0');
     std::fill(m.states.begin() + static_cast<long>(begin), m.states.begin() + static_cast<long>(end), kHole);
+    for (uint64_t page = (begin + kPage - 1) / kPage; page < end / kPage; ++page) m.data_pages[page] = false;
   }
   void TruncateSome(uint32_t file) {
     ModelFile& m = Model(file);
@@ -155,6 +163,11 @@ class StoreModelTest : public testing::TestWithParam<Shape> {
       return;
     }
     ModelFile& m = Model(file);
+    const uint64_t end = range.file_offset() + range.bytes;
+    for (uint64_t page = range.file_offset() / kPage; page <= (end - 1) / kPage; ++page) {
+      auto states = m.states.begin() + static_cast<long>(page * kPage);
+      if (std::find(states, states + kPage, kKept) != states + kPage) m.data_pages[page] = true;
+    }
     for (uint64_t i = range.file_offset(); i < range.file_offset() + range.bytes; ++i) {
       if (m.states[i] == kHole) m.states[i] = kKept;
     }
@@ -189,11 +202,9 @@ class StoreModelTest : public testing::TestWithParam<Shape> {
     FileFigures figures = store().Figures(Id(file));
     ASSERT_EQ(figures.high_water, m.high_water);
     uint64_t pages = 0;
-    std::vector<bool> data_pages;
-    for (uint64_t at = 0; at < FileBytes(); at += 4096) {
+    for (uint64_t at = 0; at < FileBytes(); at += kPage) {
       auto begin = m.states.begin() + static_cast<long>(at);
-      pages += std::any_of(begin, begin + 4096, [](uint8_t s) { return s != kHole; });
-      data_pages.push_back(std::find(begin, begin + 4096, kWritten) != begin + 4096);
+      pages += m.data_pages[at / kPage] || std::any_of(begin, begin + kPage, [](uint8_t s) { return s != kHole; });
     }
     ASSERT_EQ(figures.allocated_bytes, pages * 4096);
     for (uint32_t chunk = 0; chunk < kChunks; ++chunk) {
@@ -206,7 +217,7 @@ class StoreModelTest : public testing::TestWithParam<Shape> {
     }
     for (int i = 0; i < 8; ++i) {
       uint64_t from = random() % FileBytes();
-      auto page = [&](uint64_t at) { return data_pages[at / 4096]; };
+      auto page = [&](uint64_t at) { return m.data_pages[at / kPage]; };
       uint64_t data = from;
       while (data < FileBytes() && !page(data)) data = data / 4096 * 4096 + 4096;
       auto found = store().NextData(Id(file), from);

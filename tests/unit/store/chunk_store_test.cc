@@ -163,7 +163,7 @@ TEST_F(ChunkStoreTest, PunchMakesAHoleAndKeepsTheHighWaterMark) {
   ASSERT_TRUE(Write(At(0, 40000), 'a').ok());
   ASSERT_TRUE(store.Punch(At(10000, 30000)).ok());
   EXPECT_EQ(store.Figures(kFile).high_water, 40000u);
-  EXPECT_EQ(store.Figures(kFile).allocated_bytes, 3u * 4096);
+  EXPECT_EQ(store.Figures(kFile).allocated_bytes, 4u * 4096);  // the last page is not punched as a whole
   EXPECT_EQ(Read(At(0, 50000)), std::string(10000, 'a') + std::string(30000, '\0'));
 }
 
@@ -176,8 +176,10 @@ TEST_F(ChunkStoreTest, FiguresCountPagesOnceHoweverTheyAreCut) {
   ASSERT_TRUE(store.Punch(At(0, 300)).ok());
   EXPECT_EQ(store.Figures(kFile).allocated_bytes, 8192u);
   ASSERT_TRUE(store.Punch(At(4000, 96)).ok());
+  EXPECT_EQ(store.Figures(kFile).allocated_bytes, 8192u);
+  ASSERT_TRUE(store.Punch(At(0, 4096)).ok());
   EXPECT_EQ(store.Figures(kFile).allocated_bytes, 4096u);
-  EXPECT_EQ(store.Figures(kFile).changes, 5u);
+  EXPECT_EQ(store.Figures(kFile).changes, 6u);
 }
 
 TEST_F(ChunkStoreTest, MtimeIsTheLatestAndCanBeCleared) {
@@ -231,6 +233,58 @@ TEST_F(ChunkStoreTest, SeekRoundsDataOutwardToPages) {
   EXPECT_EQ(hole(4096), 16384u);
   EXPECT_EQ(hole(70000), 70000u);
   EXPECT_EQ(hole(4 * kMiB - 1), 4 * kMiB);  // the next chunk may be another shard's
+}
+
+TEST_F(ChunkStoreTest, APageOfWhichACutLeavesOnlyZerosStaysData) {
+  const auto data = [&](uint64_t from) { return store.NextData(kFile, from); };
+  ASSERT_TRUE(Write(At(4096 + 2000, 10), 'a').ok());
+  ASSERT_TRUE(store.Truncate(kFile, 4096 + 1000));
+  EXPECT_EQ(data(0).offset, 4096u);
+  EXPECT_EQ(store.NextHole(kFile, 4096, 22), 8192u);
+  EXPECT_EQ(store.Figures(kFile).allocated_bytes, 4096u);
+  ASSERT_TRUE(store.Truncate(kFile, 4096 + 500));
+  EXPECT_EQ(data(0).offset, 4096u);
+  ASSERT_TRUE(Write(At(20000, 1), 'b').ok());
+  EXPECT_EQ(Read(At(0, 20001)), std::string(20000, '\0') + "b");
+  ASSERT_TRUE(store.Punch(At(4096, 4096)).ok());
+  EXPECT_EQ(data(0).offset, 16384u);
+  ASSERT_TRUE(Write(At(8192, 3 * 4096), 'c').ok());
+  ASSERT_TRUE(store.Punch(At(8192 + 5, 2 * 4096)).ok());  // two bytes of the first page, none of the middle, some of the last
+  EXPECT_EQ(data(8192 + 4096).offset, 16384u);
+  ASSERT_TRUE(store.Punch(At(0, 16384 + 100)).ok());
+  EXPECT_EQ(data(0).offset, 16384u);
+  ASSERT_TRUE(store.Truncate(kFile, 0));
+  EXPECT_FALSE(data(0).found);
+  store.Drop(kFile);
+  ExpectEmpty();
+}
+
+TEST_F(ChunkStoreTest, WhatIsReservedAgainIsDataOfZeros) {
+  const auto data = [&](uint64_t from) { return store.NextData(kFile, from); };
+  ASSERT_TRUE(store.ReserveRange(At(10 * 4096 - 1, 6 * 4096)).ok());
+  EXPECT_FALSE(data(0).found);
+  const uint64_t used = arena.stats().bytes_used;
+  ASSERT_TRUE(store.ReserveRange(At(5 * 4096, 7 * 4096 + 10)).ok());
+  EXPECT_EQ(data(0).offset, 9u * 4096);
+  EXPECT_EQ(store.NextHole(kFile, 9 * 4096, 22), 13u * 4096);
+  EXPECT_GT(arena.stats().bytes_used, used);
+  EXPECT_EQ(Read(At(0, 100)), "");
+  // A page of zeros that is reserved is data still, and reserved as a whole.
+  ASSERT_TRUE(store.Truncate(kFile, 0));
+  ASSERT_TRUE(Write(At(100, 10), 'a').ok());
+  ASSERT_TRUE(store.Truncate(kFile, 50));
+  ASSERT_TRUE(store.ReserveRange(At(0, 8192)).ok());
+  EXPECT_EQ(data(0).offset, 0u);
+  EXPECT_EQ(store.NextHole(kFile, 0, 22), 4096u);
+  std::vector<Place> all;
+  for (auto staged = store.Stage(8192); staged.ok(); staged = store.Stage(8192)) all.push_back(*staged);
+  auto place = store.StageFor(At(0, 8192));
+  ASSERT_TRUE(place.ok());
+  EXPECT_EQ(place->bytes, 4096u);  // of zeros, and a stretch of its own
+  store.Unstage(*place);
+  for (Place staged : all) store.Unstage(staged);
+  store.Drop(kFile);
+  ExpectEmpty();
 }
 
 TEST_F(ChunkStoreTest, LiveDataIsTheFileInOrderInBatches) {
