@@ -16,6 +16,11 @@ Result<int> FileTable::Add(FileRef file, uint64_t revocations, std::vector<FileR
       others->push_back(slot.file);
     }
     if (!others->empty()) file->sole = false;
+  } else if (file->writable()) {
+    for (const Slot& slot : slots_) {
+      if (slot.file == nullptr || !slot.file->leased || slot.file->inode != file->inode) continue;
+      if (&slot.file->mount == &file->mount) others->push_back(slot.file);
+    }
   }
   size_t index = slots_.size();
   if (!free_.empty()) {
@@ -30,6 +35,17 @@ Result<int> FileTable::Add(FileRef file, uint64_t revocations, std::vector<FileR
   slots_[index].file = std::move(file);
   slots_[index].closing = false;
   return kBase + static_cast<int>(index);
+}
+
+bool FileTable::MayLease(OpenFile& file) {
+  if (file.leased) return true;
+  std::lock_guard lock(mutex_);
+  for (const Slot& slot : slots_) {
+    if (slot.file == nullptr || slot.file->inode != file.inode || &slot.file->mount != &file.mount) continue;
+    if (slot.file->writable()) return false;
+  }
+  file.leased = true;
+  return true;
 }
 
 FileRef FileTable::Find(int fd) {

@@ -4,6 +4,7 @@
 //                 revocations still reach its file, until its buffered bytes were sent.
 //             D3  no file enters as sole that was revoked since its open was sent.
 //             D4  what a thread remembers of its last look counts only as long as no descriptor was closed since.
+//             D5  no file is leased while this process has the same one open for writing.
 #pragma once
 
 #include <atomic>
@@ -22,8 +23,10 @@ class FileTable {
 
   // `revocations`: Mount::revocations() before the open was sent (D3). kTooManyFiles. A file that the home gave to this
   // process alone does not enter as sole if the process has it open otherwise; `others` are those, which must give up
-  // being sole too.
+  // being sole too; so are files read under a lease, if this one can write (D5).
   Result<int> Add(FileRef file, uint64_t revocations, std::vector<FileRef>* others);
+  // D5. True: `file` is leased from now on, so that who opens it for writing finds it among the others.
+  bool MayLease(OpenFile& file);
   FileRef Find(int fd);  // null: no such descriptor
   // The same, without a lock if this thread asked for the same one last (D4). Good until its next call here.
   const FileRef& FindAgain(int fd);

@@ -153,7 +153,17 @@ class Lane {
   static Status TakeDeferred(OpenFile& file) { return file.deferred.exchange(Code::kOk); }
   Task<void> GetBuffer(OpenFile& file, uint64_t start, size_t bytes);
   void DropBuffer(OpenFile& file);
-  bool MayReadAhead(OpenFile& file, uint64_t offset, size_t bytes);
+  // Follows whether reads are small and sequential; true if some should be served from what was fetched ahead.
+  bool ReadsInOrder(OpenFile& file, uint64_t offset, size_t bytes);
+  bool MayLease(const OpenFile& file) const {
+    return !file.writable() && (file.flags & kOpenUnshared) == 0 && file.type == FileType::kFile &&
+           mount_.options().readahead_bytes != 0;
+  }
+  // F2: whether bytes may be served that were read ahead; of a file that is not sole asks for a lease where that is
+  // worth a message.
+  Task<bool> MayReadAhead(OpenFile& file, uint64_t offset, size_t bytes);
+  Task<void> AskForLease(OpenFile& file);
+  Task<void> EndLeases(InodeId inode);
   struct FromAhead {
     size_t bytes = 0;
     bool ended = false;  // the file ends there

@@ -53,6 +53,13 @@ Task<Status> Lane::Access(std::string_view path, uint32_t want, bool follow) {
   co_return HasRights(mount_.cred(), attr, want) ? Code::kOk : Code::kAccess;
 }
 
+// After this process truncated a file by path: the home does not wait for the leases of who asks.
+Task<void> Lane::EndLeases(InodeId inode) {
+  std::vector<FileRef> leased = mount_.files().Of(mount_, inode);
+  std::erase_if(leased, [](const FileRef& file) { return !file->leased; });
+  if (!leased.empty()) (void)co_await Yield(std::move(leased));
+}
+
 Task<Status> Lane::SetAttr(Target target, SetAttrRequest change) {
   Walk walk(walker_, target.file != nullptr ? "/" : target.path, Deadline());
   for (;;) {
@@ -67,6 +74,7 @@ Task<Status> Lane::SetAttr(Target target, SetAttrRequest change) {
     AttrReply reply;
     const CallOptions options = ByHandle(walk.deadline());
     Status status = co_await caller_.Call<Method::kSetAttr>(attr.inode.home(), change, &reply, options);
+    if ((change.mask & kSetSize) != 0) co_await EndLeases(attr.inode);
     if (!Walk::MayRetry(status) || (target.file != nullptr && status.code() == Code::kStale)) co_return status;
     MAYFLY_CO_TRY(co_await walk.Again(status));
   }

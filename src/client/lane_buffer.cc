@@ -1,4 +1,4 @@
-// Write-behind and readahead of a file's sole user. Everything here runs under the file's lock, but for LoadAhead.
+// Write-behind of a file's sole user, and readahead of a sole user or under a lease. Everything here runs under the file's lock, but for LoadAhead.
 #include <algorithm>
 #include <new>
 
@@ -9,6 +9,9 @@ namespace mayfly {
 namespace {
 
 constexpr size_t kAheadFirst = 256 * 1024, kAheadPieceMax = 1u << 20;
+// A lease is a message: it is asked for after so many reads in a row, if so many more may follow.
+constexpr uint32_t kLeaseRun = 3, kLeaseReads = 8;
+constexpr Nanos kLeaseRetry = 100 * kMillisecond;  // after a refusal
 
 }  // namespace
 
@@ -106,6 +109,8 @@ Task<Status> Lane::Yield(std::vector<FileRef> files) {
     status = co_await FlushBuffer(*file);
     if (!status.ok()) file->deferred = status.code();
     file->sole = false;
+    file->leased = false;
+    file->ahead.leased_until = 0;
     file->ahead.pieces.clear();
     ++mount_.counters().revoked;
   }
@@ -126,7 +131,7 @@ Task<Status> Lane::FlushOlder(Nanos before) {
 
 // ---- readahead ----------------------------------------------------------------------------------------------------
 
-bool Lane::MayReadAhead(OpenFile& file, uint64_t offset, size_t bytes) {
+bool Lane::ReadsInOrder(OpenFile& file, uint64_t offset, size_t bytes) {
   Readahead& ahead = file.ahead;
   const size_t window = mount_.options().readahead_bytes;
   const bool sequential = offset == ahead.next;
@@ -137,8 +142,38 @@ bool Lane::MayReadAhead(OpenFile& file, uint64_t offset, size_t bytes) {
     ahead.pieces.clear();
     return false;
   }
-  if (bytes > std::min(kAheadReadMax, window / 2) || !file.sole || !mount_.Listening(file.inode.home())) return false;
+  if (bytes > std::min(kAheadReadMax, window / 2)) return false;
   return ++ahead.run >= kAheadRun;
+}
+
+Task<bool> Lane::MayReadAhead(OpenFile& file, uint64_t offset, size_t bytes) {
+  if (file.sole) co_return mount_.Listening(file.inode.home());
+  Readahead& ahead = file.ahead;
+  // This call began before the end of the lease if it lasts now: whatever is written later, it may have come first.
+  executor_.Look();
+  const Nanos now = executor_.now();
+  const bool lasts = now < ahead.leased_until;
+  const bool worth = ahead.run > kLeaseRun && file.size_hint > offset && (file.size_hint - offset) / kLeaseReads > bytes;
+  if (now >= ahead.ask_again && (lasts || worth)) co_await AskForLease(file);
+  co_return now < ahead.leased_until;
+}
+
+// Asked for again when half of it is over, so that it goes on without a gap and what was fetched stays good.
+Task<void> Lane::AskForLease(OpenFile& file) {
+  Readahead& ahead = file.ahead;
+  const Nanos asked = executor_.now();
+  ahead.ask_again = asked + kLeaseRetry;
+  if (!mount_.files().MayLease(file)) co_return;
+  ReadLeaseRequest request;
+  request.inode = file.inode;
+  request.grant = file.grant();
+  ReadLeaseReply reply;
+  const CallOptions options = ByHandle(Deadline());
+  Status status = co_await caller_.Call<Method::kReadLease>(file.inode.home(), request, &reply, options);
+  if (executor_.now() >= ahead.leased_until) ahead.pieces.clear();  // there was a gap
+  const bool given = status.ok() && reply.lease_ms != 0;
+  if (given) ahead.leased_until = asked + reply.lease_ms * kMillisecond;
+  if (given) ahead.ask_again = asked + reply.lease_ms * kMillisecond / 2;
 }
 
 // Fetches what lies behind `from` until a window is here or on its way.

@@ -69,8 +69,10 @@ Task<Result<size_t>> Lane::ReadHere(OpenFile& file, MutableBytes to, uint64_t of
     }
   }
   FromAhead ahead;
-  if (file.sole && (guard->holds() || guard->Try(file.lock)) && MayReadAhead(file, offset, to.size())) {
-    ahead = co_await ReadAhead(file, to, offset);
+  if ((file.sole || MayLease(file)) && (guard->holds() || guard->Try(file.lock)) &&
+      ReadsInOrder(file, offset, to.size())) {
+    const bool may = co_await MayReadAhead(file, offset, to.size());
+    if (may) ahead = co_await ReadAhead(file, to, offset);
   }
   if (!keep) guard->Release();
   if (ahead.ended || ahead.bytes == to.size()) co_return ahead.bytes;

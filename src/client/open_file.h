@@ -1,7 +1,9 @@
 // An open file: what one mayfly_open made, shared by the threads that use its descriptor.
 // Invariants  F1  `offset`, `buffer` and `ahead` are touched under `lock` only.
-//             F2  bytes are buffered, or read ahead, only while `sole`: then the home has promised that nobody else
-//                 uses the file before this process gave it up. `sole` goes under `lock` and never comes back.
+//             F2  bytes are buffered only while `sole`: then the home has promised that nobody else uses the file
+//                 before this process gave it up. `sole` goes under `lock` and never comes back. Bytes are read ahead
+//                 while `sole`, or while a lease lasts (Readahead::leased_until): then no other process writes to the
+//                 file. `leased` is set by FileTable::MayLease only, and unset under `lock`.
 //             F3  read-ahead bytes are served only if `changes` is what it was when they were asked for: every change
 //                 through this file counts it up before and after.
 //             F4  the home knows this process as an opener, and `grant()` is this process's, when `epoch` is the
@@ -64,6 +66,8 @@ struct Readahead {
   uint64_t next = 0;                               // where the last read ended
   uint32_t run = 0;                                // reads in a row that began where the last one ended
   size_t window = 0;
+  Nanos leased_until = 0;  // F2
+  Nanos ask_again = 0;     // when a lease may be asked for
   uint64_t hits = 0;  // reads that it served, not counted yet
   // Of the piece that was read last, for the next: fresh pages cost more than what is read into them.
   std::unique_ptr<uint8_t[]> spare;
@@ -107,6 +111,7 @@ struct OpenFile {
   std::atomic<uint64_t> tag;    // of this process's grant, F4
   std::atomic<uint64_t> epoch;  // Mount::epoch() of the process that opened it at its home
   std::atomic<bool> sole{false};
+  std::atomic<bool> leased{false};
   std::atomic<bool> buffered{false};  // buffer.size != 0
   // What sending the buffer failed with in the background: reported once, by the next write, fsync or close.
   std::atomic<Code> deferred{Code::kOk};

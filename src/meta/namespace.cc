@@ -210,9 +210,15 @@ ReadDirReply Namespace::List(InodeId dir, uint64_t after, Encoder& out, const Un
 
 // ---- open files ----
 
-void Namespace::RegisterOpen(Inode& inode, ClientId process) {
-  impl_->opens.Add(inode.id, process);
+void Namespace::RegisterOpen(Inode& inode, ClientId process, bool writes) {
+  impl_->opens.Add(inode.id, process, writes);
   ++inode.opens;
+}
+
+bool Namespace::WrittenBy(InodeId inode, ClientId process) const { return impl_->opens.WrittenBy(inode, process); }
+
+bool Namespace::WrittenByOthers(const Inode& inode, ClientId process) const {
+  return OpensByOthers(inode, process) != 0 && impl_->opens.WrittenByOthers(inode.id, process);
 }
 
 void Namespace::ReleaseOpen(InodeId id, ClientId process, std::vector<InodeId>* died) {

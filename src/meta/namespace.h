@@ -128,7 +128,10 @@ class Namespace {
 
   // ---- open files ----
   // `process` has it open once more. Closing (one, or all of a process that died) lists the inodes that died by it.
-  void RegisterOpen(Inode& inode, ClientId process);
+  void RegisterOpen(Inode& inode, ClientId process, bool writes = false);
+  // Whether the process (others than it) opened the inode to write, and has not closed all that it opened of it.
+  bool WrittenBy(InodeId inode, ClientId process) const;
+  bool WrittenByOthers(const Inode& inode, ClientId process) const;
   void ReleaseOpen(InodeId inode, ClientId process, std::vector<InodeId>* died);
   void ReleaseAll(ClientId process, std::vector<InodeId>* died);
   bool OpenBy(InodeId inode, ClientId process) const;

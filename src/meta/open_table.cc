@@ -5,10 +5,12 @@
 
 namespace mayfly {
 
-void OpenTable::Add(InodeId inode, ClientId process) {
+void OpenTable::Add(InodeId inode, ClientId process, bool writes) {
   Counts& counts = processes_[process];
   const size_t room = counts.capacity();
-  ++counts[inode];
+  Count& count = counts[inode];
+  ++count.opens;
+  count.writes |= writes;
   counts_room_ += counts.capacity() - room;
 }
 
@@ -17,7 +19,7 @@ bool OpenTable::Remove(InodeId inode, ClientId process) {
   if (counts == processes_.end()) return false;
   const auto count = counts->second.find(inode);
   if (count == counts->second.end()) return false;
-  if (--count->second > 0) return true;
+  if (--count->second.opens > 0) return true;
   counts->second.erase(count);
   // A table that once held many is not kept for nothing.
   if (counts->second.empty() && counts->second.capacity() > 64) {
@@ -31,14 +33,30 @@ uint32_t OpenTable::CountOf(InodeId inode, ClientId process) const {
   const auto counts = processes_.find(process);
   if (counts == processes_.end()) return 0;
   const auto count = counts->second.find(inode);
-  return count == counts->second.end() ? 0 : count->second;
+  return count == counts->second.end() ? 0 : count->second.opens;
+}
+
+bool OpenTable::WrittenBy(InodeId inode, ClientId process) const {
+  const auto counts = processes_.find(process);
+  if (counts == processes_.end()) return false;
+  const auto count = counts->second.find(inode);
+  return count != counts->second.end() && count->second.writes;
+}
+
+bool OpenTable::WrittenByOthers(InodeId inode, ClientId process) const {
+  for (const auto& [other, counts] : processes_) {
+    if (other == process) continue;
+    const auto count = counts.find(inode);
+    if (count != counts.end() && count->second.writes) return true;
+  }
+  return false;
 }
 
 std::vector<std::pair<InodeId, uint32_t>> OpenTable::TakeAll(ClientId process) {
   std::vector<std::pair<InodeId, uint32_t>> all;
   const auto counts = processes_.find(process);
   if (counts == processes_.end()) return all;
-  all.assign(counts->second.begin(), counts->second.end());
+  for (const auto& [inode, count] : counts->second) all.emplace_back(inode, count.opens);
   counts_room_ -= counts->second.capacity();
   processes_.erase(counts);
   std::sort(all.begin(), all.end());
@@ -48,7 +66,7 @@ std::vector<std::pair<InodeId, uint32_t>> OpenTable::TakeAll(ClientId process) {
 std::vector<std::pair<InodeId, uint32_t>> OpenTable::Totals() const {
   std::map<InodeId, uint32_t> totals;
   for (const auto& [process, counts] : processes_) {
-    for (const auto& [inode, count] : counts) totals[inode] += count;
+    for (const auto& [inode, count] : counts) totals[inode] += count.opens;
   }
   return {totals.begin(), totals.end()};
 }

@@ -1,6 +1,8 @@
-// Which process has which inode of this home open, and how often. The total of an inode is Inode::opens.
+// Which process has which inode of this home open, how often, and whether to write. The total of an inode is
+// Inode::opens.
 // Owned by one namespace, used by one thread.
 // Invariants  F1  a count is at least 1; a process without open files may stay, with a small empty table.
+//             F2  who opened to write counts as writing until it has closed all that it opened of the inode.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
@@ -14,10 +16,12 @@ namespace mayfly {
 
 class OpenTable {
  public:
-  void Add(InodeId inode, ClientId process);
+  void Add(InodeId inode, ClientId process, bool writes);
   // False if the process did not have it open.
   bool Remove(InodeId inode, ClientId process);
   uint32_t CountOf(InodeId inode, ClientId process) const;
+  bool WrittenBy(InodeId inode, ClientId process) const;        // F2
+  bool WrittenByOthers(InodeId inode, ClientId process) const;  // asks each process that has anything open
   // All of a process, by inode number, with their counts; the process is forgotten.
   std::vector<std::pair<InodeId, uint32_t>> TakeAll(ClientId process);
   // All of all processes, by inode number.
@@ -27,8 +31,13 @@ class OpenTable {
   }
 
  private:
-  using Counts = absl::flat_hash_map<InodeId, uint32_t>;
-  static constexpr uint64_t kCountBytes = sizeof(std::pair<InodeId, uint32_t>) + 1;
+  struct Count {
+    uint32_t opens = 0;
+    bool writes = false;
+  };
+  using Counts = absl::flat_hash_map<InodeId, Count>;
+  static constexpr uint64_t kCountBytes = sizeof(std::pair<InodeId, Count>) + 1;
+  static_assert(kCountBytes == 17);
 
   uint64_t counts_room_ = 0;  // of all processes together
   absl::flat_hash_map<ClientId, Counts> processes_;

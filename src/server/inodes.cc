@@ -227,6 +227,19 @@ Task<Status> Shard::HandleSetAttr(Request* r, const SetAttrRequest& q, AttrReply
     inode = names_.FindInode(q.inode);
     if (inode == nullptr) co_return Code::kStale;
   }
+  // By handle it is one of those who opened the file for writing, which ended the leases.
+  if ((q.mask & kSetSize) == 0 || (q.mask & kByHandle) != 0) co_return co_await ChangeAttr(r, q, a);
+  ++truncated_by_path_[q.inode];
+  Status status;
+  if (!read_leases_.empty()) status = co_await EndReadLeases(q.inode, r->party().process, r->deadline());
+  if (status.ok()) status = co_await ChangeAttr(r, q, a);
+  if (const auto it = truncated_by_path_.find(q.inode); --it->second == 0) truncated_by_path_.erase(it);
+  co_return status;
+}
+
+Task<Status> Shard::ChangeAttr(Request* r, const SetAttrRequest& q, AttrReply* a) {
+  Inode* inode = names_.FindInode(q.inode);
+  if (inode == nullptr) co_return Code::kStale;
   // As tmpfs: a truncation by path to the size that the file has changes no times, unless there is space to give back.
   bool same_size = false;
   if ((q.mask & kSetSize) != 0 && (q.mask & kByHandle) == 0) {

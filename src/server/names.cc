@@ -100,7 +100,7 @@ Task<Status> Shard::HandleOpen(Request* r, const OpenRequest& q, OpenReply* a, R
       co_return Code::kOk;
     }
     // No suspension since the creation: nobody else has seen it.
-    names_.RegisterOpen(**inode, r->party().process);
+    names_.RegisterOpen(**inode, r->party().process, (q.flags & kOpenWrite) != 0);
     a->attr = names_.AttrOf(**inode);
     a->grant = grants_.Make(r->party(), (*inode)->id, q.flags);  // whatever its permissions are
     if ((q.flags & kOpenWrite) != 0 && (q.flags & kOpenUnshared) == 0) {
@@ -146,7 +146,8 @@ Task<Status> Shard::OpenHere(Request* r, Inode* inode, uint32_t flags, bool inhe
     co_return Code::kOk;  // whoever writes behind goes on: nothing is read or written by this open
   }
   // Registered first: while a truncation below suspends, the inode must not die.
-  names_.RegisterOpen(*inode, r->party().process);
+  const bool writes = (flags & (kOpenWrite | kOpenTruncate)) != 0;
+  names_.RegisterOpen(*inode, r->party().process, writes);
   Status status;
   if (inode->type == FileType::kFile) {
     // Closes travel late, so a process that opens a file again may seem to have it open still: it knows itself.
@@ -154,6 +155,7 @@ Task<Status> Shard::OpenHere(Request* r, Inode* inode, uint32_t flags, bool inhe
     const bool wants_alone = (flags & kOpenWrite) != 0 && (flags & kOpenUnshared) == 0;
     const bool may_be_alone = wants_alone && names_.OpensByOthers(*inode, process) == 0;
     if (inode->opens != 1) status = co_await EndSole(id, may_be_alone ? process : ClientId(), r->deadline());
+    if (status.ok() && writes && !read_leases_.empty()) status = co_await EndReadLeases(id, process, r->deadline());
     if (status.ok() && (flags & kOpenTruncate) != 0) status = co_await Truncate(id, 0, true, r->deadline());
     inode = names_.FindInode(id);
     if (status.ok() && inode == nullptr) status = Code::kStale;

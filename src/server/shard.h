@@ -34,6 +34,7 @@
 #include "rpc/responder.h"
 #include "server/grants.h"
 #include "server/loans.h"
+#include "server/read_leases.h"
 #include "store/chunk_store.h"
 #include "task/executor.h"
 #include "task/sync.h"
@@ -163,6 +164,7 @@ class Shard {
   Task<Status> HandleClose(Request* r, const CloseRequest& q, Empty* a, ReplyPayload* out);
   Task<Status> HandleGetAttr(Request* r, const GetAttrRequest& q, AttrReply* a, ReplyPayload* out);
   Task<Status> HandleSetAttr(Request* r, const SetAttrRequest& q, AttrReply* a, ReplyPayload* out);
+  Task<Status> ChangeAttr(Request* r, const SetAttrRequest& q, AttrReply* a);
   Task<Status> HandleReadLink(Request* r, const InodeRequest& q, Empty* a, ReplyPayload* out);
   Task<Status> HandleGetXattr(Request* r, const XattrRequest& q, Empty* a, ReplyPayload* out);
   Task<Status> HandleSetXattr(Request* r, const XattrRequest& q, Empty* a, ReplyPayload* out);
@@ -182,6 +184,11 @@ class Shard {
   Task<Status> Bury(std::vector<InodeId> died, Nanos deadline);
   Task<Status> BuryOne(InodeId id, Nanos deadline);  // V5
   void ProcessGone(ClientId process);
+
+  // read_leases.cc
+  Task<Status> HandleReadLease(Request* r, const ReadLeaseRequest& q, ReadLeaseReply* a, ReplyPayload* out);
+  // Before somebody changes the file, once no more leases are given: those of processes other than `except` are over.
+  Task<Status> EndReadLeases(InodeId file, ClientId except, Nanos deadline);
 
   // directories.cc
   Task<Status> HandleShards(Request* r, const ShardsRequest& q, ShardsReply* a, ReplyPayload* out);
@@ -378,6 +385,9 @@ class Shard {
   absl::flat_hash_map<ClientId, std::vector<InodeId>> to_revoke_;
   WaitQueue revoke_news_;  // polls wait here
   WaitQueue yielded_;      // those who revoke wait here
+
+  ReadLeases read_leases_;
+  absl::flat_hash_map<InodeId, uint32_t> truncated_by_path_;  // how many truncations are under way
 
   Loans loans_;
   WaitQueue loans_news_;                    // the shard is leaving

@@ -417,6 +417,24 @@ struct FileJoinReply {
     io(epoch, privileged);
   }
 };
+// To the home, with a grant to read: may this process read ahead of the file? A yes is good for lease_ms from the moment
+// of the request on (server/read_leases.h).
+struct ReadLeaseRequest {
+  InodeId inode;
+  Grant grant;
+  template <class Io>
+  void Fields(Io& io) {
+    io(inode, grant);
+  }
+};
+struct ReadLeaseReply {
+  uint32_t lease_ms = 0;  // 0: no, somebody may write to it
+  template <class Io>
+  void Fields(Io& io) {
+    io(lease_ms);
+  }
+};
+
 // Privileged: the home to a joined shard: the file has got suid or sgid, by the home's `count`th such chmod. From then
 // on a write of somebody other than root asks the home by DropPrivileges to take them away, before it is answered.
 struct PrivilegedRequest {
@@ -698,7 +716,8 @@ constexpr uint32_t kRevokePollMs = 20'000;
   X(StageWork, 60, StageWorkRequest, StageWorkReply, true, kAny)        \
   X(StageStatus, 61, StageStatusRequest, StageStatusReply, false, kAny) \
   X(Privileged, 62, PrivilegedRequest, Empty, true, kPeer)              \
-  X(DropPrivileges, 63, DropPrivilegesRequest, DropPrivilegesReply, true, kPeer)
+  X(DropPrivileges, 63, DropPrivilegesRequest, DropPrivilegesReply, true, kPeer) \
+  X(ReadLease, 64, ReadLeaseRequest, ReadLeaseReply, false, kAny)
 
 enum class Method : uint16_t {
 #define MAYFLY_ENUM(name, number, request, reply, once, who) k##name = number,

@@ -190,6 +190,12 @@ void FakeServer::ServeTree() {
   On<Method::kClose>([](const CloseRequest&, Empty*, FakeCall&) { return Code::kOk; });
   On<Method::kYielded>([](const CloseRequest&, Empty*, FakeCall&) { return Code::kOk; });
   On<Method::kRevoked>([](const Empty&, CountReply*, FakeCall&) { return std::optional<Code>(); });
+  On<Method::kReadLease>([this](const ReadLeaseRequest& q, ReadLeaseReply* a, FakeCall& call) {
+    At(call, q.inode.home());
+    ExpectGrant(call, q.inode, q.grant, kGrantRead);
+    a->lease_ms = lease_ms;
+    return Code::kOk;
+  });
 }
 
 void FakeServer::ServeFiles() {

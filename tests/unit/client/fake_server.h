@@ -103,6 +103,7 @@ class FakeServer final : public AddressBook {
   std::map<uint64_t, Node> nodes;
   uint8_t chunk_bits = 16;
   bool grant_sole = true;
+  uint32_t lease_ms = 0;  // that readers get
   uint32_t read_cut = 0;  // at most so many bytes a read reply; 0: as asked
 
   // What the default handlers give to who opens, and want of who reads and writes.

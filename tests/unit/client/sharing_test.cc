@@ -380,5 +380,81 @@ TEST_F(ReadaheadTest, RandomReadsFetchNothingAhead) {
   EXPECT_EQ(server.count(Method::kRead), 5u);
 }
 
+// ---- under a lease --------------------------------------------------------------------------------------------------
+
+struct LeaseTest : ReadaheadTest {
+  LeaseTest() {
+    server.lease_ms = 200;
+    EXPECT_TRUE(world.Wait(lane.Close(last_fd)).ok());
+    file = Open("/r", kOpenRead);
+    EXPECT_FALSE(file->sole);
+    server.log.clear();
+  }
+  void Put(uint64_t offset, size_t bytes, char with) {
+    server.Put(*server.Find(server.root(), "r"), offset, AsBytes(std::string(bytes, with)));
+  }
+};
+
+TEST_F(LeaseTest, AReaderAsksOnceAndGoesOnAskingWhileItReads) {
+  std::string all;
+  for (int i = 0; i < 200; ++i) all += Read(1000);
+  EXPECT_EQ(all, text.substr(0, 200'000));
+  EXPECT_EQ(server.count(Method::kReadLease), 1u);
+  EXPECT_LT(server.count(Method::kRead), 30u);
+  world.RunFor(150 * kMillisecond);
+  const size_t reads = server.count(Method::kRead);
+  Read(1000);
+  EXPECT_EQ(server.count(Method::kReadLease), 2u);
+  EXPECT_EQ(server.count(Method::kRead), reads);  // what was fetched is good still
+}
+
+TEST_F(LeaseTest, WhenItIsOverNothingIsServedThatWasFetchedUnderIt) {
+  for (int i = 0; i < 10; ++i) Read(1000);
+  Put(10'000, 1000, '#');
+  EXPECT_EQ(Read(1000), text.substr(10'000, 1000));  // the server would not have let anybody write
+  Put(11'000, 1000, '#');
+  world.RunFor(200 * kMillisecond);
+  EXPECT_EQ(Read(1000), std::string(1000, '#'));
+  Put(12'000, 1000, '#');
+  world.RunFor(200 * kMillisecond);
+  server.lease_ms = 0;
+  EXPECT_EQ(Read(1000), std::string(1000, '#'));
+}
+
+TEST_F(LeaseTest, ARefusalIsNotAskedForAgainAtOnce) {
+  server.lease_ms = 0;
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(Read(1000), text.substr(static_cast<size_t>(i) * 1000, 1000));
+  EXPECT_EQ(server.count(Method::kReadLease), 1u);
+  world.RunFor(100 * kMillisecond);
+  server.lease_ms = 200;
+  for (int i = 100; i < 200; ++i) EXPECT_EQ(Read(1000), text.substr(static_cast<size_t>(i) * 1000, 1000));
+  EXPECT_EQ(server.count(Method::kReadLease), 2u);
+  EXPECT_LT(server.count(Method::kRead), 150u);
+}
+
+TEST_F(LeaseTest, FilesThatAreOpenDirectlyOrToWriteHereAreReadFromTheServer) {
+  FileRef direct = Open("/r", kOpenRead | kOpenUnshared);
+  for (int i = 0; i < 20; ++i) {
+    std::vector<uint8_t> to(1000);
+    EXPECT_EQ(*world.Wait(lane.Read(direct, to)), 1000u);
+  }
+  EXPECT_EQ(server.count(Method::kReadLease), 0u);
+  server.grant_sole = false;
+  Open("/r", kOpenWrite);
+  for (int i = 0; i < 20; ++i) Read(1000);
+  EXPECT_EQ(server.count(Method::kReadLease), 0u);
+  EXPECT_FALSE(file->leased);
+}
+
+TEST_F(LeaseTest, AnOpenToWriteInThisProcessEndsItHere) {
+  for (int i = 0; i < 10; ++i) Read(1000);
+  EXPECT_TRUE(file->leased);
+  server.grant_sole = false;
+  Open("/r", kOpenWrite);
+  EXPECT_FALSE(file->leased);
+  Put(10'000, 1000, '#');
+  EXPECT_EQ(Read(1000), std::string(1000, '#'));
+}
+
 }  // namespace
 }  // namespace mayfly

@@ -73,9 +73,28 @@ TEST(OpenFiles, ADeadProcessClosesAllInOrderOfNumber) {
   EXPECT_EQ(died.size(), 30u);
 }
 
+TEST(OpenFiles, WhoOpenedToWriteCountsAsWritingUntilItHasClosedAll) {
+  OpenTable table;
+  const InodeId inode(7), other(8);
+  table.Add(inode, kOne, false);
+  EXPECT_FALSE(table.WrittenBy(inode, kOne));
+  table.Add(inode, kOne, true);
+  table.Add(other, kTwo, true);
+  EXPECT_TRUE(table.WrittenBy(inode, kOne));
+  EXPECT_FALSE(table.WrittenByOthers(inode, kOne));
+  EXPECT_TRUE(table.WrittenByOthers(inode, kTwo));
+  table.Remove(inode, kOne);  // which of the two it was nobody says
+  EXPECT_TRUE(table.WrittenByOthers(inode, kTwo));
+  table.Remove(inode, kOne);
+  EXPECT_FALSE(table.WrittenByOthers(inode, kTwo));
+  table.Add(inode, kOne, true);
+  table.TakeAll(kOne);
+  EXPECT_FALSE(table.WrittenByOthers(inode, kTwo));
+}
+
 TEST(OpenFiles, ATableThatWasLargeIsNotKept) {
   OpenTable table;
-  for (uint64_t i = 1; i <= 10000; ++i) table.Add(InodeId(i), kOne);
+  for (uint64_t i = 1; i <= 10000; ++i) table.Add(InodeId(i), kOne, false);
   EXPECT_GT(table.memory_bytes(), 100000u);
   for (uint64_t i = 1; i <= 10000; ++i) EXPECT_TRUE(table.Remove(InodeId(i), kOne));
   EXPECT_LT(table.memory_bytes(), 1000u);
