@@ -1,4 +1,5 @@
-// Write-behind of a file's sole user, and readahead of a sole user or under a lease. Everything here runs under the file's lock, but for LoadAhead.
+// Write-behind of a file's sole user, and readahead of a sole user or under a lease. Everything here runs under the
+// file's lock, but for LoadAhead.
 #include <algorithm>
 #include <new>
 
@@ -153,7 +154,8 @@ Task<bool> Lane::MayReadAhead(OpenFile& file, uint64_t offset, size_t bytes) {
   executor_.Look();
   const Nanos now = executor_.now();
   const bool lasts = now < ahead.leased_until;
-  const bool worth = ahead.run > kLeaseRun && file.size_hint > offset && (file.size_hint - offset) / kLeaseReads > bytes;
+  const bool worth =
+      ahead.run > kLeaseRun && file.size_hint > offset && (file.size_hint - offset) / kLeaseReads > bytes;
   if (now >= ahead.ask_again && (lasts || worth)) co_await AskForLease(file);
   co_return now < ahead.leased_until;
 }

@@ -249,7 +249,8 @@ Task<Result<uint64_t>> Lane::Seek(FileRef file, int64_t offset, Whence whence) {
   if (!guard.Try(file->lock)) MAYFLY_CO_TRY(co_await LockSlow(*file, &guard));
   if (file->epoch.load(std::memory_order_acquire) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(*file));
   int64_t base = 0;
-  if (file->type == FileType::kDirectory && whence != Whence::kSet && whence != Whence::kCurrent) co_return Code::kInvalid;
+  if (file->type == FileType::kDirectory && whence != Whence::kSet && whence != Whence::kCurrent)
+    co_return Code::kInvalid;
   if (whence == Whence::kCurrent) {
     base = static_cast<int64_t>(file->offset);
   } else if (whence != Whence::kSet) {

@@ -68,7 +68,7 @@ struct Readahead {
   size_t window = 0;
   Nanos leased_until = 0;  // F2
   Nanos ask_again = 0;     // when a lease may be asked for
-  uint64_t hits = 0;  // reads that it served, not counted yet
+  uint64_t hits = 0;       // reads that it served, not counted yet
   // Of the piece that was read last, for the next: fresh pages cost more than what is read into them.
   std::unique_ptr<uint8_t[]> spare;
   size_t spare_bytes = 0;

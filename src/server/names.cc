@@ -253,8 +253,8 @@ Task<Status> Shard::HandleUnlink(Request* r, const NameRequest& q, Empty*, Reply
   co_return status;
 }
 
-// Linux asks whether the directory may be linked to at all (its owner might), whether a name may be added, and only then
-// whether it is a directory.
+// Linux asks whether the directory may be linked to at all (its owner might), whether a name may be added, and only
+// then whether it is a directory.
 Task<Status> Shard::RefuseLinkOfDirectory(Request* r, const LinkRequest& q) {
   auto attr = co_await AttrAt(q.inode, r->deadline());
   if (!attr.ok()) co_return attr.code() == Code::kStale ? Code::kConflict : attr.code();

@@ -96,7 +96,7 @@ Task<Status> Shard::MayTake(const PeekReply& entry, Cred cred, Nanos deadline, u
   auto attr = co_await AttrAt(entry.inode, deadline);
   if (!attr.ok()) co_return attr.code() == Code::kStale ? Code::kConflict : attr.code();
   *owner = attr->uid;
-  co_return entry.sticky && cred.uid != attr->uid ? Code::kPermission : Code::kOk;
+  co_return entry.sticky&& cred.uid != attr->uid ? Code::kPermission : Code::kOk;
 }
 
 Task<Status> Shard::HandleRename(Request* r, const RenameRequest& q, Empty*, ReplyPayload*) {

@@ -15,7 +15,8 @@
 //                 grid.
 //             S6  a file with nothing here (no slice, no epoch, no high-water mark) takes no memory.
 //             S7  all pins are gone before the store is; what is staged then is unstaged.
-//             S8  a page counts as data, as on tmpfs, from its first byte on until it is dropped as a whole: where a cut
+//             S8  a page counts as data, as on tmpfs, from its first byte on until it is dropped as a whole: where a
+//             cut
 //                 leaves nothing of it but zeros, a mark stands for it; where what is reserved is reserved again, its
 //                 pages are zeroed.
 #pragma once
@@ -173,7 +174,8 @@ class ChunkStore {
   // Drops data and reservations of the range; the high-water mark stays.
   Status Punch(const ChunkRange& range);
   // Reserves the parts of the range that hold neither data nor reservation, all or nothing: kNoSpace at once.
-  // Reserved parts read as holes and count as allocated, and are holes to SEEK_DATA unless reserved again (S8). A write to what is still reserved will not fail: StageFor.
+  // Reserved parts read as holes and count as allocated, and are holes to SEEK_DATA unless reserved again (S8). A write
+  // to what is still reserved will not fail: StageFor.
   Status ReserveRange(const ChunkRange& range);
   // Everything of the file, its epoch too. DropSlice: at most `slices_max` slices; true when the file is gone. In
   // between the caller lets nobody use the file.

@@ -417,8 +417,8 @@ struct FileJoinReply {
     io(epoch, privileged);
   }
 };
-// To the home, with a grant to read: may this process read ahead of the file? A yes is good for lease_ms from the moment
-// of the request on (server/read_leases.h).
+// To the home, with a grant to read: may this process read ahead of the file? A yes is good for lease_ms from the
+// moment of the request on (server/read_leases.h).
 struct ReadLeaseRequest {
   InodeId inode;
   Grant grant;
@@ -653,69 +653,69 @@ constexpr uint32_t kRevokePollMs = 20'000;
 // ------------------------------------------------------------------------------------------------------------ X(Name,
 // number, Request, Reply, once, who): `once`: executes once (kept in the duplicate table). who: kAny, kPeer (another
 // server only). Numbers travel: append only.
-#define MAYFLY_METHODS(X)                                               \
-  X(Ping, 1, Empty, Empty, false, kAny)                                 \
-  X(Lookup, 2, LookupRequest, LookupReply, false, kAny)                 \
-  X(Open, 3, OpenRequest, OpenReply, true, kAny)                        \
-  X(Mkdir, 4, MkdirRequest, AttrReply, true, kAny)                      \
-  X(Symlink, 5, NameRequest, AttrReply, true, kAny)                     \
-  X(Unlink, 6, NameRequest, Empty, true, kAny)                          \
-  X(Rmdir, 7, NameRequest, Empty, true, kAny)                           \
-  X(Link, 8, LinkRequest, AttrReply, true, kAny)                        \
-  X(Rename, 9, RenameRequest, Empty, true, kAny)                        \
-  X(RenameDir, 10, RenameRequest, Empty, true, kAny)                    \
-  X(OpenInode, 11, OpenInodeRequest, OpenReply, true, kAny)             \
-  X(Close, 12, CloseRequest, Empty, true, kAny)                         \
-  X(GetAttr, 13, GetAttrRequest, AttrReply, false, kAny)                \
-  X(SetAttr, 14, SetAttrRequest, AttrReply, true, kAny)                 \
-  X(ReadLink, 15, InodeRequest, Empty, false, kPeer)                    \
-  X(GetXattr, 16, XattrRequest, Empty, false, kAny)                     \
-  X(SetXattr, 17, XattrRequest, Empty, true, kAny)                      \
-  X(ListXattr, 18, InodeRequest, Empty, false, kAny)                    \
-  X(RemoveXattr, 19, XattrRequest, Empty, true, kAny)                   \
-  X(Shards, 20, ShardsRequest, ShardsReply, false, kAny)                \
-  X(ReadDir, 21, ReadDirRequest, ReadDirReply, false, kAny)             \
-  X(Write, 22, WriteRequest, Empty, true, kAny)                         \
-  X(Read, 23, ReadRequest, ReadReply, false, kAny)                      \
-  X(Append, 24, AppendRequest, OffsetReply, true, kAny)                 \
-  X(ChunkReserve, 25, RangeRequest, Empty, true, kAny)                  \
-  X(ChunkPunch, 26, RangeRequest, Empty, true, kAny)                    \
-  X(Extend, 27, RangeRequest, Empty, true, kAny)                        \
-  X(ChunkSeek, 28, SeekRequest, OffsetReply, false, kAny)               \
-  X(DirJoin, 29, DirJoinRequest, DirRights, true, kPeer)                \
-  X(DirUpdate, 30, DirRights, Empty, true, kPeer)                       \
-  X(DirPart, 31, InodeRequest, DirPartReply, false, kPeer)              \
-  X(DirParent, 32, InodeRequest, ParentReply, false, kPeer)             \
-  X(FileJoin, 33, FileJoinRequest, FileJoinReply, true, kPeer)          \
-  X(Glimpse, 34, GlimpseRequest, GlimpseReply, false, kPeer)            \
-  X(ChunkTruncate, 35, TruncateRequest, Empty, true, kPeer)             \
-  X(DropFile, 36, InodeRequest, Empty, true, kPeer)                     \
-  X(Peek, 37, PeekRequest, PeekReply, false, kPeer)                     \
-  X(Prepare, 38, PrepareRequest, PrepareReply, true, kPeer)             \
-  X(Decide, 39, DecideRequest, Empty, true, kPeer)                      \
-  X(Bump, 40, Empty, LeaseReply, false, kPeer)                          \
-  X(SetGeneration, 41, GenerationRequest, Empty, false, kPeer)          \
-  X(Lease, 42, Empty, LeaseReply, false, kPeer)                         \
-  X(StatFs, 43, Empty, StatFsReply, false, kAny)                        \
-  X(GetStatus, 44, StatusRequest, Empty, false, kAny)                   \
-  X(Flush, 45, FlushRequest, FlushReply, true, kAny)                    \
-  X(FlushStatus, 46, FlushStatusRequest, FlushStatusReply, false, kAny) \
-  X(FlushDir, 47, FlushDirRequest, FlushWorkReply, false, kPeer)        \
-  X(FlushFile, 48, FlushFileRequest, FlushWorkReply, false, kPeer)      \
-  X(FlushChunks, 49, FlushFileRequest, FlushWorkReply, false, kPeer)    \
-  X(Refuse, 50, RefuseRequest, Empty, true, kPeer)                      \
-  X(Leave, 51, Empty, Empty, true, kPeer)                               \
-  X(Revoked, 52, Empty, CountReply, false, kAny)                        \
-  X(Yielded, 53, CloseRequest, Empty, true, kAny)                       \
-  X(ArenaName, 54, Empty, Empty, false, kAny)                           \
-  X(Loan, 55, LoanRequest, LoanReply, true, kAny)                       \
-  X(Commit, 56, CommitRequest, LoanReply, true, kAny)                   \
-  X(Return, 57, ReturnRequest, Empty, true, kAny)                       \
-  X(StageStart, 58, Empty, StageStartReply, true, kAny)                 \
-  X(StageInvite, 59, StageInviteRequest, Empty, true, kPeer)            \
-  X(StageWork, 60, StageWorkRequest, StageWorkReply, true, kAny)        \
-  X(StageStatus, 61, StageStatusRequest, StageStatusReply, false, kAny) \
-  X(Privileged, 62, PrivilegedRequest, Empty, true, kPeer)              \
+#define MAYFLY_METHODS(X)                                                        \
+  X(Ping, 1, Empty, Empty, false, kAny)                                          \
+  X(Lookup, 2, LookupRequest, LookupReply, false, kAny)                          \
+  X(Open, 3, OpenRequest, OpenReply, true, kAny)                                 \
+  X(Mkdir, 4, MkdirRequest, AttrReply, true, kAny)                               \
+  X(Symlink, 5, NameRequest, AttrReply, true, kAny)                              \
+  X(Unlink, 6, NameRequest, Empty, true, kAny)                                   \
+  X(Rmdir, 7, NameRequest, Empty, true, kAny)                                    \
+  X(Link, 8, LinkRequest, AttrReply, true, kAny)                                 \
+  X(Rename, 9, RenameRequest, Empty, true, kAny)                                 \
+  X(RenameDir, 10, RenameRequest, Empty, true, kAny)                             \
+  X(OpenInode, 11, OpenInodeRequest, OpenReply, true, kAny)                      \
+  X(Close, 12, CloseRequest, Empty, true, kAny)                                  \
+  X(GetAttr, 13, GetAttrRequest, AttrReply, false, kAny)                         \
+  X(SetAttr, 14, SetAttrRequest, AttrReply, true, kAny)                          \
+  X(ReadLink, 15, InodeRequest, Empty, false, kPeer)                             \
+  X(GetXattr, 16, XattrRequest, Empty, false, kAny)                              \
+  X(SetXattr, 17, XattrRequest, Empty, true, kAny)                               \
+  X(ListXattr, 18, InodeRequest, Empty, false, kAny)                             \
+  X(RemoveXattr, 19, XattrRequest, Empty, true, kAny)                            \
+  X(Shards, 20, ShardsRequest, ShardsReply, false, kAny)                         \
+  X(ReadDir, 21, ReadDirRequest, ReadDirReply, false, kAny)                      \
+  X(Write, 22, WriteRequest, Empty, true, kAny)                                  \
+  X(Read, 23, ReadRequest, ReadReply, false, kAny)                               \
+  X(Append, 24, AppendRequest, OffsetReply, true, kAny)                          \
+  X(ChunkReserve, 25, RangeRequest, Empty, true, kAny)                           \
+  X(ChunkPunch, 26, RangeRequest, Empty, true, kAny)                             \
+  X(Extend, 27, RangeRequest, Empty, true, kAny)                                 \
+  X(ChunkSeek, 28, SeekRequest, OffsetReply, false, kAny)                        \
+  X(DirJoin, 29, DirJoinRequest, DirRights, true, kPeer)                         \
+  X(DirUpdate, 30, DirRights, Empty, true, kPeer)                                \
+  X(DirPart, 31, InodeRequest, DirPartReply, false, kPeer)                       \
+  X(DirParent, 32, InodeRequest, ParentReply, false, kPeer)                      \
+  X(FileJoin, 33, FileJoinRequest, FileJoinReply, true, kPeer)                   \
+  X(Glimpse, 34, GlimpseRequest, GlimpseReply, false, kPeer)                     \
+  X(ChunkTruncate, 35, TruncateRequest, Empty, true, kPeer)                      \
+  X(DropFile, 36, InodeRequest, Empty, true, kPeer)                              \
+  X(Peek, 37, PeekRequest, PeekReply, false, kPeer)                              \
+  X(Prepare, 38, PrepareRequest, PrepareReply, true, kPeer)                      \
+  X(Decide, 39, DecideRequest, Empty, true, kPeer)                               \
+  X(Bump, 40, Empty, LeaseReply, false, kPeer)                                   \
+  X(SetGeneration, 41, GenerationRequest, Empty, false, kPeer)                   \
+  X(Lease, 42, Empty, LeaseReply, false, kPeer)                                  \
+  X(StatFs, 43, Empty, StatFsReply, false, kAny)                                 \
+  X(GetStatus, 44, StatusRequest, Empty, false, kAny)                            \
+  X(Flush, 45, FlushRequest, FlushReply, true, kAny)                             \
+  X(FlushStatus, 46, FlushStatusRequest, FlushStatusReply, false, kAny)          \
+  X(FlushDir, 47, FlushDirRequest, FlushWorkReply, false, kPeer)                 \
+  X(FlushFile, 48, FlushFileRequest, FlushWorkReply, false, kPeer)               \
+  X(FlushChunks, 49, FlushFileRequest, FlushWorkReply, false, kPeer)             \
+  X(Refuse, 50, RefuseRequest, Empty, true, kPeer)                               \
+  X(Leave, 51, Empty, Empty, true, kPeer)                                        \
+  X(Revoked, 52, Empty, CountReply, false, kAny)                                 \
+  X(Yielded, 53, CloseRequest, Empty, true, kAny)                                \
+  X(ArenaName, 54, Empty, Empty, false, kAny)                                    \
+  X(Loan, 55, LoanRequest, LoanReply, true, kAny)                                \
+  X(Commit, 56, CommitRequest, LoanReply, true, kAny)                            \
+  X(Return, 57, ReturnRequest, Empty, true, kAny)                                \
+  X(StageStart, 58, Empty, StageStartReply, true, kAny)                          \
+  X(StageInvite, 59, StageInviteRequest, Empty, true, kPeer)                     \
+  X(StageWork, 60, StageWorkRequest, StageWorkReply, true, kAny)                 \
+  X(StageStatus, 61, StageStatusRequest, StageStatusReply, false, kAny)          \
+  X(Privileged, 62, PrivilegedRequest, Empty, true, kPeer)                       \
   X(DropPrivileges, 63, DropPrivilegesRequest, DropPrivilegesReply, true, kPeer) \
   X(ReadLease, 64, ReadLeaseRequest, ReadLeaseReply, false, kAny)
 

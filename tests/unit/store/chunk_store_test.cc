@@ -249,7 +249,8 @@ TEST_F(ChunkStoreTest, APageOfWhichACutLeavesOnlyZerosStaysData) {
   ASSERT_TRUE(store.Punch(At(4096, 4096)).ok());
   EXPECT_EQ(data(0).offset, 16384u);
   ASSERT_TRUE(Write(At(8192, 3 * 4096), 'c').ok());
-  ASSERT_TRUE(store.Punch(At(8192 + 5, 2 * 4096)).ok());  // two bytes of the first page, none of the middle, some of the last
+  ASSERT_TRUE(
+      store.Punch(At(8192 + 5, 2 * 4096)).ok());  // two bytes of the first page, none of the middle, some of the last
   EXPECT_EQ(data(8192 + 4096).offset, 16384u);
   ASSERT_TRUE(store.Punch(At(0, 16384 + 100)).ok());
   EXPECT_EQ(data(0).offset, 16384u);
