@@ -18,7 +18,7 @@ e2e_within 100 has "$work/other"
 exec 5<>"$work/gone" 6<>"$work/go"
 timeout 300 e2e_sessions "$MAYFLY_SESSION" "$(cat "$work/other")" <"$work/gone" >"$work/said" 2>&1 &
 sessions=$!
-may_go() { grep -q "may go" "$work/said" || ! kill -0 $sessions 2>/dev/null; }
+may_go() { grep -qs "may go" "$work/said" || ! kill -0 $sessions 2>/dev/null; }
 e2e_within 300 may_go
 echo go >&6
 e2e_within 100 has "$work/ended"
