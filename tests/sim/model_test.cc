@@ -79,7 +79,7 @@ class ModelTest : public testing::TestWithParam<LayoutOf> {
     records_.clear();
     cell_path_ = "/cell" + std::to_string(seed);
     EXPECT_TRUE(cluster_->Wait(LaneOf(0).Mkdir(cell_path_, 0755)).ok());
-    cluster_->Wait(DoAll(this, 0, model::AnyTree(random_)));
+    (void)cluster_->Wait(DoAll(this, 0, model::AnyTree(random_)));
     std::vector<Task<Status>> workers;
     for (int i = 0; i < kWorkers; ++i) {
       std::vector<Choice> choices;
@@ -89,7 +89,7 @@ class ModelTest : public testing::TestWithParam<LayoutOf> {
     for (Task<Status>& worker : workers) cluster_->Run(worker);
     std::vector<Choice> looks;
     for (uint8_t path = 0; path < model::kPathCount; ++path) looks.push_back({Do::kStat, path});
-    cluster_->Wait(DoAll(this, static_cast<int>(seed % kWorkers), std::move(looks)));
+    (void)cluster_->Wait(DoAll(this, static_cast<int>(seed % kWorkers), std::move(looks)));
     Down();
     return model::CheckNames(records_, &undecided_, true);
   }

@@ -244,7 +244,9 @@ struct ListingTest : LaneTest {
     server.On<Method::kShards>([this](const ShardsRequest& q, ShardsReply* a, FakeCall& call) {
       a->attr = server.nodes[q.inode.value].attr;
       openers.push_back(q.opener);
-      if (q.opener.value != 0) EXPECT_EQ(q.grant.tag, FakeServer::GrantFor(q.inode, q.opener, kOpenRead).tag);
+      if (q.opener.value != 0) {
+        EXPECT_EQ(q.grant.tag, FakeServer::GrantFor(q.inode, q.opener, kOpenRead).tag);
+      }
       a->grant = FakeServer::GrantFor(q.inode, call.process, kOpenRead);
       for (auto& [shard, names] : parts) {
         call.out.insert(call.out.end(), reinterpret_cast<const uint8_t*>(&shard),

@@ -105,7 +105,9 @@ TEST_F(SharingTest, WhatFitsIntoABufferNeedsNoLane) {
     if (own_offset) file->offset = at;
     if (const auto n = QuickWrite(*file, next, offset)) {
       EXPECT_EQ(*n, next.size());
-      if (own_offset) EXPECT_EQ(file->offset, at + next.size());
+      if (own_offset) {
+        EXPECT_EQ(file->offset, at + next.size());
+      }
       ++quick;
     } else {
       EXPECT_EQ(*world.Wait(lane.WriteAt(file, next, at)), next.size());
@@ -318,7 +320,9 @@ TEST_F(ReadaheadTest, WhatIsHereNeedsNoLane) {
     if (own_offset) file->offset = all.size();
     if (const auto n = QuickRead(*file, to, own_offset ? std::nullopt : std::optional<uint64_t>(all.size()))) {
       EXPECT_EQ(*n, part.size());
-      if (own_offset) EXPECT_EQ(file->offset, all.size() + *n);
+      if (own_offset) {
+        EXPECT_EQ(file->offset, all.size() + *n);
+      }
       ++quick;
     } else {
       part.resize(*world.Wait(lane.ReadAt(file, to, all.size())));
