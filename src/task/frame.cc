@@ -1,6 +1,7 @@
 #include "task/frame.h"
 
 #include <array>
+#include <cstdint>
 #include <new>
 #include <utility>
 
@@ -16,20 +17,26 @@ struct Node {
 };
 // Nothing to construct and nothing to destroy: each use is a plain access.
 constinit thread_local std::array<Node*, kClasses> lists{};
-constinit thread_local bool will_be_emptied = false;
+enum class Lists : uint8_t { kNew, kOpen, kClosed };
+constinit thread_local Lists state = Lists::kNew;
 
-// Gives a thread's free frames back when it ends.
+// Gives a thread's free frames back when it ends; what other thread-local objects free after that goes back at once.
 struct Emptier {
   ~Emptier() {
+    state = Lists::kClosed;
     for (Node*& head : lists) {
       while (head != nullptr) ::operator delete(std::exchange(head, head->next));
     }
   }
 };
-void EmptyAtEnd() {
-  will_be_emptied = true;
-  static thread_local Emptier emptier;
-  (void)&emptier;
+// False once the thread's lists are closed.
+bool Open() {
+  if (state == Lists::kNew) {
+    state = Lists::kOpen;
+    static thread_local Emptier emptier;
+    (void)&emptier;
+  }
+  return state == Lists::kOpen;
 }
 #endif
 
@@ -41,7 +48,6 @@ void* AllocateFrame(size_t bytes) {
   if (index < kClasses) {
     auto& head = lists[index];
     if (head != nullptr) return std::exchange(head, head->next);
-    if (!will_be_emptied) EmptyAtEnd();
     return ::operator new((index + 1) * kClassBytes);
   }
 #endif
@@ -51,7 +57,7 @@ void* AllocateFrame(size_t bytes) {
 void FreeFrame(void* frame, [[maybe_unused]] size_t bytes) {
 #ifndef MAYFLY_SANITIZED
   size_t index = (bytes - 1) / kClassBytes;
-  if (index < kClasses) {
+  if (index < kClasses && (state == Lists::kOpen || Open())) {
     auto* node = static_cast<Node*>(frame);
     node->next = std::exchange(lists[index], node);
     return;

@@ -1,8 +1,10 @@
 #include "task/task.h"
 
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <string>
+#include <thread>
 
 #include "fake/sim_clock.h"
 #include "task/sync.h"
@@ -101,6 +103,27 @@ TEST_F(TaskTest, TheRunQueueGrowsInOrder) {
   }
   RunAll();
   EXPECT_EQ(out, want);
+}
+
+// Made before the thread's first frame, so it goes after the thread's free frames went.
+struct FreesAtTheEnd {
+  ~FreesAtTheEnd() { FreeFrame(AllocateFrame(4000), 4000); }
+};
+
+TEST(Frames, WhatAThreadFreesAtItsVeryEndIsNotKept) {
+  const auto threads = [](int count) {
+    for (int i = 0; i < count; ++i) {
+      std::thread([] {
+        static thread_local FreesAtTheEnd last;
+        (void)&last;
+        FreeFrame(AllocateFrame(100), 100);
+      }).join();
+    }
+  };
+  threads(10);
+  const size_t before = mallinfo2().uordblks;
+  threads(500);
+  EXPECT_LT(mallinfo2().uordblks, before + 500 * 1000);  // 4096 bytes each, were they kept
 }
 
 }  // namespace
