@@ -33,7 +33,7 @@ bool MayBuffer(const OpenFile& file, uint64_t offset, size_t bytes) {
 }
 
 std::optional<size_t> QuickRead(OpenFile& file, MutableBytes to, std::optional<uint64_t> offset) {
-  if (!file.readable() || to.empty() || to.size() > kAheadReadMax || !IsOurs(file)) return std::nullopt;
+  if (!file.readable() || to.empty() || to.size() > kAheadReadMax || !file.sole) return std::nullopt;
   FileGuard guard;
   if (!guard.Try(file.lock) || !IsOurs(file) || file.buffered.load(std::memory_order_relaxed)) return std::nullopt;
   Readahead& ahead = file.ahead;
@@ -54,7 +54,7 @@ std::optional<size_t> QuickRead(OpenFile& file, MutableBytes to, std::optional<u
 
 std::optional<size_t> QuickWrite(OpenFile& file, Bytes data, std::optional<uint64_t> offset) {
   if (!file.writable() || file.appends() || data.empty() || !file.buffered.load(std::memory_order_relaxed) ||
-      !IsSmallWrite(file.mount, data.size()) || !IsOurs(file)) {
+      !IsSmallWrite(file.mount, data.size())) {
     return std::nullopt;
   }
   FileGuard guard;
