@@ -1,5 +1,5 @@
 // The MPI part of a server's life: who else there is, values that all must share, and agreement on whether each step
-// of the start went well everywhere. One thread (MPI_THREAD_FUNNELED). The only file that includes mpi.h is world.cc.
+// of the start went well everywhere. One thread (MPI_THREAD_FUNNELED). Only world.cc includes mpi.h and pmix.h.
 // Invariants  M1  every rank makes the same calls in the same order; Agree after each step is what keeps it so.
 //             M2  an MPI call that fails ends in the handler of OnError, which does not return.
 #pragma once
@@ -16,7 +16,7 @@ namespace mayfly {
 
 class World {
  public:
-  // MPI_Init. The rank is known from then on.
+  // MPI_Init, until all ranks are out of it. The rank is known from then on.
   World(int* argc, char*** argv);
   World(const World&) = delete;
 
