@@ -82,8 +82,10 @@ void ShardThread::RunMail(Core& core) {
 }
 
 void ShardThread::Turn(Core& core) {
-  if (mail_waits_.load(std::memory_order_relaxed)) RunMail(core);
-  const bool worked = core.shard.RunOnce();
+  // Mail is work: it may have ended all there was to wait for, and nothing would end a sleep after it.
+  bool worked = mail_waits_.load(std::memory_order_relaxed);
+  if (worked) RunMail(core);
+  worked |= core.shard.RunOnce();
   for (size_t i = 0; i < running_.size();) {
     if (!running_[i].task.done()) {
       ++i;
