@@ -17,16 +17,11 @@
 #include "base/bytes.h"
 #include "base/ids.h"
 #include "base/status.h"
+#include "os/completion.h"
 
 namespace mayfly {
 
 using EndpointId = Id<struct EndpointTag, uint64_t>;  // 0 is none
-
-// Embedded in the object that waits; the transport keeps the pointer until it called `fn`.
-struct Completion {
-  using Fn = void (*)(Completion* self, Status status);
-  Fn fn = nullptr;
-};
 
 // The bulk bytes of a message that arrived. Move it out of OnMessage to keep it; destroying it drops the bytes
 // unread (the sender's completion still runs).

@@ -1,0 +1,79 @@
+// The door to a shard's node-local storage: the files of one directory, read and written at offsets. It knows nothing
+// of journals, chunks or checksums. One thread owns a disk and calls everything here; completions run inside Poll on
+// it. Adapters: adapt/uring (io_uring), adapt/posix (where io_uring may not be used), tests/fake/sim_disk.h (crashes,
+// faults). Invariants  K1  memory given to Read and Write belongs to the disk until the completion ran; it runs exactly
+// once.
+//             K2  a completion with kOk: all bytes were moved (short transfers, EINTR and EAGAIN are the adapter's).
+//             K3  nothing written is durable before a Flush that was asked for after its completion has completed;
+//                 until then a loss of power may keep it, lose it, or tear it at any sector of 512 bytes, in any order.
+//             K4  a death of the process loses nothing whose Write has completed.
+//             K5  a failed Flush says that anything written since the last good one may be lost, whatever a later one
+//                 says: the caller must not ask again and believe it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/ids.h"
+#include "base/status.h"
+#include "os/completion.h"
+
+namespace mayfly {
+
+using DiskFileId = Id<struct DiskFileTag, uint32_t>;  // 0 is none
+
+class Disk {
+ public:
+  // Every offset and length of Read and Write is a multiple of this, and so is the memory's address.
+  static constexpr uint32_t kBlockBytes = 4096;
+
+  struct Facts {
+    std::string directory;
+    std::string how;                           // "io_uring, O_DIRECT", "posix": for reports
+    bool direct = false;                       // O_DIRECT: past the page cache
+    bool in_memory = false;                    // tmpfs and the like: survives the process, not the node
+    uint64_t bytes_total = 0, bytes_free = 0;  // of its file system, as of now
+  };
+
+  struct OpenHow {
+    bool create = false;     // a new file (kExists if there is one); its bytes read as zeros
+    uint64_t bytes = 0;      // with `create`: all of them allocated, so that a write never meets a full file system
+    bool read_only = false;  // for tools
+  };
+
+  virtual ~Disk() = default;
+  virtual Facts facts() const = 0;
+
+  // ---- slow calls: they may block for as long as the file system likes. At the start, at the end, and for tools. ----
+  // Names are plain: letters, digits, '.', '-', '_'. kNoEntry, kExists, kNoSpace, kAccess, kReadOnly, kIo, kBusy:
+  // another process has it open to write (two servers on one directory).
+  virtual Result<DiskFileId> Open(std::string_view name, OpenHow how) = 0;
+  // With nothing under way on it.
+  virtual void Close(DiskFileId file) = 0;
+  virtual Result<uint64_t> BytesOf(DiskFileId file) = 0;
+  virtual Status Remove(std::string_view name) = 0;  // kNoEntry is an error
+  // Atomic, replaces. Durable, as is every Open with `create` and every Remove, after SyncNames.
+  virtual Status Rename(std::string_view from, std::string_view to) = 0;
+  virtual Status SyncNames() = 0;
+  virtual Result<std::vector<std::string>> List() = 0;  // sorted
+
+  // ---- calls that do not wait ----
+  // A read behind the end of the file is kCorrupt. kNoSpace: the file system is full after all; kIo: the device failed.
+  virtual void Read(DiskFileId file, uint64_t offset, MutableBytes to, Completion* done) = 0;
+  virtual void Write(DiskFileId file, uint64_t offset, Bytes from, Completion* done) = 0;
+  virtual void Flush(DiskFileId file, Completion* done) = 0;  // K3
+  // The range reads as zeros from now on and takes no room where the file system can tell. Costs nothing if it cannot.
+  virtual void Discard(DiskFileId file, uint64_t offset, uint64_t bytes, Completion* done) = 0;
+  // Submits what was asked for since the last call in one batch, and runs the completions of what has ended; true if
+  // there was either. Once a turn of the loop.
+  virtual bool Poll() = 0;
+  // Asked for and not completed.
+  virtual uint32_t pending() const = 0;
+  // Makes memory cheap to read into and write from (registers it). Failure costs speed only.
+  virtual void Register(MutableBytes region) = 0;
+};
+
+}  // namespace mayfly
