@@ -161,6 +161,13 @@ class Decoder {
     if (n != 0) std::memcpy(data, in_.data() + at_, n);
     at_ += n;
   }
+  void Skip(size_t n) {
+    if (bad_ || n > in_.size() - at_) {
+      bad_ = true;
+      return;
+    }
+    at_ += n;
+  }
   bool ok() const { return !bad_; }
   // kCorrupt unless every read succeeded and every byte was used.
   Status Finish() const { return !bad_ && at_ == in_.size() ? Status() : Status(Code::kCorrupt); }

@@ -133,6 +133,110 @@ Place Arena::Shrink(Place place, uint32_t bytes) {
   return {place.offset, kept};
 }
 
+// ---- adoption ----
+
+uint8_t Arena::SlabPagesOf(Place place) const { return IsCell(place.bytes) ? slabs_.PagesBefore(place) : 0; }
+
+bool Arena::FindSegments(std::span<const AdoptedSegment> adopted, Segments* segments) {
+  for (const AdoptedSegment& s : adopted) {
+    if (s.number >= PageRuns::kSegmentsMax || s.memory.empty()) return false;
+    if (s.memory.size() % kUnit != 0 || s.memory.size() > Place::kBytesMax) return false;
+    if (s.number >= segments->size()) segments->resize(s.number + 1);
+    if (!(*segments)[s.number].empty()) return false;
+    (*segments)[s.number] = s.memory;
+  }
+  return true;
+}
+
+// The runs and slabs that the places lie in.
+bool Arena::FindRuns(const Segments& segments, std::span<const AdoptedPlace> sorted, std::vector<Run>* runs) {
+  uint64_t end = 0;       // behind the last place
+  uint32_t end_page = 0;  // behind the last run
+  uint32_t cell_bytes = 0;
+  for (const AdoptedPlace& adopted : sorted) {
+    const Place place = adopted.place;
+    if (!place.valid() || place.offset < end || place.segment() >= segments.size()) return false;
+    const uint32_t segment_pages = static_cast<uint32_t>(segments[place.segment()].size() >> PageRuns::kPageBits);
+    const bool is_cell = IsCell(place.bytes);
+    uint32_t page = PageOf(place), within = place.within() >> PageRuns::kPageBits;
+    if (is_cell) {
+      if (adopted.slab_pages > within || adopted.slab_pages >= Slabs::kSlabPages) return false;
+      page -= adopted.slab_pages;
+      within -= adopted.slab_pages;
+      if (!Slabs::IsCell(place.offset - (uint64_t{page} << PageRuns::kPageBits), place.bytes)) return false;
+    } else if (place.offset % kPageBytes != 0 || adopted.slab_pages != 0) {
+      return false;
+    }
+    const uint32_t pages = is_cell ? Slabs::kSlabPages : PagesOf(place.bytes);
+    if (within + pages > segment_pages) return false;
+    end = place.offset + (is_cell ? Slabs::CellBytes(place.bytes) : place.bytes);
+    if (is_cell && !runs->empty() && runs->back().is_slab && runs->back().page == page) {
+      if (cell_bytes != Slabs::CellBytes(place.bytes)) return false;
+      continue;
+    }
+    if (page < end_page) return false;
+    runs->push_back({page, pages, is_cell});
+    end_page = page + pages;
+    if (is_cell) cell_bytes = Slabs::CellBytes(place.bytes);
+  }
+  return true;
+}
+
+void Arena::Quarantine(uint32_t page, uint32_t pages) {
+  if (pages == 0) return;
+  runs_.Adopt(page, pages);
+  quarantine_.push_back({page, pages});
+  quarantine_pages_ += pages;
+}
+
+void Arena::AdoptSegments(const Segments& segments, std::span<const Run> runs) {
+  auto run = runs.begin();
+  for (MutableBytes memory : segments) {
+    uint32_t at = runs_.segments_made() << PageRuns::kSegmentPageBits;
+    const uint32_t end = at + static_cast<uint32_t>(memory.size() >> PageRuns::kPageBits);
+    runs_.AdoptSegment(memory);
+    stamps_.push_back(memory.empty() ? std::span<ArenaStamp>() : memory_->Stamps(memory));
+    if (memory.empty()) continue;
+    budget_->ChargeArenaAlways(memory.size());
+    budget_->ChargeTablesAlways(TableBytesOf(memory.size()));
+    for (; run != runs.end() && run->page < end; ++run) {
+      Quarantine(at, run->page - at);
+      runs_.Adopt(run->page, run->pages);
+      at = run->page + run->pages;
+    }
+    Quarantine(at, end - at);
+  }
+}
+
+Status Arena::Adopt(std::span<const AdoptedSegment> adopted, std::vector<AdoptedPlace> places) {
+  MAYFLY_CHECK(runs_.segments_made() == 0);
+  std::sort(places.begin(), places.end(),
+            [](const AdoptedPlace& a, const AdoptedPlace& b) { return a.place.offset < b.place.offset; });
+  Segments segments;
+  std::vector<Run> runs;
+  if (!FindSegments(adopted, &segments) || !FindRuns(segments, places, &runs)) return Code::kCorrupt;
+  AdoptSegments(segments, runs);
+  auto place = places.begin();
+  for (const Run& run : runs) {
+    if (!run.is_slab) {
+      ++place;
+      continue;
+    }
+    const uint32_t slab = slabs_.Adopt(run.page, place->place.bytes);
+    for (; place != places.end() && PageOf(place->place) < run.page + run.pages; ++place) {
+      slabs_.AdoptCell(slab, place->place);
+    }
+  }
+  return {};
+}
+
+void Arena::ReleaseQuarantine() {
+  slabs_.ReleaseQuarantine();
+  for (const Run& run : quarantine_) runs_.Free(run.page, run.pages);
+  quarantine_ = {};
+  quarantine_pages_ = 0;
+}
+
 bool Arena::ReleaseFreeSegment() {
   MutableBytes segment = runs_.RemoveFreeSegment();
   if (segment.empty()) return false;
@@ -152,9 +256,10 @@ ArenaStats Arena::stats() const {
   s.segments = runs_.segments();
   s.bytes_mapped = runs_.pages_mapped() << PageRuns::kPageBits;
   uint64_t slab_bytes = slabs_.slabs() * Slabs::kSlabBytes;
-  s.bytes_used = (runs_.pages_taken() << PageRuns::kPageBits) - slab_bytes + slabs_.bytes_used();
+  s.bytes_quarantined = quarantine_pages_ << PageRuns::kPageBits;
+  s.bytes_used = (runs_.pages_taken() << PageRuns::kPageBits) - s.bytes_quarantined - slab_bytes + slabs_.bytes_used();
   s.bytes_free_cold = runs_.pages_cold() << PageRuns::kPageBits;
-  s.bytes_free_warm = s.bytes_mapped - s.bytes_used - s.bytes_free_cold;
+  s.bytes_free_warm = s.bytes_mapped - s.bytes_used - s.bytes_free_cold - s.bytes_quarantined;
   s.bytes_prefaulted = runs_.pages_prefaulted() << PageRuns::kPageBits;
   s.bytes_tables = runs_.table_bytes() + slabs_.table_bytes() + s.segments * kStampPageBytes;
   s.run_bytes_max = uint64_t{runs_.longest_bin_pages()} << PageRuns::kPageBits;

@@ -15,6 +15,8 @@
 //             A6  the stamps of a place grow before it is given out, and when its segment is given back: bytes that
 //             were
 //                 copied from it under equal stamps are those that lay there when the stamps were looked at first.
+//             A7  of segments that were adopted nothing is given out that was not given back first, until
+//                 ReleaseQuarantine: who had mapped them before may still write where no place is known to be.
 #pragma once
 
 #include <cstdint>
@@ -37,13 +39,25 @@ struct ArenaOptions {
 
 struct ArenaStats {
   uint64_t segments = 0;
-  uint64_t bytes_mapped = 0;      // of all segments: used + warm + cold
-  uint64_t bytes_used = 0;        // given out, rounded up to cells and pages
-  uint64_t bytes_free_warm = 0;   // free, given out before (with the free cells of slabs)
-  uint64_t bytes_free_cold = 0;   // never given out
-  uint64_t bytes_prefaulted = 0;  // of the cold ones: given to NextCold already
-  uint64_t bytes_tables = 0;      // the arena's own tables, charged to the budget
-  uint64_t run_bytes_max = 0;     // upper bound of the longest free warm run
+  uint64_t bytes_mapped = 0;       // of all segments: used + warm + cold
+  uint64_t bytes_used = 0;         // given out, rounded up to cells and pages
+  uint64_t bytes_free_warm = 0;    // free, given out before (with the free cells of slabs)
+  uint64_t bytes_free_cold = 0;    // never given out
+  uint64_t bytes_prefaulted = 0;   // of the cold ones: given to NextCold already
+  uint64_t bytes_quarantined = 0;  // A7: neither used nor free
+  uint64_t bytes_tables = 0;       // the arena's own tables, charged to the budget
+  uint64_t run_bytes_max = 0;      // upper bound of the longest free warm run
+};
+
+// A segment that outlived its server, by the number that its places name.
+struct AdoptedSegment {
+  uint32_t number = 0;
+  MutableBytes memory;
+};
+// A place in one, as given out before; slab_pages is what SlabPagesOf said of it.
+struct AdoptedPlace {
+  Place place;
+  uint8_t slab_pages = 0;
 };
 
 class Arena {
@@ -70,6 +84,15 @@ class Arena {
   // 2^32 times).
   uint32_t StampOf(Place place) const;
 
+  // For Adopt: pages between the slab's begin and the cell's, at most 15; 0 for a place that is no cell.
+  uint8_t SlabPagesOf(Place place) const;
+  // Before anything else: takes segments over, with what was given out in them (in any order). kCorrupt, and nothing
+  // taken, when a place overlaps another or lies outside, or the segments cannot be an arena's. The rest of the
+  // segments is in quarantine (A7). All is charged, also beyond the budget.
+  Status Adopt(std::span<const AdoptedSegment> segments, std::vector<AdoptedPlace> places);
+  // Nobody is left who had the adopted segments mapped before and could write into places that he was lent then.
+  void ReleaseQuarantine();
+
   // One more segment, if budget and node allow it. Slow (the node's memory is reserved): call when idle.
   Status Grow();
   // Prefault ahead: the next pages that were neither given out nor returned here, at most `bytes_max`; empty when there
@@ -91,6 +114,15 @@ class Arena {
   void CountUp(Place place);
   Status AddSegment(uint64_t bytes_min);
   Status MapSegment(uint64_t bytes);
+  struct Run {
+    uint32_t page = 0, pages = 0;
+    bool is_slab = false;
+  };
+  using Segments = std::vector<MutableBytes>;  // by number; empty: gone
+  static bool FindSegments(std::span<const AdoptedSegment> adopted, Segments* segments);
+  static bool FindRuns(const Segments& segments, std::span<const AdoptedPlace> sorted, std::vector<Run>* runs);
+  void AdoptSegments(const Segments& segments, std::span<const Run> runs);
+  void Quarantine(uint32_t page, uint32_t pages);
 
   ArenaMemory* const memory_;
   MemoryBudget* const budget_;
@@ -98,6 +130,8 @@ class Arena {
   PageRuns runs_;
   Slabs slabs_;
   std::vector<std::span<ArenaStamp>> stamps_;  // by segment
+  std::vector<Run> quarantine_;                // A7; taken from runs_
+  uint64_t quarantine_pages_ = 0;
 };
 
 }  // namespace mayfly

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "store/chunk_store.h"
+#include "store/images.h"
 
 namespace mayfly {
 
@@ -28,6 +29,7 @@ bool ChunkStore::Truncate(InodeId id, uint64_t size, uint64_t slices_max) {
   if (keeps_page && !Files::IsDataPage(file, size)) files_.Mark(file, size);  // S8
   file->high_water = std::min(file->high_water, from);
   ++file->changes;
+  Record(file, from, kDone);
   RewriteSparse(file, cut, kEagerEighths);
   files_.RemoveIfNothing(file);
   return from == size;
@@ -49,6 +51,7 @@ Status ChunkStore::Punch(const ChunkRange& range) {
     if (keeps_page[i] && !Files::IsDataPage(file, edges[i])) files_.Mark(file, edges[i]);  // S8
   }
   ++file->changes;
+  Record(file, begin, end);
   RewriteSparse(file, cut, kEagerEighths);
   files_.RemoveIfNothing(file);
   return {};
@@ -96,11 +99,15 @@ Status ChunkStore::ReserveRange(const ChunkRange& range) {
     if (status.ok()) {
       files_.Cut(file, extent->file_offset, extent->file_end(), nullptr);  // marks
       files_.Insert(file, extent->file_offset, extent->bytes, extent);
+      Record(file, extent->file_offset, extent->file_end());
     }
     extents_.Unref(extent);
   }
   if (status.ok()) {
-    for (auto [from, to] : again) files_.Zero(file, from, to);  // S8
+    for (auto [from, to] : again) {
+      files_.Zero(file, from, to);  // S8
+      Record(file, from, to);
+    }
   }
   files_.RemoveIfNothing(file);
   return status;
@@ -128,7 +135,12 @@ void ChunkStore::Drop(InodeId id) {
 bool ChunkStore::DropSlice(InodeId id, uint64_t slices_max) {
   File* file = files_.Find(id);
   if (file == nullptr) return true;
-  if (!files_.DropTail(file, slices_max)) return false;
+  if (!files_.DropTail(file, slices_max)) {
+    const auto last = std::prev(file->slices.end());
+    Record(file, last->first + last->second.bytes, kDone);
+    return false;
+  }
+  if (recorder_ != nullptr) store_internal::PutGone(recorder_, id);
   files_.Remove(file);
   return true;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "store/images.h"
 
 namespace mayfly {
 
@@ -11,7 +12,19 @@ using store_internal::Files;
 ChunkStore::ChunkStore(Arena* arena, MemoryBudget* budget)
     : arena_(arena), budget_(budget), memory_(budget), extents_(arena, &memory_), files_(&extents_, &memory_) {}
 
-ChunkStore::~ChunkStore() { MAYFLY_CHECK(pins_ == 0); }  // S7
+ChunkStore::~ChunkStore() {
+  MAYFLY_CHECK(pins_ == 0);  // S7
+  for (Extent* extent : quarantined_) extents_.Unref(extent);
+}
+
+void ChunkStore::SetRecorder(TlvWriter* out) {
+  recorder_ = out;
+  extents_.KeepUnsettled(out != nullptr);
+}
+
+void ChunkStore::RecordRange(const File& file, uint64_t begin, uint64_t end) {
+  store_internal::PutRange(recorder_, *arena_, file, begin, end);
+}
 
 bool ChunkStore::IsValid(const ChunkRange& range) {
   if (!range.file.valid() || range.chunk_bits < kChunkBitsMin || range.chunk_bits > kChunkBitsMax) return false;
@@ -51,6 +64,7 @@ Result<Place> ChunkStore::StageFor(const ChunkRange& range) {
     uint32_t bytes = static_cast<uint32_t>(std::min(end, it->first + it->second.bytes) - begin);
     Extent* inside = extents_.StageInside(it->second.extent, begin, bytes);
     files_.Cut(file, begin, begin + bytes, nullptr);
+    Record(file, begin, begin + bytes);
     return inside->place();
   }
   while (it != file->slices.end() && it->first < end && !it->second.is_reserved()) ++it;
@@ -78,6 +92,7 @@ Status ChunkStore::Commit(const ChunkRange& range, Place place, std::span<const 
   file->high_water = std::max(file->high_water, end);
   file->mtime = std::max(file->mtime, mtime);
   ++file->changes;
+  Record(file, begin, end);
   RewriteSparse(file, cut, kEagerEighths);
   MergeTiny(file, range);
   return {};
@@ -183,12 +198,16 @@ Status ChunkStore::SetEpoch(InodeId id, uint64_t epoch) {
     file = files_.FindOrMake(id);
   }
   file->epoch = epoch;
+  RecordFigures(file);
   files_.RemoveIfNothing(file);
   return {};
 }
 
 void ChunkStore::ClearMtime(InodeId id) {
-  if (File* file = files_.Find(id)) file->mtime = 0;
+  File* file = files_.Find(id);
+  if (file == nullptr || file->mtime == 0) return;
+  file->mtime = 0;
+  RecordFigures(file);
 }
 
 ChunkStoreStats ChunkStore::stats() const {
@@ -196,6 +215,7 @@ ChunkStoreStats ChunkStore::stats() const {
           .extents = extents_.count(),
           .staged = extents_.staged(),
           .pins = pins_,
+          .unsettled_bytes = extents_.unsettled_bytes(),
           .dead_bytes = extents_.dead_bytes(),
           .corrupt_blocks = extents_.corrupt_blocks(),
           .compacted_bytes = compacted_bytes_};

@@ -1,6 +1,7 @@
 // The chunk store holds the bytes of files on one shard: by file and chunk, as extents in the arena. One thread, all
-// synchronous; the memory tier only. It knows nothing of names, sizes, messages or journals: the caller journals what
-// it commits, keeps the file's size, and refuses operations of an old epoch before it calls.
+// synchronous; the memory tier only. It knows nothing of names, sizes, messages or journals: it says what it changed
+// (SetRecorder); the caller journals that, keeps the file's size, and refuses operations of an old epoch before it
+// calls.
 //
 // A write is Stage (a fresh place), the transfer into it, Commit (the range is swapped in) or Unstage. A read is
 // pieces, each with a pin: the bytes stay in place while the pin lives, whatever happens to the file.
@@ -16,20 +17,23 @@
 //             S6  a file with nothing here (no slice, no epoch, no high-water mark) takes no memory.
 //             S7  all pins are gone before the store is; what is staged then is unstaged.
 //             S8  a page counts as data, as on tmpfs, from its first byte on until it is dropped as a whole: where a
-//             cut
-//                 leaves nothing of it but zeros, a mark stands for it; where what is reserved is reserved again, its
-//                 pages are zeroed.
+//                 cut leaves nothing of it but zeros, a mark stands for it; where what is reserved is reserved again,
+//                 its pages are zeroed.
+//             S9  with a recorder, the place of an extent that ended is not given out again before Settle: until the
+//                 record that cut it is kept, the state that would come back still reads it.
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "absl/container/inlined_vector.h"
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/ids.h"
 #include "base/status.h"
+#include "base/tlv.h"
 #include "store/arena.h"
 #include "store/extents.h"
 #include "store/files.h"
@@ -40,6 +44,9 @@
 namespace mayfly {
 
 class ChunkStore;
+namespace store_internal {
+struct RangeImage;
+}
 
 // A range of one chunk of a file. chunk_bits (16 to 26) is the file's and the same in every call for it; a range beyond
 // the chunk, or of no bytes, is kInvalid.
@@ -110,7 +117,8 @@ struct ChunkStoreStats {
   uint64_t extents = 0;  // committed or reserved, alive (also if only by a pin)
   uint64_t staged = 0;
   uint64_t pins = 0;
-  uint64_t dead_bytes = 0;      // of extents: written, and cut away since
+  uint64_t unsettled_bytes = 0;  // S9: neither used by a file nor free
+  uint64_t dead_bytes = 0;       // of extents: written, and cut away since
   uint64_t corrupt_blocks = 0;  // found since the start: each is a read that got kCorrupt, or a compaction that did not
   uint64_t compacted_bytes = 0;  // copied since the start
 };
@@ -128,7 +136,8 @@ class ChunkStore {
   ~ChunkStore();  // S7
 
   // ---- writing ----
-  // A fresh place of exactly `bytes` for incoming data; kNoSpace at once when full (a shorter one may still be had).
+  // A fresh place of exactly `bytes` for incoming data; kNoSpace at once when full (a shorter one may still be had, and
+  // with a recorder perhaps this one after Settle, if there are unsettled bytes).
   // Yours until Commit or Unstage: call neither while a transfer can still write into it (S1).
   Result<Place> Stage(uint32_t bytes);
   // For a write to `range` after Stage failed. If the range begins in a reservation, its own reserved bytes are the
@@ -197,6 +206,29 @@ class ChunkStore {
   // An epoch other than 0 keeps a record for the file until Drop. kNoSpace when there is no room for one.
   Status SetEpoch(InodeId file, uint64_t epoch);
   void ClearMtime(InodeId file);
+
+  // ---- what outlives the process ----
+  // From now on every call that changes what is here appends images of that (store/images.h) to `out`, before it
+  // returns; what is here already is for a StoreWalk. Null: no more, and settles. Not recorded: places that are only
+  // staged (StageFor records that the stretch is no longer reserved).
+  void SetRecorder(TlvWriter* out);
+  // All images until now are kept, as far as the session's level asks: places that they cut loose may be given out
+  // again (S9). Costs nothing when there are none; to be called also when nothing was recorded, for what was pinned.
+  void Settle() { extents_.Settle(); }
+
+  // On a new store over a new arena, without a recorder: applies images in the order of their making, from a walk's and
+  // from what was recorded since the walk began. An image may be applied again, followed by those behind it. kCorrupt:
+  // the bytes are none of ours, or contradict an image before; then, or without FinishRecovery, the store is only fit
+  // to be deleted.
+  Status Apply(Tag tag, Bytes value);
+  // When all are applied, and before any other call: the arena takes the segments over (Arena::Adopt). kCorrupt: the
+  // places contradict each other or the segments, and nothing was taken. Checksums are not looked at: Verify.
+  Status FinishRecovery(std::span<const AdoptedSegment> segments);
+  // All processes that had the arena mapped before have come back or are gone. Until then nothing is given out that may
+  // have been staged when the server before ended (A7), nor do recovered reservations give their places back, of
+  // which parts may have been.
+  void ReleaseQuarantine();
+
   ChunkStoreStats stats() const;
   // Bytes of this store's tables (the arena has its own), as charged to the budget.
   uint64_t MemoryUsage() const { return memory_.used(); }
@@ -204,6 +236,7 @@ class ChunkStore {
 
  private:
   friend class ExtentPin;
+  friend class StoreWalk;
   using Extent = store_internal::Extent;
   using File = store_internal::File;
   using CutExtents = store_internal::CutExtents;
@@ -219,11 +252,22 @@ class ChunkStore {
   Status ReserveGap(uint64_t begin, uint64_t end, Reserved* reserved);
   static void FindReservedPages(const File* file, uint64_t begin, uint64_t end, Stretches* pages);
 
+  void Record(const File* file, uint64_t begin, uint64_t end) {
+    if (recorder_ != nullptr) RecordRange(*file, begin, end);
+  }
+  void RecordFigures(const File* file) { Record(file, 0, 0); }
+  void RecordRange(const File& file, uint64_t begin, uint64_t end);
+
+  // recovery.cc
+  Status HoldExtents(const store_internal::RangeImage& image, Reserved* held);
+  void ApplyRange(const store_internal::RangeImage& image, const Reserved& extents);
+
   // compaction.cc
   bool Rewrite(File* file, uint64_t begin, uint64_t end);
   void MergeTiny(File* file, const ChunkRange& range);
   void FindStretches(File* file, const Extent* extent, Stretches* stretches);
   uint64_t RewriteSparse(File* file, const CutExtents& cut, uint32_t eighths);
+  uint64_t BytesFree() const;  // soon
   bool IsShort(uint32_t bytes) const;
   void KeepRoom(uint32_t bytes);  // reclaims if memory is short
   bool Reclaim();                 // true if memory came free
@@ -233,6 +277,8 @@ class ChunkStore {
   store_internal::TableMemory memory_;
   store_internal::Extents extents_;
   store_internal::Files files_;
+  TlvWriter* recorder_ = nullptr;
+  std::vector<Extent*> quarantined_;  // recovered reservations, with a reference to each
   uint64_t pins_ = 0;
   uint64_t compacted_bytes_ = 0;
   // Where Reclaim goes on: bucket of the file table, file in its chain, offset in the file.

@@ -75,6 +75,7 @@ bool ChunkStore::Rewrite(File* file, uint64_t begin, uint64_t end) {
   extents_.Write(*staged, begin, bytes, {sums.data(), blocks});
   files_.Cut(file, begin, end, nullptr);
   files_.Insert(file, begin, bytes, *staged);
+  Record(file, begin, end);
   compacted_bytes_ += bytes;
   return true;
 }
@@ -152,9 +153,12 @@ uint64_t ChunkStore::RewriteSparse(File* file, const CutExtents& cut, uint32_t e
   return copied;
 }
 
+// With what Settle will give back.
+uint64_t ChunkStore::BytesFree() const { return arena_->bytes_free() + extents_.unsettled_bytes(); }
+
 bool ChunkStore::IsShort(uint32_t bytes) const {
   uint64_t low = std::min<uint64_t>(budget_->bytes_max() / 8, kReclaimReserveMax);
-  return arena_->bytes_free() < bytes + low;
+  return BytesFree() < bytes + low;
 }
 
 void ChunkStore::KeepRoom(uint32_t bytes) {
@@ -170,7 +174,7 @@ bool ChunkStore::Reclaim() {
   uint64_t dead = extents_.dead_bytes();
   reclaim_futile_dead_ = std::min(reclaim_futile_dead_, dead);
   if (dead < reclaim_futile_dead_ + kReclaimDeadBytesMin) return false;
-  const uint64_t free_before = arena_->bytes_free();
+  const uint64_t free_before = BytesFree();
   auto is_worth_it = [&](const Extent* extent) {
     return IsSparse(extent, reclaim_eighths_) && extent->live_bytes + kCompactBytesMax / 4 <= arena_->bytes_free();
   };
@@ -203,7 +207,7 @@ bool ChunkStore::Reclaim() {
     copied += RewriteSparse(file, sparse, reclaim_eighths_);
     ++slices;
   }
-  bool gained = arena_->bytes_free() > free_before;
+  bool gained = BytesFree() > free_before;
   reclaim_barren_ = gained ? 0 : reclaim_barren_ + buckets;
   if (reclaim_barren_ > table.bucket_count()) {
     reclaim_barren_ = 0;

@@ -1,6 +1,8 @@
 #include "store/extents.h"
 
 #include <algorithm>
+#include <cstring>
+#include <utility>
 
 #include "base/check.h"
 
@@ -21,9 +23,10 @@ uint64_t Credit(const Extent* extent) {
 }  // namespace
 
 Extents::~Extents() {
+  Settle();
   staged_.RemoveAll([this](Extent* extent) {
     memory_->budget()->ReleaseTables(Credit(extent));
-    Release(extent);
+    Release(extent, false);
   });
 }
 
@@ -45,6 +48,7 @@ Result<Extent*> Extents::Make(uint32_t bytes, uint64_t ahead) {
     return place.code();
   }
   Extent* extent = memory_->New<Extent>();
+  extent->serial = next_serial_++;
   extent->place_offset = place->offset;
   extent->place_bytes = place->bytes;
   return extent;
@@ -64,6 +68,7 @@ Extent* Extents::StageInside(Extent* reservation, uint64_t file_offset, uint32_t
   MAYFLY_CHECK(reservation->reserved && file_offset >= reservation->file_offset &&
                file_offset + bytes <= reservation->file_end());
   Extent* extent = memory_->New<Extent>();
+  extent->serial = next_serial_++;
   extent->place_offset = reservation->place_offset + (file_offset - reservation->file_offset);
   extent->place_bytes = bytes;
   extent->parent = reservation;
@@ -87,7 +92,7 @@ void Extents::EndStaged(Extent* extent) {
 
 void Extents::Unstage(Extent* extent) {
   EndStaged(extent);
-  Release(extent);
+  Release(extent, false);
 }
 
 void Extents::Write(Extent* extent, uint64_t file_offset, uint32_t bytes, std::span<const uint64_t> sums) {
@@ -126,15 +131,65 @@ void Extents::Unref(Extent* extent) {
   MAYFLY_CHECK(extent->references != 0);  // S3
   if (--extent->references != 0) return;
   Count(extent, -1);
-  Release(extent);
+  Release(extent, true);
 }
 
-void Extents::Release(Extent* extent) {
+void Extents::Release(Extent* extent, bool may_be_recorded) {
   if (extent->has_sums && extent->blocks() > 1) memory_->Free(extent->sums, SumBytes(extent->bytes));
   Extent* parent = extent->parent;
-  if (parent == nullptr) arena_->Free(extent->place());
+  if (recovered_ != nullptr) {
+    recovered_->erase(extent->serial);
+  } else if (parent == nullptr && may_be_recorded && keeps_unsettled_) {
+    extent->next = unsettled_;  // S9
+    unsettled_ = extent;
+    unsettled_bytes_ += extent->place_bytes;
+    return;
+  } else if (parent == nullptr) {
+    arena_->Free(extent->place());
+  }
   memory_->Delete(extent);
   if (parent != nullptr) Unref(parent);  // a reservation has no parent
+}
+
+void Extents::KeepUnsettled(bool on) {
+  keeps_unsettled_ = on;
+  if (!on) Settle();
+}
+
+void Extents::Settle() {
+  while (unsettled_ != nullptr) {
+    Extent* extent = std::exchange(unsettled_, unsettled_->next);
+    arena_->Free(extent->place());
+    memory_->Delete(extent);
+  }
+  unsettled_bytes_ = 0;
+}
+
+Extent* Extents::Recover(const ExtentImage& image, Extent* parent) {
+  Extent* extent = memory_->New<Extent>();
+  extent->serial = image.serial;
+  extent->place_offset = image.place.offset;
+  extent->place_bytes = image.place.bytes;
+  extent->bytes = image.bytes;
+  extent->file_offset = image.file_offset;
+  extent->reserved = image.reserved;
+  extent->has_sums = image.has_sums;
+  extent->parent = parent;
+  if (parent != nullptr) Ref(parent);
+  if (image.has_sums && extent->blocks() > 1) {
+    extent->sums = static_cast<uint64_t*>(memory_->Allocate(SumBytes(image.bytes)));
+  }
+  uint64_t* sums = extent->blocks() > 1 ? extent->sums : &extent->sum;
+  if (image.has_sums) std::memcpy(sums, image.sums.data(), image.sums.size());
+  Count(extent, 1);
+  UseSerialsFrom(image.serial + 1);
+  return extent;
+}
+
+bool Extents::IsAs(const Extent* extent, const ExtentImage& image, const Extent* parent) const {
+  return extent->place() == image.place && extent->bytes == image.bytes && extent->file_offset == image.file_offset &&
+         extent->reserved == image.reserved && extent->has_sums == image.has_sums && extent->parent == parent &&
+         (!image.has_sums || std::memcmp(extent->sum_array(), image.sums.data(), image.sums.size()) == 0);
 }
 
 bool Extents::Check(const Extent* extent, size_t first, size_t last) {

@@ -1,21 +1,28 @@
 // Extents: places with content and checksums as written, counted by those who refer to them. See chunk_store.h for the
-// invariants S1, S3 and S5, which this file keeps.
+// invariants S1, S3, S5 and S9, which this file keeps.
 //
 // Memory of one: 64 bytes of heap. Checksums of an extent of one block (64 KiB) lie in the record; of a longer one in
 // an array of 8 bytes a block, 512 for 4 MiB.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <span>
 
+#include "absl/container/flat_hash_map.h"
 #include "base/bytes.h"
 #include "base/checksum.h"
+#include "base/ids.h"
 #include "store/arena.h"
 #include "store/id_table.h"
 #include "store/place.h"
 #include "store/table_memory.h"
 
 namespace mayfly::store_internal {
+
+constexpr int kSerialBits = 60;
+constexpr uint64_t kSerialMax = uint64_t{1} << (kSerialBits - 1);  // in images: there is always a next one
 
 struct Extent {
   uint64_t place_offset = 0;
@@ -27,10 +34,11 @@ struct Extent {
   // Set: this extent's place is a part of the parent's, a reservation that was written in place.
   Extent* parent = nullptr;
   union {
-    Extent* next = nullptr;  // staged: link of the table
+    Extent* next = nullptr;  // staged: link of the table; unsettled: of that list
     uint64_t sum;            // one block
     uint64_t* sums;          // more blocks
   };
+  uint64_t serial : kSerialBits = 0;  // its identity in images: never used again, as places are
   bool staged : 1 = false;
   bool reserved : 1 = false;  // no content
   bool has_sums : 1 = false;
@@ -43,6 +51,30 @@ struct Extent {
   const uint64_t* sum_array() const { return blocks() <= 1 ? &sum : sums; }
 };
 static_assert(HeapBytes(sizeof(Extent)) == 64);
+
+// What an image says of an extent (images.h).
+struct ExtentImage {
+  static constexpr uint8_t kNoParent = 0xff;
+  uint64_t serial = 0;
+  Place place;
+  uint32_t bytes = 0;
+  uint64_t file_offset = 0;
+  bool reserved = false;
+  bool has_sums = false;
+  uint8_t parent = kNoParent;  // index in the image's list, before this one's
+  uint8_t slab_pages = 0;      // Arena::SlabPagesOf
+  Bytes sums;                  // as encoded: 8 bytes a block
+
+  uint64_t file_end() const { return file_offset + bytes; }
+};
+
+// While images are applied: the extents that there are, by serial, and what only Finish will need of them.
+struct RecoveredExtent {
+  Extent* extent = nullptr;
+  InodeId file;  // whose slices show it; none yet
+  uint8_t slab_pages = 0;
+};
+using RecoveredExtents = absl::flat_hash_map<uint64_t, RecoveredExtent>;
 
 class Extents {
  public:
@@ -60,7 +92,7 @@ class Extents {
   Result<Extent*> Reserve(uint64_t file_offset, uint32_t bytes);
 
   void Ref(Extent* extent) { ++extent->references; }
-  void Unref(Extent* extent);  // frees it with the last reference (S3)
+  void Unref(Extent* extent);  // frees it with the last reference (S3, S9)
   MutableBytes Data(const Extent* extent) const { return arena_->Data({extent->place_offset, extent->bytes}); }
   // True if the content of blocks [first, last] is what was written.
   bool Check(const Extent* extent, size_t first, size_t last);
@@ -75,6 +107,21 @@ class Extents {
     if (!extent->reserved) live_bytes_ -= bytes;
   }
 
+  // S9. Off settles.
+  void KeepUnsettled(bool on);
+  void Settle();
+  uint64_t unsettled_bytes() const { return unsettled_bytes_; }
+
+  // Until EndRecovery extents come from images alone, and the arena does not know them.
+  void BeginRecovery() { recovered_ = std::make_unique<RecoveredExtents>(); }
+  void EndRecovery() { recovered_.reset(); }
+  RecoveredExtents* recovered() const { return recovered_.get(); }
+  Extent* Recover(const ExtentImage& image, Extent* parent);  // without references
+  bool IsAs(const Extent* extent, const ExtentImage& image, const Extent* parent) const;
+  // Serials below this one have been used, or may have been.
+  uint64_t next_serial() const { return next_serial_; }
+  void UseSerialsFrom(uint64_t serial) { next_serial_ = std::max(next_serial_, serial); }
+
   uint64_t count() const { return count_; }
   uint64_t staged() const { return staged_.size(); }
   uint64_t corrupt_blocks() const { return corrupt_blocks_; }
@@ -86,7 +133,7 @@ class Extents {
   Result<Extent*> Make(uint32_t bytes, uint64_t ahead);
   void EndStaged(Extent* extent);
   void Count(const Extent* extent, int64_t sign);
-  void Release(Extent* extent);
+  void Release(Extent* extent, bool may_be_recorded);
 
   Arena* const arena_;
   TableMemory* const memory_;
@@ -94,6 +141,11 @@ class Extents {
   uint64_t count_ = 0;
   uint64_t written_bytes_ = 0, live_bytes_ = 0;
   uint64_t corrupt_blocks_ = 0;
+  uint64_t next_serial_ = 1;
+  bool keeps_unsettled_ = false;
+  Extent* unsettled_ = nullptr;  // S9
+  uint64_t unsettled_bytes_ = 0;
+  std::unique_ptr<RecoveredExtents> recovered_;
 };
 
 }  // namespace mayfly::store_internal

@@ -102,10 +102,10 @@ void Files::Cut(File* file, uint64_t begin, uint64_t end, CutExtents* cut) {
   file->pages -= before - PagesIn(file, window, window_end);
 }
 
-void Files::Insert(File* file, uint64_t begin, uint32_t bytes, Extent* extent) {
+void Files::Insert(File* file, uint64_t begin, uint32_t bytes, Extent* extent, bool zeroed) {
   uint64_t window = PageDown(begin), window_end = PageUp(begin + bytes);
   file->pages += (window_end - window) / kPageBytes - PagesIn(file, window, window_end);
-  bool fresh = file->slices.emplace(begin, Slice{extent, bytes}).second;
+  bool fresh = file->slices.emplace(begin, Slice{extent, bytes, zeroed}).second;
   MAYFLY_CHECK(fresh);  // S2
   extents_->Ref(extent);
   extents_->AddLive(extent, bytes);

@@ -81,7 +81,7 @@ class Files {
   // Takes [begin, end) out of the map: slices inside go, slices across are shortened or split. Keeps file->pages.
   void Cut(File* file, uint64_t begin, uint64_t end, CutExtents* cut);
   // Puts a slice of `extent` where there is none. Keeps file->pages; takes a reference.
-  void Insert(File* file, uint64_t begin, uint32_t bytes, Extent* extent);
+  void Insert(File* file, uint64_t begin, uint32_t bytes, Extent* extent, bool zeroed = false);
   // Whether the page that `offset` lies in is data (S8).
   static bool IsDataPage(const File* file, uint64_t offset);
   // Puts a mark where there is no slice. Keeps file->pages.

@@ -57,6 +57,34 @@ class IdTable {
   // the table grows and shrinks, so a walk that lasts longer than one call may miss or repeat some.
   T* InBucket(uint64_t bucket) const { return size_ != 0 && bucket < bucket_count() ? *Head(bucket) : nullptr; }
   uint64_t bucket_count() const { return (uint64_t{1} << level_) + split_; }
+  // For walks that see whatever is there all the time, while other records come and go between calls: the first record
+  // at or behind `position`, in an order of the walk's own; the next is at or behind PositionOf(its key) + 1. Null at
+  // the end. A bucket is an interval of that order (the hash, read from its low end), however the table grows or
+  // shrinks.
+  T* FirstFrom(uint64_t position) const {
+    while (size_ != 0) {
+      const uint64_t bucket = BucketOfHash(Reverse(position));
+      T* first = nullptr;
+      for (T* at = *Head(bucket); at != nullptr; at = at->next) {
+        const uint64_t here = PositionOf(at->key());
+        if (here >= position && (first == nullptr || here < PositionOf(first->key()))) first = at;
+      }
+      if (first != nullptr) return first;
+      const uint32_t bits = level_ + ((bucket & ((uint64_t{1} << level_) - 1)) < split_ ? 1 : 0);
+      if (bits == 0) return nullptr;
+      position = (position | (~uint64_t{0} >> bits)) + 1;
+      if (position == 0) return nullptr;
+    }
+    return nullptr;
+  }
+  static uint64_t PositionOf(uint64_t key) { return Reverse(Mix(key)); }
+  // In no order that means anything; `on_each` changes nothing in the table.
+  template <class F>
+  void ForEach(F on_each) const {
+    for (uint64_t bucket = 0; size_ != 0 && bucket < bucket_count(); ++bucket) {
+      for (const T* at = *Head(bucket); at != nullptr; at = at->next) on_each(at);
+    }
+  }
   // Empties the table; `on_each` may delete the record.
   template <class F>
   void RemoveAll(F on_each) {
@@ -80,8 +108,15 @@ class IdTable {
     k = (k ^ (k >> 33)) * 0xc4ceb9fe1a85ec53ULL;
     return k ^ (k >> 33);
   }
-  uint64_t BucketOf(uint64_t key) const {
-    uint64_t hash = Mix(key);
+  // The bits from the last to the first.
+  static uint64_t Reverse(uint64_t v) {
+    v = (v >> 1 & 0x5555555555555555ULL) | (v & 0x5555555555555555ULL) << 1;
+    v = (v >> 2 & 0x3333333333333333ULL) | (v & 0x3333333333333333ULL) << 2;
+    v = (v >> 4 & 0x0f0f0f0f0f0f0f0fULL) | (v & 0x0f0f0f0f0f0f0f0fULL) << 4;
+    return __builtin_bswap64(v);
+  }
+  uint64_t BucketOf(uint64_t key) const { return BucketOfHash(Mix(key)); }
+  uint64_t BucketOfHash(uint64_t hash) const {
     uint64_t bucket = hash & ((uint64_t{1} << level_) - 1);
     return bucket < split_ ? hash & ((uint64_t{2} << level_) - 1) : bucket;
   }

@@ -1,7 +1,7 @@
 // What a shard may take of the node's memory: one limit, charged by the arena (file data) and by the tables (extents,
 // inodes, names). One thread. The budget moves no memory; it says yes or no.
-// Invariants  B1  arena_used + table_used <= bytes_max, except for what ChargeTablesAlways added: an operation that was
-//                 accepted already is never failed for its bookkeeping.
+// Invariants  B1  arena_used + table_used <= bytes_max, except for what was charged Always: an operation that was
+//                 accepted is never failed for its bookkeeping, nor a recovery for what was there before.
 //             B2  the arena never grows into tables_min, so that a store full of data can still name its files.
 #pragma once
 
@@ -34,6 +34,7 @@ class MemoryBudget {
   }
   // For what must not fail; whatever passes the limit makes the next Charge fail.
   void ChargeTablesAlways(uint64_t bytes) { table_used_ += bytes; }
+  void ChargeArenaAlways(uint64_t bytes) { arena_used_ += bytes; }
   void ReleaseArena(uint64_t bytes) {
     MAYFLY_CHECK(bytes <= arena_used_);
     arena_used_ -= bytes;

@@ -51,6 +51,23 @@ void PageRuns::AddSegment(MutableBytes memory) {
   pages_cold_ += segment.pages();
 }
 
+void PageRuns::AdoptSegment(MutableBytes memory) {
+  if (memory.empty()) {
+    segments_.emplace_back();
+    return;
+  }
+  AddSegment(memory);
+  Segment& segment = segments_.back();
+  segment.cold = segment.prefaulted = segment.pages();
+  pages_cold_ -= segment.pages();
+}
+
+void PageRuns::Adopt(uint32_t page, uint32_t pages) {
+  MarkTaken(page, pages);
+  SegmentOf(page).taken += pages;
+  pages_taken_ += pages;
+}
+
 MutableBytes PageRuns::RemoveFreeSegment() {
   for (uint32_t i = segments_made(); i-- > 0;) {
     Segment& segment = segments_[i];

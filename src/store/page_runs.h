@@ -32,6 +32,10 @@ class PageRuns {
 
   // Numbered in the order of adding (as ArenaMemory does). `memory` is a multiple of the page, at most 64 MiB.
   void AddSegment(MutableBytes memory);
+  // Likewise, one that was in use before: nothing of it is free or cold until Free was called for each run that Adopt
+  // took; Adopt is to be called until it is taken as a whole. Empty: the number of a segment that is gone.
+  void AdoptSegment(MutableBytes memory);
+  void Adopt(uint32_t page, uint32_t pages);
   // Table memory that a segment of `bytes` takes.
   static uint64_t TableBytes(uint64_t bytes) { return (bytes >> kPageBits) * sizeof(Page) + sizeof(Segment); }
   uint64_t table_bytes() const { return pages_mapped_ * sizeof(Page) + segments_live_ * sizeof(Segment); }

@@ -57,6 +57,12 @@ void Slabs::Unlink(uint32_t slab) {
 uint32_t Slabs::NewSlab(uint32_t class_index) {
   uint32_t page = runs_->Allocate(kSlabPages);
   if (page == kNone) return kNone;
+  uint32_t slab = AddSlab(page, class_index);
+  Link(slab);
+  return slab;
+}
+
+uint32_t Slabs::AddSlab(uint32_t page, uint32_t class_index) {
   if (free_slabs_.empty()) {
     size_t before = slabs_.capacity();
     free_slabs_.push_back(static_cast<uint32_t>(slabs_.size()));
@@ -69,12 +75,17 @@ uint32_t Slabs::NewSlab(uint32_t class_index) {
   uint32_t slab = free_slabs_.back();
   free_slabs_.pop_back();
   Slab& s = slabs_[slab];
-  s = Slab{.page = page, .class_index = static_cast<uint16_t>(class_index)};
+  s = Slab{.page = page, .class_index = static_cast<uint8_t>(class_index)};
   s.free = static_cast<uint16_t>(CellsOf(class_index));
   for (uint32_t cell = 0; cell < s.free; ++cell) s.free_cells[cell / 64] |= uint64_t{1} << (cell % 64);
   runs_->SetOwner(page, kSlabPages, slab);  // C3
-  Link(slab);
   return slab;
+}
+
+void Slabs::RemoveSlab(uint32_t slab) {
+  slabs_[slab].free = 0;
+  runs_->Free(slabs_[slab].page, kSlabPages);
+  free_slabs_.push_back(slab);
 }
 
 Place Slabs::Allocate(uint32_t bytes) {
@@ -105,14 +116,49 @@ void Slabs::Free(Place place) {
   s.free_cells[cell / 64] |= bit;
   bytes_used_ -= kCells[class_index];
   bool was_full = s.free++ == 0;
+  if (s.quarantined) return;  // C4
   if (!was_full) Unlink(slab);
-  if (s.free == CellsOf(class_index)) {  // C2
-    s.free = 0;
-    runs_->Free(s.page, kSlabPages);
-    free_slabs_.push_back(slab);
-    return;
+  if (s.free == CellsOf(class_index)) return RemoveSlab(slab);  // C2
+  Link(slab);                                                   // C1: first now
+}
+
+uint8_t Slabs::PagesBefore(Place place) const {
+  const auto page = static_cast<uint32_t>(place.offset >> PageRuns::kPageBits);
+  return static_cast<uint8_t>(page - slabs_[runs_->OwnerOf(page)].page);
+}
+
+bool Slabs::IsCell(uint64_t within, uint32_t bytes) {
+  const uint32_t class_index = ClassOf(bytes);
+  return within % kCells[class_index] == 0 && within / kCells[class_index] < CellsOf(class_index);
+}
+
+uint32_t Slabs::Adopt(uint32_t page, uint32_t bytes) {
+  const uint32_t slab = AddSlab(page, ClassOf(bytes));
+  slabs_[slab].quarantined = true;
+  return slab;
+}
+
+void Slabs::AdoptCell(uint32_t slab, Place place) {
+  Slab& s = slabs_[slab];
+  const uint64_t within = place.offset - (uint64_t{s.page} << PageRuns::kPageBits);
+  const uint64_t cell = within / kCells[s.class_index], bit = uint64_t{1} << (cell % 64);
+  MAYFLY_CHECK((s.free_cells[cell / 64] & bit) != 0);
+  s.free_cells[cell / 64] &= ~bit;
+  --s.free;
+  bytes_used_ += kCells[s.class_index];
+}
+
+void Slabs::ReleaseQuarantine() {
+  for (uint32_t slab = 0; slab < slabs_.size(); ++slab) {
+    Slab& s = slabs_[slab];
+    if (!s.quarantined) continue;
+    s.quarantined = false;
+    if (s.free == CellsOf(s.class_index)) {
+      RemoveSlab(slab);  // C2
+    } else if (s.free != 0) {
+      Link(slab);  // C1
+    }
   }
-  Link(slab);  // C1: first now
 }
 
 }  // namespace mayfly

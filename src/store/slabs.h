@@ -5,6 +5,8 @@
 // Invariants  C1  a slab with a free cell is in its class's list, one without is not; the one freed into last is first.
 //             C2  a slab of free cells only does not exist: its pages go back at once.
 //             C3  `owner` of each page of a slab is the slab's number.
+//             C4  a slab that was adopted gives no cell and goes nowhere until ReleaseQuarantine; C1 and C2 hold from
+//                 then on.
 #pragma once
 
 #include <array>
@@ -31,6 +33,15 @@ class Slabs {
   // A cell, in an existing slab or a new one. An invalid place when the runs have no pages for one.
   Place Allocate(uint32_t bytes);
   void Free(Place place);
+  // Pages by which the page that the cell begins in lies behind the first page of its slab.
+  uint8_t PagesBefore(Place place) const;
+
+  // Whether a place of `bytes` can be a cell of a slab that begins `within` bytes before it.
+  static bool IsCell(uint64_t within, uint32_t bytes);
+  // A slab on these pages, which are taken, with cells for places of `bytes`, and cells of it (C4).
+  uint32_t Adopt(uint32_t page, uint32_t bytes);
+  void AdoptCell(uint32_t slab, Place place);
+  void ReleaseQuarantine();
 
   uint64_t bytes_used() const { return bytes_used_; }  // in cells given out
   uint64_t slabs() const { return slabs_.size() - free_slabs_.size(); }
@@ -41,13 +52,16 @@ class Slabs {
   static constexpr uint32_t kNone = PageRuns::kNone;
   struct Slab {
     uint32_t page = 0;
-    uint16_t class_index = 0;
+    uint8_t class_index = 0;
+    bool quarantined = false;  // C4
     uint16_t free = 0;
     uint32_t next = kNone, previous = kNone;          // C1
     std::array<uint64_t, kCellsMax / 64> free_cells;  // bit set: free
   };
 
   uint32_t NewSlab(uint32_t class_index);
+  uint32_t AddSlab(uint32_t page, uint32_t class_index);
+  void RemoveSlab(uint32_t slab);
   void Link(uint32_t slab);
   void Unlink(uint32_t slab);
 

@@ -39,10 +39,10 @@ uint64_t GrantTag(const TagKey& key, InodeId inode, ClientId process, uint32_t u
   Encoder e{MutableBytes(bytes)};
   e(inode, process, uid, rights);
   MAYFLY_CHECK(e.ok() && e.size() == sizeof bytes);
-  return Tag(bytes, key);
+  return TagOf(bytes, key);
 }
 
-uint64_t Tag(Bytes bytes, const TagKey& key) {
+uint64_t TagOf(Bytes bytes, const TagKey& key) {
   uint64_t tag = 0;
   crypto_shorthash(reinterpret_cast<uint8_t*>(&tag), bytes.data(), bytes.size(), key.data());
   return tag;
@@ -50,7 +50,7 @@ uint64_t Tag(Bytes bytes, const TagKey& key) {
 
 void SealHeader(MutableBytes header, const TagKey& key) {
   MAYFLY_CHECK(header.size() >= Prefix::kBytes);
-  const uint64_t tag = Tag(header.subspan(Prefix::kTagBytes), key);
+  const uint64_t tag = TagOf(header.subspan(Prefix::kTagBytes), key);
   std::memcpy(header.data(), &tag, sizeof tag);
 }
 
@@ -58,7 +58,7 @@ bool HeaderIsSealed(Bytes header, const TagKey& key) {
   if (header.size() < Prefix::kBytes) return false;
   uint64_t tag = 0;
   std::memcpy(&tag, header.data(), sizeof tag);
-  return (Tag(header.subspan(Prefix::kTagBytes), key) ^ tag) == 0;  // one comparison of 64 bits: no early end
+  return (TagOf(header.subspan(Prefix::kTagBytes), key) ^ tag) == 0;  // one comparison of 64 bits: no early end
 }
 
 uint64_t HelloProof(const Prefix& prefix, Hello hello, const TagKey& key) {
@@ -67,7 +67,7 @@ uint64_t HelloProof(const Prefix& prefix, Hello hello, const TagKey& key) {
   Encoder e{MutableBytes(bytes)};
   e(prefix.slot, prefix.generation, hello);
   MAYFLY_CHECK(e.ok());
-  return Tag({bytes, e.size()}, key);
+  return TagOf({bytes, e.size()}, key);
 }
 
 }  // namespace mayfly

@@ -98,7 +98,7 @@ uint64_t GrantTag(const TagKey& key, InodeId inode, ClientId process, uint32_t u
 void SealHeader(MutableBytes header, const TagKey& key);
 // False unless the header carries the right tag. Constant time in the tag; copies nothing.
 bool HeaderIsSealed(Bytes header, const TagKey& key);
-uint64_t Tag(Bytes bytes, const TagKey& key);
+uint64_t TagOf(Bytes bytes, const TagKey& key);
 
 struct Hello {
   uint16_t protocol = kWireVersion;

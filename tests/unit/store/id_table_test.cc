@@ -50,5 +50,39 @@ TEST(IdTable, FindsExactlyWhatIsInWhileItGrowsAndShrinks) {
   EXPECT_EQ(table.Find(4096), nullptr);
 }
 
+TEST(IdTable, AWalkSeesWhatIsThereAllTheTimeWhileTheTableGrowsAndShrinks) {
+  MemoryBudget budget(uint64_t{1} << 30);
+  TableMemory memory(&budget);
+  IdTable<Record> table(&memory);
+  EXPECT_EQ(table.FirstFrom(0), nullptr);
+  constexpr uint32_t kStay = 300, kCount = 6000;
+  std::vector<Record> records(kCount);
+  std::vector<bool> is_in(kCount, false), was_seen(kCount, false);
+  std::mt19937 random(2);
+  for (uint32_t i = 0; i < kCount; ++i) records[i].id = 1 + uint64_t{i} * 4096;
+  for (uint32_t i = 0; i < kStay; ++i) table.Insert(&records[i]);
+  uint32_t steps = 0, share = 0;
+  for (uint64_t position = 0;; ++steps) {
+    const Record* at = table.FirstFrom(position);
+    if (at == nullptr) break;
+    ASSERT_GE(table.PositionOf(at->key()), position);
+    const size_t index = static_cast<size_t>(at - records.data());
+    ASSERT_FALSE(was_seen[index]) << "once";
+    was_seen[index] = true;
+    position = table.PositionOf(at->key()) + 1;
+    if (steps % 50 == 0) share = random() % 100;
+    for (int n = 0; n < 300; ++n) {
+      const uint32_t i = kStay + random() % (kCount - kStay);
+      const bool wants = random() % 100 < share;
+      if (wants && !is_in[i]) table.Insert(&records[i]);
+      if (!wants && is_in[i]) table.Remove(&records[i]);
+      is_in[i] = wants;
+    }
+  }
+  for (uint32_t i = 0; i < kStay; ++i) EXPECT_TRUE(was_seen[i]) << i;
+  EXPECT_GT(steps, kStay);
+  table.RemoveAll([](Record*) {});
+}
+
 }  // namespace
 }  // namespace mayfly::store_internal

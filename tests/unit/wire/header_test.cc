@@ -19,7 +19,7 @@ TEST(Tag, IsSipHash24) {  // the vector of the SipHash paper, appendix A
   for (size_t i = 0; i < key.size(); ++i) key[i] = static_cast<uint8_t>(i);
   std::vector<uint8_t> bytes(15);
   for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(i);
-  EXPECT_EQ(Tag(bytes, key), 0xa129ca6149be45e5u);
+  EXPECT_EQ(TagOf(bytes, key), 0xa129ca6149be45e5u);
 }
 
 TEST(Seal, HoldsForEveryLengthAndNoBitMayChange) {

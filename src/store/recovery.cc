@@ -1,0 +1,136 @@
+// The chunk store out of images. While they are applied only the tables are built: places may contradict each other, as
+// an old checkpoint and a young journal do. FinishRecovery looks at what is left at the end, and makes it the arena's.
+#include <algorithm>
+#include <vector>
+
+#include "store/chunk_store.h"
+#include "store/images.h"
+
+namespace mayfly {
+
+using store_internal::ExtentImage;
+using store_internal::RangeImage;
+using store_internal::RecoveredExtent;
+using store_internal::SliceImage;
+using store_internal::SliceKind;
+
+namespace {
+
+// Bytes of reservations that are given away: as slices that are reserved still, and as extents written in place.
+struct Inside {
+  uint64_t offset = 0, end = 0;
+};
+
+bool AreDisjoint(std::vector<Inside>* list) {
+  std::sort(list->begin(), list->end(), [](const Inside& a, const Inside& b) { return a.offset < b.offset; });
+  for (size_t i = 1; i < list->size(); ++i) {
+    if ((*list)[i].offset < (*list)[i - 1].end) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+Status ChunkStore::Apply(Tag tag, Bytes value) {
+  if (extents_.recovered() == nullptr) extents_.BeginRecovery();
+  if (tag == kTagFileRange) {
+    RangeImage image;
+    MAYFLY_TRY(store_internal::DecodeRange(value, &image));
+    Reserved held;
+    const Status status = HoldExtents(image, &held);
+    if (status.ok()) ApplyRange(image, held);
+    for (Extent* extent : held) extents_.Unref(extent);
+    if (File* file = files_.Find(image.file); status.ok() && file != nullptr) files_.RemoveIfNothing(file);
+    return status;
+  }
+  if (tag == kTagFileGone) {
+    InodeId file;
+    MAYFLY_TRY(store_internal::DecodeGone(value, &file));
+    Drop(file);
+    return {};
+  }
+  if (tag == kTagStoreNext) {
+    uint64_t next_serial = 0;
+    MAYFLY_TRY(store_internal::DecodeNext(value, &next_serial));
+    extents_.UseSerialsFrom(next_serial);
+    return {};
+  }
+  return (tag & kTagMust) != 0 ? Status(Code::kCorrupt) : Status();
+}
+
+// Finds or makes the image's extents, with a reference to each. kCorrupt when one is known as something else.
+Status ChunkStore::HoldExtents(const RangeImage& image, Reserved* held) {
+  auto& known = *extents_.recovered();
+  for (const ExtentImage& one : image.extents) {
+    Extent* parent = one.parent == ExtentImage::kNoParent ? nullptr : (*held)[one.parent];
+    auto [it, is_new] = known.try_emplace(one.serial, RecoveredExtent{.slab_pages = one.slab_pages});
+    if (is_new) {
+      it->second.extent = extents_.Recover(one, parent);
+    } else if (!extents_.IsAs(it->second.extent, one, parent) || it->second.slab_pages != one.slab_pages) {
+      return Code::kCorrupt;
+    }
+    extents_.Ref(it->second.extent);
+    held->push_back(it->second.extent);
+  }
+  for (const SliceImage& slice : image.slices) {
+    if (slice.kind == SliceKind::kMark) continue;
+    RecoveredExtent& extent = known.at(image.extents[slice.extent].serial);
+    if (extent.file.valid() && extent.file != image.file) return Code::kCorrupt;
+    extent.file = image.file;
+  }
+  return {};
+}
+
+void ChunkStore::ApplyRange(const RangeImage& image, const Reserved& extents) {
+  File* file = files_.FindOrMake(image.file);
+  files_.Cut(file, image.begin, image.end, nullptr);
+  for (const SliceImage& slice : image.slices) {
+    if (slice.kind == SliceKind::kMark) {
+      files_.Mark(file, slice.begin);
+    } else {
+      files_.Insert(file, slice.begin, slice.bytes, extents[slice.extent], slice.kind == SliceKind::kZeroed);
+    }
+  }
+  file->high_water = image.high_water;
+  file->mtime = image.mtime;
+  file->epoch = image.epoch;
+  file->changes = image.changes;
+}
+
+Status ChunkStore::FinishRecovery(std::span<const AdoptedSegment> segments) {
+  if (extents_.recovered() == nullptr) extents_.BeginRecovery();
+  std::vector<AdoptedPlace> places;
+  std::vector<Inside> insides;
+  std::vector<Extent*> reservations;
+  for (const auto& [serial, known] : *extents_.recovered()) {  // in no order: sorted below, or counted
+    const Extent* extent = known.extent;
+    const Place place = extent->place();
+    if (extent->parent == nullptr) {
+      places.push_back({place, known.slab_pages});
+    } else {
+      insides.push_back({place.offset, place.offset + place.bytes});
+    }
+    if (extent->reserved) reservations.push_back(known.extent);
+  }
+  files_.table().ForEach([&](const File* file) {
+    for (const auto& [begin, slice] : file->slices) {
+      if (!slice.is_reserved()) continue;
+      const uint64_t offset = slice.extent->place_offset + (begin - slice.extent->file_offset);
+      insides.push_back({offset, offset + slice.bytes});
+    }
+  });
+  if (!AreDisjoint(&insides)) return Code::kCorrupt;
+  MAYFLY_TRY(arena_->Adopt(segments, std::move(places)));
+  extents_.EndRecovery();
+  for (Extent* extent : reservations) extents_.Ref(extent);
+  quarantined_ = std::move(reservations);
+  return {};
+}
+
+void ChunkStore::ReleaseQuarantine() {
+  for (Extent* extent : quarantined_) extents_.Unref(extent);
+  quarantined_ = {};
+  arena_->ReleaseQuarantine();
+}
+
+}  // namespace mayfly
