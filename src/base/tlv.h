@@ -42,13 +42,31 @@ class TlvWriter {
   size_t size() const { return used_; }
   Bytes bytes() const { return {buffer_.data(), used_}; }
   // Keeps the memory.
-  void Clear() { used_ = 0; }
+  void Clear() {
+    used_ = 0;
+    ++clears_;
+  }
+  // A writer of after-images may remember where a field of its own begins, and write over it instead of a second time.
+  // Such places are void once Clear was called again.
+  uint64_t clears() const { return clears_; }
+  // Forgets what was written from `at` on, which is the beginning of a field.
+  void CutTo(size_t at) {
+    MAYFLY_CHECK(at <= used_);
+    used_ = at;
+  }
+  // What was written from `from` on, one field, takes the place of the earlier field at `at`, which is as long.
+  void MoveLast(size_t from, size_t at) {
+    MAYFLY_CHECK(at + (used_ - from) <= from && from <= used_);
+    std::memcpy(buffer_.data() + at, buffer_.data() + from, used_ - from);
+    used_ = from;
+  }
 
  private:
   void Grow(size_t more) { buffer_.resize(std::max(buffer_.size() * 2, used_ + more)); }
 
   std::vector<uint8_t> buffer_ = std::vector<uint8_t>(1024);
   size_t used_ = 0;
+  uint64_t clears_ = 0;
 };
 
 class TlvReader {

@@ -46,13 +46,17 @@ class PartTable {
     if (it == parts_.end()) return nullptr;
     return last_ = it->second.get();
   }
-  // Joins, or takes newer rights.
-  void Join(const DirRights& rights);
+  // Joins, or takes newer rights; the part if it changed.
+  DirPart* Join(const DirRights& rights);
   // Newer rights of a joined part; nothing otherwise.
-  void Update(const DirRights& rights);
+  DirPart* Update(const DirRights& rights);
+  // For recovery: the part of `dir`, joined without rights (version 0) if it was not.
+  DirPart& FindOrAdd(InodeId dir);
   void Erase(InodeId dir);
   // By inode number.
   std::vector<const DirPart*> Sorted() const;
+  // In an order of no meaning.
+  std::vector<InodeId> Directories() const;
   uint64_t memory_bytes() const {
     return parts_.capacity() * (sizeof(std::pair<InodeId, std::unique_ptr<DirPart>>) + 1) +
            parts_.size() * sizeof(DirPart) + order_bytes_;

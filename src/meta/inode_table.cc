@@ -1,5 +1,6 @@
 #include "meta/inode_table.h"
 
+#include <algorithm>
 #include <new>
 
 #include "base/check.h"
@@ -44,6 +45,21 @@ void InodeTable::Erase(uint64_t sequence) {
   if (--branch->used != 0) return;
   spare_branch_ = std::move(branch);
   --branches_;
+}
+
+Inode* InodeTable::FirstFrom(uint64_t sequence) {
+  for (uint64_t i = sequence / kBranchSpan; i < root_.size(); ++i) {
+    if (root_[i] == nullptr) continue;
+    const uint64_t first = std::max(sequence, i * kBranchSpan);
+    for (uint64_t k = first / kLeafSpan % kLeaves; k < kLeaves; ++k) {
+      Leaf* leaf = root_[i]->leaves[k].get();
+      if (leaf == nullptr) continue;
+      const uint64_t leaf_first = i * kBranchSpan + k * kLeafSpan;
+      const uint64_t skip = first > leaf_first ? first - leaf_first : 0;
+      if (const uint32_t bits = leaf->used >> skip; bits != 0) return leaf->At(skip + std::countr_zero(bits));
+    }
+  }
+  return nullptr;
 }
 
 void InodeTable::ForEach(const std::function<void(Inode&)>& visit) {

@@ -33,6 +33,8 @@ class InodeTable {
     if (leaf == nullptr || (leaf->used >> (sequence % kLeafSpan) & 1) == 0) return nullptr;
     return leaf->At(sequence % kLeafSpan);
   }
+  // The inode with the lowest sequence that is not below `sequence`; null if there is none.
+  Inode* FirstFrom(uint64_t sequence);
   // A fresh inode; `sequence` is not in the table.
   Inode* Insert(uint64_t sequence);
   void Erase(uint64_t sequence);

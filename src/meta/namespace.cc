@@ -1,5 +1,7 @@
 #include "meta/namespace.h"
 
+#include <algorithm>
+
 #include "meta/namespace_impl.h"
 #include "meta/permissions.h"
 #include "meta/xattrs.h"
@@ -41,15 +43,17 @@ Inode* Namespace::CreateRoot(uint32_t uid, uint32_t gid, uint16_t permissions, N
   root->gid = gid;
   root->permissions = permissions & kPermissionBits;
   root->Extra().parent = root->id;
-  root->Extra().shards.push_back(impl_->options.self);
-  impl_->Account(*root);
+  impl_->recorder.Changed(*root);
+  AddShard(*root, impl_->options.self);
   Join(RightsOf(*root));
   return root;
 }
 
 uint64_t Namespace::next_sequence() const { return impl_->next_sequence; }
 void Namespace::ReserveSequences(uint64_t next) {
-  if (next > impl_->next_sequence) impl_->next_sequence = next;
+  if (next <= impl_->next_sequence) return;
+  impl_->next_sequence = next;
+  impl_->recorder.Put(NextSequenceImage{next});
 }
 
 Attr Namespace::AttrOf(const Inode& inode) const {
@@ -119,6 +123,7 @@ Status Namespace::SetAttr(Inode& inode, const SetAttrRequest& request, const Cre
     rights.clear_mtime = sets_mtime;
     UpdateRights(rights);  // the part beside the home, at once
   }
+  impl_->recorder.Changed(inode);
   return {};
 }
 
@@ -127,6 +132,7 @@ void Namespace::ClearPrivileges(Inode& inode, const Cred& cred) {
   if (permissions == inode.permissions) return;
   inode.permissions = permissions;
   ++inode.version;
+  impl_->recorder.Changed(inode);
 }
 
 bool Namespace::HasPrivileges(const Inode& inode) { return (inode.permissions & (kSuid | kSgid)) != 0; }
@@ -144,21 +150,39 @@ DirRights Namespace::RightsOf(const Inode& dir) const {
 
 void Namespace::Forget(Inode& inode) {
   MAYFLY_CHECK(inode.dead());
+  const InodeId id = inode.id;
   if (inode.extra != nullptr) impl_->extra_bytes -= inode.extra->accounted;
-  impl_->inodes.Erase(inode.id.sequence());
+  impl_->inodes.Erase(id.sequence());
+  impl_->recorder.Gone(id);
 }
+
+bool Namespace::Impl::AddShard(Inode& inode, ShardId shard) {
+  std::vector<ShardId>& shards = inode.Extra().shards;
+  if (std::find(shards.begin(), shards.end(), shard) != shards.end()) return false;
+  shards.push_back(shard);
+  return true;
+}
+
+void Namespace::AddShard(Inode& inode, ShardId shard) {
+  if (!Impl::AddShard(inode, shard)) return;
+  impl_->Account(inode);
+  impl_->recorder.Put(InodeShardImage{inode.id, shard});
+}
+
+void Namespace::Changed(const Inode& inode) { impl_->recorder.Changed(inode); }
 
 // ---- parts ----
 
 bool Namespace::Joined(InodeId dir) const { return impl_->parts.Find(dir) != nullptr; }
-void Namespace::Join(const DirRights& rights) { impl_->parts.Join(rights); }
-void Namespace::UpdateRights(const DirRights& rights) { impl_->parts.Update(rights); }
+void Namespace::Join(const DirRights& rights) { impl_->RecordPart(impl_->parts.Join(rights)); }
+void Namespace::UpdateRights(const DirRights& rights) { impl_->RecordPart(impl_->parts.Update(rights)); }
 
 void Namespace::LeavePart(InodeId dir) {
   const DirPart* part = impl_->parts.Find(dir);
   if (part == nullptr) return;
   MAYFLY_CHECK(part->entries() == 0 && part->pending_adds == 0);  // M1
   impl_->parts.Erase(dir);
+  impl_->recorder.Put(PartGoneImage{dir});
 }
 
 const DirRights* Namespace::Rights(InodeId dir) const {
@@ -213,6 +237,7 @@ ReadDirReply Namespace::List(InodeId dir, uint64_t after, Encoder& out, const Un
 void Namespace::RegisterOpen(Inode& inode, ClientId process, bool writes) {
   impl_->opens.Add(inode.id, process, writes);
   ++inode.opens;
+  impl_->RecordOpen(inode.id, process);
 }
 
 bool Namespace::WrittenBy(InodeId inode, ClientId process) const { return impl_->opens.WrittenBy(inode, process); }
@@ -226,11 +251,14 @@ void Namespace::ReleaseOpen(InodeId id, ClientId process, std::vector<InodeId>* 
   Inode* inode = impl_->FindInode(id);
   MAYFLY_CHECK(inode != nullptr && inode->opens > 0);
   --inode->opens;
+  impl_->RecordOpen(id, process);
   if (inode->dead()) died->push_back(id);
 }
 
 void Namespace::ReleaseAll(ClientId process, std::vector<InodeId>* died) {
-  for (const auto& [id, count] : impl_->opens.TakeAll(process)) {
+  const auto all = impl_->opens.TakeAll(process);
+  if (!all.empty()) impl_->recorder.Put(ProcessGoneImage{process});
+  for (const auto& [id, count] : all) {
     Inode* inode = impl_->FindInode(id);
     MAYFLY_CHECK(inode != nullptr && inode->opens >= count);
     inode->opens -= count;
@@ -256,6 +284,8 @@ Status Namespace::SetXattr(Inode& inode, std::string_view name, std::string_view
   impl_->Account(inode);
   inode.ctime = now;
   ++inode.version;
+  impl_->recorder.Changed(inode);
+  impl_->recorder.Put(XattrImage{inode.id, name, value});
   return {};
 }
 
@@ -264,10 +294,34 @@ Status Namespace::RemoveXattr(Inode& inode, std::string_view name, const Cred& c
   impl_->Account(inode);
   inode.ctime = now;
   ++inode.version;
+  impl_->recorder.Changed(inode);
+  impl_->recorder.Put(XattrGoneImage{inode.id, name});
   return {};
 }
 
 std::string Namespace::ListXattr(const Inode& inode, const Cred& cred) const { return XattrNames(inode, cred); }
+
+// ---- after-images ----
+
+void Namespace::SetRecorder(TlvWriter* out) { impl_->recorder.SetOut(out); }
+
+PartImage Namespace::Impl::ImageOf(const DirPart& part) {
+  const DirRights& rights = part.rights;
+  return {rights.dir,     rights.permissions, rights.uid, rights.gid,
+          rights.version, part.mtime,         part.ctime, part.next_sequence};
+}
+
+std::vector<ClientId> Namespace::Openers() const {
+  std::vector<ClientId> all = impl_->opens.Processes();
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+std::vector<TxnId> Namespace::Prepared() const {
+  std::vector<TxnId> all;
+  for (const Transaction* txn : impl_->transactions.Sorted()) all.push_back(txn->id);
+  return all;
+}
 
 // ---- figures ----
 

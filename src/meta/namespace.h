@@ -19,6 +19,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/tlv.h"
 #include "meta/inode.h"
 #include "wire/messages.h"
 
@@ -67,6 +68,11 @@ class Namespace {
   DirRights RightsOf(const Inode& dir) const;
   // A dead inode's last step: out of the table. Its data was the caller's to drop.
   void Forget(Inode& inode);
+  // `shard` has entries of the directory, or chunks of the file: one of its shards from now on. Idempotent.
+  void AddShard(Inode& inode, ShardId shard);
+  // After a change of the fields of *inode by the caller itself, before it suspends: for the journal. Its xattrs and
+  // shards are not the caller's to change.
+  void Changed(const Inode& inode);
 
   // ---- parts of directories ----
   bool Joined(InodeId dir) const;
@@ -157,6 +163,24 @@ class Namespace {
   Status Decide(TxnId txn, bool commit, Nanos now, std::vector<InodeId>* died, Nanos dir_mtime = 0);
   size_t prepared() const;
 
+  // ---- after-images (meta/images.h), for journal and checkpoint ----
+  // From now on each change writes to *out (not owned; null: nowhere, as at the start) what is different afterwards,
+  // before the call returns. A call that changes nothing writes nothing. Who reads the entries of a directory
+  // (Expose) is not written: after a recovery every directory counts as exposed.
+  void SetRecorder(TlvWriter* out);
+  // Recovery, of a fresh namespace without a recorder: the images of a checkpoint, then those of all records since
+  // the one at which its walk began, in their order; then FinishRecovery. Nothing else may be called in between.
+  // kCorrupt: this is no image that Namespace writes. A tag of this room (IsNamesTag) that is not known does nothing,
+  // or is kNotSupported if it has kTagMust. kNoSpace: 32 GiB of names.
+  Status Apply(Tag tag, Bytes value);
+  // Derives what no image has, and holds what prepared transactions hold. kCorrupt, said in the log, if the images
+  // contradict each other: the namespace must not be used then. `dead`: inodes that nothing refers to any more, for
+  // the caller to bury; `orphans`: those without a name that some process has open.
+  Status FinishRecovery(std::vector<InodeId>* dead, std::vector<InodeId>* orphans);
+  // Who has anything open, by number; and the transactions that are prepared, by number.
+  std::vector<ClientId> Openers() const;
+  std::vector<TxnId> Prepared() const;
+
   // ---- figures ----
   uint64_t inodes() const;
   uint64_t memory_bytes() const;  // of tables and entries, truthfully: about 150 bytes an empty file. O(1).
@@ -167,6 +191,7 @@ class Namespace {
   void ForEachInode(const std::function<void(Inode&)>& visit);
 
  private:
+  friend class NamespaceWalk;
   struct Impl;
   Attr ListedAttr(const Dentry& dentry) const;
   std::unique_ptr<Impl> impl_;

@@ -5,8 +5,6 @@
 
 namespace mayfly {
 
-constexpr uint64_t kCookieMax = (uint64_t{1} << 39) - 1;  // of a listing, beside the shard's 24 bits
-
 Status Namespace::Impl::CheckName(std::string_view name) {
   if (name.empty() || name == "." || name == "..") return Code::kInvalid;
   if (name.size() > kNameBytesMax) return Code::kNameTooLong;
@@ -16,11 +14,11 @@ Status Namespace::Impl::CheckName(std::string_view name) {
   return {};
 }
 
-bool Namespace::Impl::AddEntry(DirPart& part, std::string_view name, uint32_t hash, InodeId inode, FileType type,
-                               Nanos now) {
-  if (part.next_sequence > kCookieMax) return false;
+Dentry* Namespace::Impl::AddEntry(DirPart& part, std::string_view name, uint32_t hash, InodeId inode, FileType type,
+                                  Nanos now) {
+  if (part.next_sequence > kCookieMax) return nullptr;
   const DentryRef ref = store.Allocate(name);
-  if (ref == DentryRef::kNone) return false;
+  if (ref == DentryRef::kNone) return nullptr;
   Dentry& dentry = store.Get(ref);
   dentry.parent = part.rights.dir;
   dentry.inode = inode;
@@ -30,7 +28,7 @@ bool Namespace::Impl::AddEntry(DirPart& part, std::string_view name, uint32_t ha
   part.order.Append(dentry.sequence, ref);
   if (type == FileType::kDirectory) ++part.subdirectories;
   part.Touch(now);
-  return true;
+  return &dentry;
 }
 
 void Namespace::Impl::RemoveEntry(DirPart& part, DentryRef ref, uint32_t hash, Nanos now) {
@@ -67,7 +65,8 @@ Result<Inode*> Namespace::Create(const Creation& what, const Cred& cred, Nanos n
   const uint64_t sequence = impl_->next_sequence;
   if (sequence > InodeId::kSequenceMax) return Code::kNoSpace;
   const InodeId id = InodeId::Make(impl_->options.self, sequence);
-  if (!impl_->AddEntry(*part, what.name, hash, id, what.type, now)) return Code::kNoSpace;
+  const Dentry* dentry = impl_->AddEntry(*part, what.name, hash, id, what.type, now);
+  if (dentry == nullptr) return Code::kNoSpace;
   impl_->next_sequence = sequence + 1;  // M2
   Inode* inode = impl_->NewInode(sequence, what.type, now);
   inode->uid = cred.uid;
@@ -82,6 +81,8 @@ Result<Inode*> Namespace::Create(const Creation& what, const Cred& cred, Nanos n
     inode->size = what.target.size();
   }
   impl_->Account(*inode);
+  impl_->RecordEntry(*dentry, now);
+  impl_->recorder.Changed(*inode);
   return inode;
 }
 
@@ -108,6 +109,8 @@ Result<Inode*> Namespace::Unlink(InodeId parent, std::string_view name, const Cr
   --inode->nlink;
   inode->ctime = now;
   ++inode->version;
+  impl_->RecordEntryGone(parent, name, now);
+  impl_->recorder.Changed(*inode);
   return inode;
 }
 

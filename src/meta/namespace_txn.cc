@@ -9,7 +9,8 @@ constexpr uint32_t kLinksMax = 1u << 31;  // far beyond what anyone makes, far b
 
 bool Pins(const TxnOp& op) { return op.kind != TxnKind::kDentry && op.kind != TxnKind::kDirEmpty; }
 
-// One transaction may not hold a thing twice, nor fill a part that it removes.
+}  // namespace
+
 bool Contradicts(const TxnOp& a, const TxnOp& b) {
   if (a.inode != b.inode) return false;
   const bool a_dir = a.kind == TxnKind::kDirRemove || a.kind == TxnKind::kDirParent;
@@ -19,8 +20,6 @@ bool Contradicts(const TxnOp& a, const TxnOp& b) {
   if (a.kind == TxnKind::kDirEmpty) return b.kind == TxnKind::kDentry || b.kind == TxnKind::kDirEmpty;
   return b.kind == TxnKind::kDirEmpty && a.kind == TxnKind::kDentry;
 }
-
-}  // namespace
 
 Status Namespace::Impl::CheckDentry(const TxnOp& op, const Cred& cred) {
   MAYFLY_TRY(CheckName(op.name));
@@ -138,8 +137,11 @@ void Namespace::Impl::CommitDentry(const TxnOp& op, Nanos now) {
   const uint32_t hash = DentryTable::HashOf(op.inode, op.name);
   if (!op.set.valid()) {
     RemoveEntry(part, dentries.Find(op.inode, op.name, hash), hash, now);
+    RecordEntryGone(op.inode, op.name, now);
   } else if (!op.expect.valid()) {
-    MAYFLY_CHECK(AddEntry(part, op.name, hash, op.set, op.set_type, now));
+    const Dentry* dentry = AddEntry(part, op.name, hash, op.set, op.set_type, now);
+    MAYFLY_CHECK(dentry != nullptr);
+    RecordEntry(*dentry, now);
   } else {
     Dentry& dentry = store.Get(dentries.Find(op.inode, op.name, hash));
     if (dentry.is_directory()) --part.subdirectories;
@@ -148,6 +150,7 @@ void Namespace::Impl::CommitDentry(const TxnOp& op, Nanos now) {
     dentry.exposed = 0;
     if (dentry.is_directory()) ++part.subdirectories;
     part.Touch(now);
+    RecordEntry(dentry, now);
   }
 }
 
@@ -155,8 +158,10 @@ void Namespace::Impl::Commit(const TxnOp& op, Nanos now) {
   if (op.kind == TxnKind::kDentry) return CommitDentry(op, now);
   if (op.kind == TxnKind::kDirEmpty) {
     const DirPart* part = parts.Find(op.inode);
-    MAYFLY_CHECK(part == nullptr || part->entries() == 0);  // M1
-    return parts.Erase(op.inode);
+    if (part == nullptr) return;
+    MAYFLY_CHECK(part->entries() == 0);  // M1
+    parts.Erase(op.inode);
+    return recorder.Put(PartGoneImage{op.inode});
   }
   Inode& inode = *FindInode(op.inode);
   Advance(&inode.ctime, now);
@@ -182,6 +187,7 @@ Status Namespace::Prepare(TxnId txn, std::span<const TxnOp> ops, const Cred& cre
     }
     held = &impl_->transactions.Add(txn, ops);
     for (const TxnOp& op : held->ops) impl_->Hold(txn, op);
+    if (impl_->recorder.on()) impl_->recorder.Put(PreparedImage{txn, held->ops});
   }
   for (const TxnOp& op : held->ops) {
     if (op.kind != TxnKind::kDirRemove || set == nullptr) continue;
@@ -194,6 +200,7 @@ Status Namespace::Prepare(TxnId txn, std::span<const TxnOp> ops, const Cred& cre
 Status Namespace::Decide(TxnId txn, bool commit, Nanos now, std::vector<InodeId>* died, Nanos dir_mtime) {
   const std::unique_ptr<Transaction> decided = impl_->transactions.Take(txn);
   if (decided == nullptr) return {};
+  impl_->recorder.Put(DecidedImage{txn});
   for (const TxnOp& op : decided->ops) {
     impl_->LetGo(op);
     if (commit) impl_->Commit(op, now);
@@ -203,6 +210,7 @@ Status Namespace::Decide(TxnId txn, bool commit, Nanos now, std::vector<InodeId>
     if (!Pins(op)) continue;
     Inode& inode = *impl_->FindInode(op.inode);
     --inode.pins;
+    if (commit) impl_->recorder.Changed(inode);
     if (inode.dead()) died->push_back(inode.id);
   }
   return {};

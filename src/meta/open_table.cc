@@ -19,14 +19,48 @@ bool OpenTable::Remove(InodeId inode, ClientId process) {
   if (counts == processes_.end()) return false;
   const auto count = counts->second.find(inode);
   if (count == counts->second.end()) return false;
-  if (--count->second.opens > 0) return true;
-  counts->second.erase(count);
-  // A table that once held many is not kept for nothing.
-  if (counts->second.empty() && counts->second.capacity() > 64) {
-    counts_room_ -= counts->second.capacity();
-    counts->second = Counts();
-  }
+  if (--count->second.opens == 0) Erase(counts->second, count);
   return true;
+}
+
+void OpenTable::Erase(Counts& counts, Counts::iterator at) {
+  counts.erase(at);
+  // A table that once held many is not kept for nothing.
+  if (counts.empty() && counts.capacity() > 64) {
+    counts_room_ -= counts.capacity();
+    counts = Counts();
+  }
+}
+
+void OpenTable::Set(InodeId inode, ClientId process, uint32_t opens, bool writes) {
+  if (opens == 0) {
+    const auto counts = processes_.find(process);
+    if (counts == processes_.end()) return;
+    if (const auto at = counts->second.find(inode); at != counts->second.end()) Erase(counts->second, at);
+    return;
+  }
+  Counts& counts = processes_[process];
+  const size_t room = counts.capacity();
+  counts[inode] = {opens, writes};
+  counts_room_ += counts.capacity() - room;
+}
+
+std::vector<ClientId> OpenTable::Processes() const {
+  std::vector<ClientId> all;
+  all.reserve(processes_.size());
+  for (const auto& [process, counts] : processes_) {
+    if (!counts.empty()) all.push_back(process);
+  }
+  return all;
+}
+
+std::vector<InodeId> OpenTable::InodesOf(ClientId process) const {
+  std::vector<InodeId> all;
+  const auto counts = processes_.find(process);
+  if (counts == processes_.end()) return all;
+  all.reserve(counts->second.size());
+  for (const auto& [inode, count] : counts->second) all.push_back(inode);
+  return all;
 }
 
 uint32_t OpenTable::CountOf(InodeId inode, ClientId process) const {

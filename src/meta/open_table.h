@@ -22,6 +22,11 @@ class OpenTable {
   uint32_t CountOf(InodeId inode, ClientId process) const;
   bool WrittenBy(InodeId inode, ClientId process) const;        // F2
   bool WrittenByOthers(InodeId inode, ClientId process) const;  // asks each process that has anything open
+  // What an image says; 0 opens: the process does not have it open.
+  void Set(InodeId inode, ClientId process, uint32_t opens, bool writes);
+  // Who has anything open, and what, in an order of no meaning.
+  std::vector<ClientId> Processes() const;
+  std::vector<InodeId> InodesOf(ClientId process) const;
   // All of a process, by inode number, with their counts; the process is forgotten.
   std::vector<std::pair<InodeId, uint32_t>> TakeAll(ClientId process);
   // All of all processes, by inode number.
@@ -36,6 +41,7 @@ class OpenTable {
     bool writes = false;
   };
   using Counts = absl::flat_hash_map<InodeId, Count>;
+  void Erase(Counts& counts, Counts::iterator at);
   static constexpr uint64_t kCountBytes = sizeof(std::pair<InodeId, Count>) + 1;
   static_assert(kCountBytes == 17);
 

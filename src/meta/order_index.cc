@@ -61,6 +61,32 @@ void OrderIndex::Append(uint64_t sequence, DentryRef ref) {
   ++size_;
 }
 
+bool OrderIndex::Insert(uint64_t sequence, DentryRef ref) {
+  const uint64_t number = sequence / kPage;
+  if (pages_.empty() || pages_.back().number < number) {
+    Append(sequence, ref);
+    return true;
+  }
+  const size_t index = LowerBound(number);
+  if (pages_[index].number != number) {
+    pages_.insert(pages_.begin() + static_cast<ptrdiff_t>(index), Page{number, 0, 0, nullptr});
+    ++empty_;
+  }
+  Page& page = pages_[index];
+  const uint64_t bit = uint64_t{1} << (sequence % kPage);
+  if ((page.bits & bit) != 0) return false;
+  const int used = std::popcount(page.bits);
+  if (used == 0) --empty_;
+  if (static_cast<uint64_t>(used) == page.room) SetRoom(page, std::clamp<uint32_t>(page.room * 4, 4, kPage));
+  const int rank = RankOf(page, sequence);
+  std::copy_backward(page.refs.get() + rank, page.refs.get() + used, page.refs.get() + used + 1);  // O2
+  page.refs[static_cast<size_t>(rank)] = ref;
+  page.bits |= bit;
+  ++size_;
+  Recount();
+  return true;
+}
+
 void OrderIndex::Erase(uint64_t sequence) {
   const size_t index = LowerBound(sequence / kPage);
   MAYFLY_CHECK(index < pages_.size() && pages_[index].number == sequence / kPage);

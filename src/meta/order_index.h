@@ -26,6 +26,8 @@ class OrderIndex {
 
   // `sequence` is greater than every one before it.
   void Append(uint64_t sequence, DentryRef ref);
+  // Any sequence, for recovery; false if it is there. O(pages) where it is not near the end.
+  bool Insert(uint64_t sequence, DentryRef ref);
   // `sequence` is there.
   void Erase(uint64_t sequence);
   // The lines that Erase touches last, on their way. `sequence` is there.
@@ -37,6 +39,12 @@ class OrderIndex {
   // kNone if it is not there.
   DentryRef At(uint64_t sequence) const;
   uint64_t size() const { return size_; }
+  // The lowest that Append takes: above every one that is there, and not below the page of the last one that was.
+  uint64_t append_from() const {
+    if (pages_.empty()) return 0;
+    const Page& last = pages_.back();
+    return last.number * kPage + static_cast<uint64_t>(kPage - std::countl_zero(last.bits));
+  }
   uint64_t memory_bytes() const;  // beside the object itself
 
   // Visits entries with a sequence above `after`, in order, until `visit(DentryRef)` says false. True if it reached the

@@ -30,6 +30,9 @@ struct Transaction {
   std::vector<TxnOp> ops;
 };
 
+// One transaction may not hold a thing twice, nor fill a part that it removes.
+bool Contradicts(const TxnOp& a, const TxnOp& b);
+
 class TransactionTable {
  public:
   const Transaction* Find(TxnId id) const;

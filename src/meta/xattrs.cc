@@ -79,15 +79,28 @@ Status PutXattr(Inode& inode, std::string_view name, std::string_view value, uin
   if (!found && (flags & kXattrReplace) != 0) return Code::kNoData;
   const uint64_t freed = found ? name.size() + it->second.size() : 0;
   if (BytesOf(now) - freed + name.size() + value.size() > kXattrsBytesMax) return Code::kNoSpace;  // X2
+  StoreXattr(inode, name, value);
+  return {};
+}
+
+void StoreXattr(Inode& inode, std::string_view name, std::string_view value) {
   List& list = inode.Extra().xattrs;
   const auto place = PlaceOf(list, name);
-  if (found) {
+  if (place != list.end() && place->first == name) {
     place->second.assign(value);
   } else {
     list.emplace(place, std::string(name), std::string(value));
   }
-  return {};
 }
+
+void EraseXattr(Inode& inode, std::string_view name) {
+  if (inode.extra == nullptr) return;
+  List& list = inode.extra->xattrs;
+  const auto place = PlaceOf(list, name);
+  if (place != list.end() && place->first == name) list.erase(place);
+}
+
+uint64_t XattrBytes(const Inode& inode) { return inode.extra == nullptr ? 0 : BytesOf(inode.extra->xattrs); }
 
 Status DropXattr(Inode& inode, std::string_view name, const Cred& cred) {
   if (!NameFits(name)) return Code::kRange;

@@ -17,6 +17,10 @@ constexpr uint64_t kXattrsBytesMax = 1024 * 1024;        // of one inode, names 
 Result<std::string_view> FindXattr(const Inode& inode, std::string_view name, const Cred& cred);
 Status PutXattr(Inode& inode, std::string_view name, std::string_view value, uint32_t flags, const Cred& cred);
 Status DropXattr(Inode& inode, std::string_view name, const Cred& cred);
+// Without any rule (X1 is kept; X2 is the caller's). Erasing what is not there does nothing.
+void StoreXattr(Inode& inode, std::string_view name, std::string_view value);
+void EraseXattr(Inode& inode, std::string_view name);
+uint64_t XattrBytes(const Inode& inode);  // X2
 std::string XattrNames(const Inode& inode, const Cred& cred);
 
 }  // namespace mayfly

@@ -47,5 +47,29 @@ TEST(Tlv, EveryTruncationIsRefusedOrEndsBetweenFields) {
   }
 }
 
+TEST(Tlv, AFieldTakesThePlaceOfAnEarlierOne) {
+  TlvWriter out;
+  out.Put(1, uint32_t{10}, 4);
+  const size_t second = out.size();
+  out.Put(2, uint32_t{20}, 4);
+  const size_t third = out.size();
+  out.Put(1, uint32_t{30}, 4);
+  out.MoveLast(third, 0);
+  EXPECT_EQ(out.size(), third);
+  TlvReader in(out.bytes());
+  Tag tag = 0;
+  Bytes value;
+  ASSERT_TRUE(in.Next(&tag, &value));
+  EXPECT_EQ(tag, 1);
+  EXPECT_EQ(value[0], 30);
+  ASSERT_TRUE(in.Next(&tag, &value));
+  EXPECT_EQ(tag, 2);
+  out.CutTo(second);
+  EXPECT_EQ(out.size(), second);
+  const uint64_t before = out.clears();
+  out.Clear();
+  EXPECT_NE(out.clears(), before);
+}
+
 }  // namespace
 }  // namespace mayfly

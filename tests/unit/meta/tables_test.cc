@@ -1,6 +1,7 @@
 // The tables by themselves, against maps.
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "meta/dentry_table.h"
 #include "meta/inode_table.h"
@@ -186,6 +187,59 @@ TEST(InodeTable, KeepsOnlyPagesThatHoldSomething) {
   for (const auto& [sequence, inode] : model) table.Erase(sequence);
   EXPECT_LT(table.memory_bytes(), 8192u);
   EXPECT_EQ(table.Find(uint64_t{1} << 39), nullptr);
+}
+
+TEST(OrderIndex, InsertsAnywhere) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    std::mt19937_64 random(seed);
+    uint64_t total = 0;
+    OrderIndex order(&total);
+    std::map<uint64_t, DentryRef> model;
+    const uint64_t span = 1 + random() % 3000;
+    for (int i = 0; i < 2000; ++i) {
+      const uint64_t sequence = 1 + random() % span;
+      const auto ref = static_cast<DentryRef>(1 + random() % 1000000);
+      if (random() % 3 != 0) {
+        ASSERT_EQ(order.Insert(sequence, ref), model.emplace(sequence, ref).second);
+      } else if (model.erase(sequence) != 0) {
+        order.Erase(sequence);
+      }
+    }
+    std::vector<DentryRef> expected, seen;
+    for (const auto& [sequence, ref] : model) {
+      expected.push_back(ref);
+      ASSERT_EQ(order.At(sequence), ref);
+    }
+    order.ForEachAfter(0, [&](DentryRef ref) {
+      seen.push_back(ref);
+      return true;
+    });
+    EXPECT_EQ(seen, expected);
+    EXPECT_EQ(order.size(), model.size());
+    EXPECT_GT(order.append_from(), model.empty() ? 0 : model.rbegin()->first);
+    EXPECT_LE(order.append_from(), span + 64);
+    order.Append(order.append_from(), DentryRef{1});
+    EXPECT_EQ(total, order.memory_bytes());
+  }
+}
+
+TEST(InodeTable, FindsTheNextOneFromAnySequence) {
+  InodeTable table;
+  std::set<uint64_t> model;
+  std::mt19937_64 random(1);
+  for (int i = 0; i < 300; ++i) {
+    const uint64_t sequence = random() % 8 == 0 ? random() % 500000 : random() % 300;
+    if (model.insert(sequence).second) table.Insert(sequence)->id = InodeId(sequence);
+  }
+  for (int i = 0; i < 20000; ++i) {
+    const uint64_t from = i < 400 ? static_cast<uint64_t>(i) : random() % 600000;
+    const auto next = model.lower_bound(from);
+    const Inode* found = table.FirstFrom(from);
+    ASSERT_EQ(found != nullptr, next != model.end());
+    if (found != nullptr) {
+      ASSERT_EQ(found->id.value, *next);
+    }
+  }
 }
 
 }  // namespace
