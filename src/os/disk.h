@@ -1,14 +1,16 @@
 // The door to a shard's node-local storage: the files of one directory, read and written at offsets. It knows nothing
 // of journals, chunks or checksums. One thread owns a disk and calls everything here; completions run inside Poll on
-// it. Adapters: adapt/uring (io_uring), adapt/posix (where io_uring may not be used), tests/fake/sim_disk.h (crashes,
-// faults). Invariants  K1  memory given to Read and Write belongs to the disk until the completion ran; it runs exactly
-// once.
+// it. Adapters: adapt/uring (io_uring), adapt/posix (where io_uring may not be used; adapt/local_disk.h chooses), and
+// tests/fake/sim_disk.h (crashes, faults).
+// Invariants  K1  memory given to Read and Write belongs to the disk until the completion ran, which it does once.
 //             K2  a completion with kOk: all bytes were moved (short transfers, EINTR and EAGAIN are the adapter's).
 //             K3  nothing written is durable before a Flush that was asked for after its completion has completed;
 //                 until then a loss of power may keep it, lose it, or tear it at any sector of 512 bytes, in any order.
 //             K4  a death of the process loses nothing whose Write has completed.
 //             K5  a failed Flush says that anything written since the last good one may be lost, whatever a later one
 //                 says: the caller must not ask again and believe it.
+//             K6  what is under way at a time happens in any order.
+//             K7  who destroys a disk with something under way gets no completion of it, and then its memory back.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +31,9 @@ class Disk {
  public:
   // Every offset and length of Read and Write is a multiple of this, and so is the memory's address.
   static constexpr uint32_t kBlockBytes = 4096;
+  // Open at a time, and asked for and not completed at a time. The caller keeps to them.
+  static constexpr uint32_t kFilesMax = 64;
+  static constexpr uint32_t kPendingMax = 65536;
 
   struct Facts {
     std::string directory;
@@ -48,8 +53,8 @@ class Disk {
   virtual Facts facts() const = 0;
 
   // ---- slow calls: they may block for as long as the file system likes. At the start, at the end, and for tools. ----
-  // Names are plain: letters, digits, '.', '-', '_'. kNoEntry, kExists, kNoSpace, kAccess, kReadOnly, kIo, kBusy:
-  // another process has it open to write (two servers on one directory).
+  // Names are plain (plain_name.h). kNoEntry, kExists, kNoSpace, kAccess, kReadOnly, kIo, kBusy: another process has it
+  // open to write (two servers on one directory); kTooManyFiles; kInvalid: the name is not plain.
   virtual Result<DiskFileId> Open(std::string_view name, OpenHow how) = 0;
   // With nothing under way on it.
   virtual void Close(DiskFileId file) = 0;
@@ -65,15 +70,18 @@ class Disk {
   virtual void Read(DiskFileId file, uint64_t offset, MutableBytes to, Completion* done) = 0;
   virtual void Write(DiskFileId file, uint64_t offset, Bytes from, Completion* done) = 0;
   virtual void Flush(DiskFileId file, Completion* done) = 0;  // K3
-  // The range reads as zeros from now on and takes no room where the file system can tell. Costs nothing if it cannot.
+  // The range, of whole blocks, takes no room any more and reads as zeros; a write into it may meet a full file system.
+  // kNotSupported: the file system cannot, nothing has changed.
   virtual void Discard(DiskFileId file, uint64_t offset, uint64_t bytes, Completion* done) = 0;
   // Submits what was asked for since the last call in one batch, and runs the completions of what has ended; true if
   // there was either. Once a turn of the loop.
   virtual bool Poll() = 0;
   // Asked for and not completed.
   virtual uint32_t pending() const = 0;
-  // Makes memory cheap to read into and write from (registers it). Failure costs speed only.
+  // Makes memory cheap to read into and write from (registers it). Failure costs speed only. Its pages stay pinned, so
+  // it is unregistered, whole and with nothing under way in it, before it is unmapped.
   virtual void Register(MutableBytes region) = 0;
+  virtual void Unregister(MutableBytes region) = 0;
 };
 
 }  // namespace mayfly

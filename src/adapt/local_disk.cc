@@ -1,0 +1,185 @@
+#include "adapt/local_disk.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+#include "adapt/posix/posix_disk.h"
+#include "adapt/uring/uring_disk.h"
+#include "base/check.h"
+#include "base/log.h"
+
+namespace mayfly {
+
+namespace {
+
+int UringDisabled() {
+  int value = 0;
+  if (std::FILE* file = std::fopen("/proc/sys/kernel/io_uring_disabled", "re"); file != nullptr) {
+    if (std::fscanf(file, "%d", &value) != 1) value = 0;
+    std::fclose(file);
+  }
+  return value;
+}
+
+const char* NameOf(DiskOp::Kind kind) {
+  switch (kind) {
+    case DiskOp::Kind::kRead:
+      return "read";
+    case DiskOp::Kind::kWrite:
+      return "write";
+    case DiskOp::Kind::kFlush:
+      return "flush";
+    case DiskOp::Kind::kDiscard:
+      return "discard in";
+  }
+  return "";
+}
+
+}  // namespace
+
+LocalDisk::~LocalDisk() {
+  for (Entry& entry : files_) {
+    if (entry.file.fd >= 0) directory_.CloseFile(entry.file);
+  }
+}
+
+Disk::Facts LocalDisk::facts() const { return directory_.facts(); }
+
+LocalDisk::Entry& LocalDisk::EntryOf(DiskFileId file) {
+  MAYFLY_CHECK(file.value != 0 && file.value <= files_.size());
+  Entry& entry = files_[file.value - 1];
+  MAYFLY_CHECK(entry.file.fd >= 0);
+  return entry;
+}
+
+Result<DiskFileId> LocalDisk::Open(std::string_view name, OpenHow how) {
+  uint32_t index = 0;
+  while (index < files_.size() && files_[index].file.fd >= 0) ++index;
+  if (index == files_.size()) return Code::kTooManyFiles;
+  Result<DiskDirectory::File> file = directory_.OpenFile(name, how);
+  if (!file.ok()) return file.code();
+  files_[index] = {*file, std::string(name), 0};
+  OnFile(index, file->fd);
+  return DiskFileId(index + 1);
+}
+
+void LocalDisk::Close(DiskFileId file) {
+  Entry& entry = EntryOf(file);
+  MAYFLY_CHECK(entry.under_way == 0);
+  OnFile(file.value - 1, -1);
+  directory_.CloseFile(entry.file);
+  entry = {};
+}
+
+Result<uint64_t> LocalDisk::BytesOf(DiskFileId file) {
+  struct stat info {};
+  if (fstat(EntryOf(file).file.fd, &info) != 0) return CodeOfErrno(errno);
+  return static_cast<uint64_t>(info.st_size);
+}
+
+void LocalDisk::Begin(DiskOp::Kind kind, DiskFileId file, uint64_t offset, const uint8_t* data, uint64_t bytes,
+                      Completion* done) {
+  Entry& entry = EntryOf(file);
+  MAYFLY_CHECK(kind == DiskOp::Kind::kRead || entry.file.writable);
+  MAYFLY_CHECK(kind == DiskOp::Kind::kFlush || bytes != 0);
+  MAYFLY_CHECK((offset | bytes | reinterpret_cast<uintptr_t>(data)) % kBlockBytes == 0);
+  MAYFLY_CHECK(pending_ < kPendingMax);
+  ++pending_;
+  ++entry.under_way;
+  DiskOp op;
+  op.kind = kind;
+  op.file = file.value - 1;
+  op.fd = entry.file.fd;
+  op.offset = offset;
+  op.left = bytes;
+  op.data = const_cast<uint8_t*>(data);  // a write's is only read
+  op.done = done;
+  Start(op);
+}
+
+void LocalDisk::Read(DiskFileId file, uint64_t offset, MutableBytes to, Completion* done) {
+  Begin(DiskOp::Kind::kRead, file, offset, to.data(), to.size(), done);
+}
+
+void LocalDisk::Write(DiskFileId file, uint64_t offset, Bytes from, Completion* done) {
+  Begin(DiskOp::Kind::kWrite, file, offset, from.data(), from.size(), done);
+}
+
+void LocalDisk::Flush(DiskFileId file, Completion* done) { Begin(DiskOp::Kind::kFlush, file, 0, nullptr, 0, done); }
+
+void LocalDisk::Discard(DiskFileId file, uint64_t offset, uint64_t bytes, Completion* done) {
+  Begin(DiskOp::Kind::kDiscard, file, offset, nullptr, bytes, done);
+}
+
+void LocalDisk::Ended(const DiskOp& op) {
+  --pending_;
+  --files_[op.file].under_way;
+  if (!op.status.ok()) LogOnce(op);
+  op.done->fn(op.done, op.status);
+}
+
+void LocalDisk::LogOnce(const DiskOp& op) {
+  const Code code = op.status.code();
+  const uint32_t bit = static_cast<uint8_t>(code) < 32 ? uint32_t{1} << static_cast<uint8_t>(code) : 0;
+  if ((logged_ & bit) != 0 || code == Code::kCorrupt || code == Code::kNotSupported) return;
+  logged_ |= bit;
+  const char* hint = code == Code::kIo        ? "; the device fails: look at the kernel's log"
+                     : code == Code::kNoSpace ? "; remove something from its file system"
+                                              : "";
+  MAYFLY_ERROR("cannot {} {}/{} at {}: {}{}", NameOf(op.kind), directory_.path(), files_[op.file].name, op.offset,
+               TextOf(code), hint);
+}
+
+std::string WarningWithoutUring(int error, int disabled) {
+  std::string cause;
+  switch (error) {
+    case 0:
+      cause = "io_uring was switched off";
+      break;
+    case EPERM:
+    case EACCES:
+      cause = disabled != 0
+                  ? fmt::format("io_uring is disabled on this node; ask for kernel.io_uring_disabled = 0 (it is {})",
+                                disabled)
+                  : std::string(
+                        "io_uring is forbidden here, probably by a container; have its seccomp profile allow"
+                        " io_uring_setup, io_uring_enter and io_uring_register");
+      break;
+    case ENOSYS:
+    case EOPNOTSUPP:
+      cause = "this kernel has no io_uring that would do, or a container hides it; Linux 5.11 and newer have it";
+      break;
+    case ENOMEM:
+      cause = "io_uring may not lock enough memory; raise the limit (ulimit -l 65536)";
+      break;
+    case EMFILE:
+    case ENFILE:
+      cause = "io_uring may open no more files; raise the limit (ulimit -n)";
+      break;
+    default:
+      cause = fmt::format("io_uring does not work here ({})", std::strerror(error));
+      break;
+  }
+  return cause + ": local storage goes by plain reads and writes, which are as safe but cost more processor time";
+}
+
+LocalDiskOpened OpenLocalDisk(LocalDiskOptions options) {
+  LocalDiskOpened opened;
+  DiskDirectory directory;
+  opened.failure = directory.Open(std::move(options.directory));
+  if (!opened.failure.ok()) return opened;
+  int error = 0;
+  if (options.try_uring) {
+    opened.disk = UringDisk::Make(directory, &error);
+    if (opened.disk != nullptr) return opened;
+  }
+  opened.warning = WarningWithoutUring(error, UringDisabled());
+  opened.disk = std::make_unique<PosixDisk>(std::move(directory));
+  return opened;
+}
+
+}  // namespace mayfly

@@ -1,0 +1,81 @@
+// A shard's real disk: the files of a directory of this node, by io_uring where that is allowed, else by plain calls on
+// a few threads. One thread owns it: whoever first calls Poll with something under way; until then it may be handed on.
+// It is also what that thread sleeps on (event_source.h).
+// Invariants  L1  Poll makes no system call when nothing is under way.
+//             L2  each kind of error of the device is logged once a disk.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "adapt/event_source.h"
+#include "adapt/posix/disk_directory.h"
+#include "adapt/posix/disk_op.h"
+#include "os/disk.h"
+
+namespace mayfly {
+
+// What both adapters share: the table of open files and the checks. They add how data moves.
+class LocalDisk : public Disk, public EventSource {
+ public:
+  ~LocalDisk() override;
+  Facts facts() const override;
+  Result<DiskFileId> Open(std::string_view name, OpenHow how) final;
+  void Close(DiskFileId file) final;
+  Result<uint64_t> BytesOf(DiskFileId file) final;
+  Status Remove(std::string_view name) final { return directory_.Remove(name); }
+  Status Rename(std::string_view from, std::string_view to) final { return directory_.Rename(from, to); }
+  Status SyncNames() final { return directory_.SyncNames(); }
+  Result<std::vector<std::string>> List() final { return directory_.List(); }
+
+  void Read(DiskFileId file, uint64_t offset, MutableBytes to, Completion* done) final;
+  void Write(DiskFileId file, uint64_t offset, Bytes from, Completion* done) final;
+  void Flush(DiskFileId file, Completion* done) final;
+  void Discard(DiskFileId file, uint64_t offset, uint64_t bytes, Completion* done) final;
+  uint32_t pending() const final { return pending_; }
+
+ protected:
+  explicit LocalDisk(DiskDirectory directory) : directory_(std::move(directory)), files_(kFilesMax) {}
+
+  // To be carried out from the next Poll on, then Ended.
+  virtual void Start(const DiskOp& op) = 0;
+  // `index` of the table now means `fd`; -1: nothing.
+  virtual void OnFile(uint32_t index, int fd) = 0;
+  // Runs its completion.
+  void Ended(const DiskOp& op);
+
+ private:
+  struct Entry {
+    DiskDirectory::File file;
+    std::string name;
+    uint32_t under_way = 0;
+  };
+  void Begin(DiskOp::Kind kind, DiskFileId file, uint64_t offset, const uint8_t* data, uint64_t bytes,
+             Completion* done);
+  Entry& EntryOf(DiskFileId file);
+  void LogOnce(const DiskOp& op);
+
+  DiskDirectory directory_;
+  std::vector<Entry> files_;
+  uint32_t pending_ = 0;
+  uint32_t logged_ = 0;  // bits: codes
+};
+
+struct LocalDiskOptions {
+  DiskDirectory::Options directory;
+  bool try_uring = true;
+};
+
+struct [[nodiscard]] LocalDiskOpened {
+  std::unique_ptr<LocalDisk> disk;  // null: `failure` says why
+  DiskFailure failure;
+  std::string warning;  // not empty: why there is no io_uring and what to do about it. The caller says it, once a node
+};
+
+LocalDiskOpened OpenLocalDisk(LocalDiskOptions options);
+
+// The warning for `error` of io_uring's set-up; `disabled` is kernel.io_uring_disabled (0 where there is none).
+std::string WarningWithoutUring(int error, int disabled);
+
+}  // namespace mayfly

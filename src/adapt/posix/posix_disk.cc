@@ -1,0 +1,166 @@
+#include "adapt/posix/posix_disk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "base/check.h"
+#include "base/log.h"
+
+namespace mayfly {
+
+namespace {
+
+void CarryOut(DiskOp& op) {
+  int64_t result = 0;
+  do {
+    switch (op.kind) {
+      case DiskOp::Kind::kRead:
+        result = pread(op.fd, op.data, op.call_bytes(), static_cast<off_t>(op.offset));
+        break;
+      case DiskOp::Kind::kWrite:
+        result = pwrite(op.fd, op.data, op.call_bytes(), static_cast<off_t>(op.offset));
+        break;
+      case DiskOp::Kind::kFlush:
+        result = fdatasync(op.fd);
+        break;
+      case DiskOp::Kind::kDiscard:
+        result = fallocate(op.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(op.offset),
+                           static_cast<off_t>(op.left));
+        break;
+    }
+    if (result < 0) result = -errno;
+  } while (op.Advance(result));
+}
+
+}  // namespace
+
+struct PosixDisk::Shared {
+  std::mutex mutex;
+  std::condition_variable wanted;  // by the threads: requests, or the end
+  std::deque<DiskOp> asked;
+  std::vector<DiskOp> ended;
+  bool closing = false;
+  std::atomic<bool> any_ended{false};
+  std::atomic<bool> armed{false};  // the owner sleeps, or is about to
+  int event = -1;
+  std::vector<std::thread> threads;
+};
+
+PosixDisk::PosixDisk(DiskDirectory directory)
+    : LocalDisk(std::move(directory)),
+      event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      shared_(std::make_unique<Shared>()) {
+  MAYFLY_CHECK(event_ >= 0);
+  shared_->event = event_;
+}
+
+PosixDisk::~PosixDisk() {
+  {
+    std::lock_guard lock(shared_->mutex);
+    shared_->closing = true;
+  }
+  shared_->wanted.notify_all();
+  for (std::thread& thread : shared_->threads) thread.join();
+  close(event_);
+}
+
+Disk::Facts PosixDisk::facts() const {
+  Facts facts = LocalDisk::facts();
+  facts.how = facts.direct ? "posix, O_DIRECT" : "posix";
+  return facts;
+}
+
+void PosixDisk::StartThreads() {
+  started_ = true;
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);  // inherited by the threads
+  try {
+    for (size_t i = 0; i < kThreads; ++i) {
+      shared_->threads.emplace_back([shared = shared_.get()] { Serve(*shared); });
+    }
+  } catch (const std::system_error&) {
+    if (shared_->threads.empty()) {
+      MAYFLY_WARN("no thread for local storage: the server waits for its device; raise the process limit (ulimit -u)");
+    }
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void PosixDisk::Submit() {
+  if (!started_) StartThreads();
+  if (shared_->threads.empty()) {
+    for (DiskOp& op : asked_) CarryOut(op);
+    std::lock_guard lock(shared_->mutex);
+    shared_->ended.insert(shared_->ended.end(), asked_.begin(), asked_.end());
+    shared_->any_ended = true;
+  } else {
+    {
+      std::lock_guard lock(shared_->mutex);
+      shared_->asked.insert(shared_->asked.end(), asked_.begin(), asked_.end());
+    }
+    if (asked_.size() == 1) shared_->wanted.notify_one();
+    if (asked_.size() > 1) shared_->wanted.notify_all();
+  }
+  asked_.clear();
+}
+
+bool PosixDisk::Poll() {
+  if (armed_) {
+    armed_ = false;
+    shared_->armed = false;
+    uint64_t count = 0;
+    if (read(event_, &count, sizeof count) < 0) MAYFLY_CHECK(errno == EAGAIN || errno == EINTR);
+  }
+  if (pending() == 0) return false;  // L1
+  const bool submitted = !asked_.empty();
+  if (submitted) Submit();
+  if (!shared_->any_ended.load(std::memory_order_acquire)) return submitted;
+  {
+    std::lock_guard lock(shared_->mutex);
+    ended_.swap(shared_->ended);
+    shared_->any_ended = false;
+  }
+  for (const DiskOp& op : ended_) Ended(op);
+  ended_.clear();
+  return true;
+}
+
+bool PosixDisk::Arm() {
+  if (!asked_.empty()) return false;
+  if (pending() == 0) return true;
+  armed_ = true;
+  shared_->armed = true;
+  return !shared_->any_ended;  // both sides: first their own flag, then the other's
+}
+
+void PosixDisk::Serve(Shared& shared) {
+  std::unique_lock lock(shared.mutex);
+  while (true) {
+    shared.wanted.wait(lock, [&] { return shared.closing || !shared.asked.empty(); });
+    if (shared.closing) return;
+    DiskOp op = shared.asked.front();
+    shared.asked.pop_front();
+    lock.unlock();
+    CarryOut(op);
+    lock.lock();
+    shared.ended.push_back(op);
+    shared.any_ended = true;
+    if (!shared.armed.exchange(false)) continue;
+    const uint64_t one = 1;
+    [[maybe_unused]] const ssize_t written = write(shared.event, &one, sizeof one);
+  }
+}
+
+}  // namespace mayfly

@@ -1,0 +1,292 @@
+#include "adapt/uring/uring_disk.h"
+
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <utility>
+
+#include "base/check.h"
+#include "base/log.h"
+
+namespace mayfly {
+
+namespace {
+
+constexpr uint16_t kBuffers = 1024;
+constexpr size_t kBufferBytesMax = size_t{1} << 30;  // the kernel's limit
+
+bool CanDoAll(io_uring* ring) {
+  io_uring_probe* probe = io_uring_get_probe_ring(ring);
+  if (probe == nullptr) return false;
+  bool all = true;
+  for (int op : {IORING_OP_READ, IORING_OP_WRITE, IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED, IORING_OP_FSYNC,
+                 IORING_OP_FALLOCATE}) {
+    all &= io_uring_opcode_supported(probe, op) != 0;
+  }
+  io_uring_free_probe(probe);
+  return all;
+}
+
+// Work of completions waits for us in the kernel, or completions that found no room.
+bool KernelHasMore(const io_uring& ring) {
+  return (IO_URING_READ_ONCE(*ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+}
+
+}  // namespace
+
+// The newest way that the kernel knows; an errno if it knows none.
+int UringDisk::SetUp(Ring* ring) {
+  constexpr uint32_t kAlways = IORING_SETUP_CLAMP;
+  const uint32_t ways[] = {
+      IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_R_DISABLED |
+          IORING_SETUP_SUBMIT_ALL,                                                      // 6.1
+      IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,  // 5.19
+      0,
+  };
+  int error = ENOSYS;
+  for (uint32_t way : ways) {
+    io_uring_params params{};
+    params.flags = way | kAlways;
+    error = -io_uring_queue_init_params(kEntries, &ring->ring, &params);
+    if (error == EINVAL) continue;
+    if (error != 0) return error;
+    ring->deferred = (way & IORING_SETUP_DEFER_TASKRUN) != 0;
+    if (CanDoAll(&ring->ring)) return 0;
+    io_uring_queue_exit(&ring->ring);
+    return EOPNOTSUPP;
+  }
+  return error;
+}
+
+std::unique_ptr<UringDisk> UringDisk::Make(DiskDirectory& directory, int* error) {
+  Ring ring;
+  *error = SetUp(&ring);
+  if (*error != 0) return nullptr;
+  const int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (event < 0) *error = errno;
+  if (*error == 0) *error = -io_uring_register_eventfd(&ring.ring, event);
+  if (*error == 0) *error = -io_uring_cq_eventfd_toggle(&ring.ring, false);
+  if (*error == 0) return std::unique_ptr<UringDisk>(new UringDisk(std::move(directory), ring, event));
+  io_uring_queue_exit(&ring.ring);
+  if (event >= 0) close(event);
+  return nullptr;
+}
+
+UringDisk::UringDisk(DiskDirectory directory, const Ring& ring, int event)
+    : LocalDisk(std::move(directory)),
+      ring_(ring.ring),
+      event_(event),
+      deferred_(ring.deferred),
+      enabled_(!ring.deferred) {
+  const std::vector<int> none(kFilesMax, -1);
+  files_registered_ = io_uring_register_files(&ring_, none.data(), kFilesMax) == 0;
+}
+
+UringDisk::~UringDisk() {
+  // The kernel may still write to memory that is then somebody else's (K7).
+  while (in_ring_ > 0) {
+    io_uring_cqe* cqe = nullptr;
+    const int error = -io_uring_submit_and_wait(&ring_, 1);
+    if (error > 0 && error != EINTR && error != EAGAIN && error != EBUSY) break;
+    while (io_uring_peek_cqe(&ring_, &cqe) == 0) {
+      io_uring_cqe_seen(&ring_, cqe);
+      --in_ring_;
+    }
+  }
+  // Now rather than when the kernel gets to it: the file system is free to be unmounted afterwards.
+  if (files_registered_) io_uring_unregister_files(&ring_);
+  io_uring_queue_exit(&ring_);
+  close(event_);
+}
+
+Disk::Facts UringDisk::facts() const {
+  Facts facts = LocalDisk::facts();
+  facts.how = facts.direct ? "io_uring, O_DIRECT" : "io_uring";
+  return facts;
+}
+
+void UringDisk::OnFile(uint32_t index, int fd) {
+  if (!files_registered_) return;
+  file_is_registered_[index] = io_uring_register_files_update(&ring_, index, &fd, 1) == 1 && fd >= 0;
+}
+
+void UringDisk::Start(const DiskOp& op) {
+  uint32_t slot = static_cast<uint32_t>(ops_.size());
+  if (free_.empty()) {
+    ops_.push_back(op);
+  } else {
+    slot = free_.back();
+    free_.pop_back();
+    ops_[slot] = op;
+  }
+  waiting_.push_back(slot);
+}
+
+bool UringDisk::Poll() {
+  if (armed_) Disarm();
+  if (pending() == 0) return false;  // L1
+  const bool submitted = Submit();
+  const bool reaped = Reap();
+  return submitted || reaped;
+}
+
+void UringDisk::Enable() {
+  // liburing 2.3 declares io_uring_enable_rings and does not export it.
+  MAYFLY_CHECK(syscall(__NR_io_uring_register, ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0) == 0);
+  enabled_ = true;  // U3
+}
+
+bool UringDisk::Submit() {
+  while (!waiting_.empty() && in_ring_ < kEntries) {
+    io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
+    if (sqe == nullptr) break;
+    Prepare(sqe, waiting_.front());
+    waiting_.pop_front();
+    ++in_ring_;
+  }
+  if (io_uring_sq_ready(&ring_) == 0) return false;
+  if (!enabled_) Enable();
+  const int submitted = io_uring_submit(&ring_);
+  // The kernel is short of memory for the moment; the next Poll tries again.
+  if (submitted == -EAGAIN || submitted == -EBUSY || submitted == -EINTR || submitted == -ENOMEM) return true;
+  MAYFLY_CHECK(submitted >= 0);
+  return true;
+}
+
+void UringDisk::Prepare(io_uring_sqe* sqe, uint32_t slot) {
+  DiskOp& op = ops_[slot];
+  const bool registered = file_is_registered_[op.file];
+  const int fd = registered ? static_cast<int>(op.file) : op.fd;
+  const Region* region = op.plain ? nullptr : RegionOf(op);
+  op.fixed = region != nullptr;
+  switch (op.kind) {
+    case DiskOp::Kind::kRead:
+      if (op.fixed) io_uring_prep_read_fixed(sqe, fd, op.data, op.call_bytes(), op.offset, region->slot);
+      if (!op.fixed) io_uring_prep_read(sqe, fd, op.data, op.call_bytes(), op.offset);
+      break;
+    case DiskOp::Kind::kWrite:
+      if (op.fixed) io_uring_prep_write_fixed(sqe, fd, op.data, op.call_bytes(), op.offset, region->slot);
+      if (!op.fixed) io_uring_prep_write(sqe, fd, op.data, op.call_bytes(), op.offset);
+      break;
+    case DiskOp::Kind::kFlush:
+      io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+      break;
+    case DiskOp::Kind::kDiscard:
+      io_uring_prep_fallocate(sqe, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(op.offset),
+                              static_cast<off_t>(op.left));
+      break;
+  }
+  if (registered) sqe->flags |= IOSQE_FIXED_FILE;
+  io_uring_sqe_set_data64(sqe, slot);
+}
+
+bool UringDisk::Reap() {
+  constexpr unsigned kBatch = 64;
+  struct {
+    uint32_t slot;
+    int result;
+  } ended[kBatch];
+  bool any = false;
+  unsigned count = kBatch;
+  while (count == kBatch) {
+    io_uring_cqe* cqes[kBatch];
+    count = io_uring_peek_batch_cqe(&ring_, cqes, kBatch);  // calls the kernel only if KernelHasMore
+    for (unsigned i = 0; i < count; ++i) ended[i] = {static_cast<uint32_t>(cqes[i]->user_data), cqes[i]->res};
+    io_uring_cq_advance(&ring_, count);
+    in_ring_ -= count;
+    any |= count != 0;
+    for (unsigned i = 0; i < count; ++i) {
+      DiskOp op = ops_[ended[i].slot];  // a completion may ask for more, which moves ops_
+      if (op.Advance(ended[i].result)) {
+        ops_[ended[i].slot] = op;
+        waiting_.push_back(ended[i].slot);
+        continue;
+      }
+      free_.push_back(ended[i].slot);
+      Ended(op);
+    }
+  }
+  return any;
+}
+
+bool UringDisk::Arm() {
+  if (!waiting_.empty() || io_uring_sq_ready(&ring_) != 0) return false;
+  if (pending() == 0) return true;
+  armed_ = true;
+  MAYFLY_CHECK(io_uring_cq_eventfd_toggle(&ring_, true) == 0);
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // the kernel: first the flag or the entry, then the event
+  return io_uring_cq_ready(&ring_) == 0 && !KernelHasMore(ring_);
+}
+
+void UringDisk::Disarm() {
+  armed_ = false;  // U2
+  MAYFLY_CHECK(io_uring_cq_eventfd_toggle(&ring_, false) == 0);
+  uint64_t count = 0;
+  if (read(event_, &count, sizeof count) < 0) MAYFLY_CHECK(errno == EAGAIN || errno == EINTR);
+}
+
+// --- registered memory ----------------------------------------------------------------------------------------------
+
+const UringDisk::Region* UringDisk::RegionOf(const DiskOp& op) const {
+  if (op.data == nullptr) return nullptr;
+  auto after = std::upper_bound(regions_.begin(), regions_.end(), op.data,
+                                [](const uint8_t* data, const Region& region) { return data < region.begin; });
+  if (after == regions_.begin()) return nullptr;
+  const Region& region = *(after - 1);
+  const size_t offset = static_cast<size_t>(op.data - region.begin);
+  return offset < region.bytes && op.call_bytes() <= region.bytes - offset ? &region : nullptr;
+}
+
+bool UringDisk::RegisterPiece(MutableBytes piece) {
+  if (free_buffers_.empty()) return false;
+  const uint16_t slot = free_buffers_.back();
+  const iovec memory{piece.data(), piece.size()};
+  const int result = io_uring_register_buffers_update_tag(&ring_, slot, &memory, nullptr, 1);
+  if (result == 1) {
+    free_buffers_.pop_back();
+    const Region region{piece.data(), piece.size(), slot};
+    regions_.insert(std::upper_bound(regions_.begin(), regions_.end(), region,
+                                     [](const Region& a, const Region& b) { return a.begin < b.begin; }),
+                    region);
+    return true;
+  }
+  if (result == -ENOMEM && !std::exchange(memlock_warned_, true)) {
+    MAYFLY_WARN(
+        "{} MiB of memory cannot be registered for local storage, which goes a little slower: raise the limit of locked"
+        " memory (ulimit -l)",
+        piece.size() >> 20);
+  }
+  return false;
+}
+
+void UringDisk::Register(MutableBytes region) {
+  if (!std::exchange(buffers_tried_, true) && io_uring_register_buffers_sparse(&ring_, kBuffers) == 0) {
+    for (uint16_t slot = kBuffers; slot > 0; --slot) free_buffers_.push_back(static_cast<uint16_t>(slot - 1));
+  }
+  while (!region.empty()) {
+    const size_t bytes = std::min(region.size(), kBufferBytesMax);
+    if (!RegisterPiece(region.first(bytes))) return;
+    region = region.subspan(bytes);
+  }
+}
+
+void UringDisk::Unregister(MutableBytes memory) {
+  for (size_t i = 0; i < regions_.size();) {
+    const Region region = regions_[i];
+    if (region.begin < memory.data() || region.begin >= memory.data() + memory.size()) {
+      ++i;
+      continue;
+    }
+    const iovec none{};
+    MAYFLY_CHECK(io_uring_register_buffers_update_tag(&ring_, region.slot, &none, nullptr, 1) == 1);
+    free_buffers_.push_back(region.slot);
+    regions_.erase(regions_.begin() + static_cast<ptrdiff_t>(i));
+  }
+}
+
+}  // namespace mayfly
