@@ -6,6 +6,7 @@
 #include <atomic>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/status.h"
@@ -21,14 +22,26 @@ constexpr size_t kStampBytes = 64 * 1024;
 
 class ArenaMemory {
  public:
+  struct Found {
+    uint32_t number = 0;
+    MutableBytes segment;
+  };
+
   virtual ~ArenaMemory() = default;
+  // Before the first Map: the segments that a process which died left under this name, sorted by number, with the bytes
+  // and stamps that it left; from now on as if Map had given them, and numbers go on behind the highest. Clients that
+  // had attached still are. kBusy: that process is alive. None are found where this is not wanted (see the adapter).
+  virtual Result<std::vector<Found>> Adopt() = 0;
   // A new segment of exactly `bytes` (a multiple of 2 MiB), zeroed. kNoSpace when the node has no room for it.
-  // Lives until Unmap or the end of this object. Segments are numbered 0, 1, 2 ... in the order of creation.
+  // Lives until Unmap or the end of this object (but see Keep). Segments are numbered 0, 1, 2 ... in the order of
+  // creation.
   virtual Result<MutableBytes> Map(size_t bytes) = 0;
   // The stamps of a segment that Map gave, all 0 at first.
   virtual std::span<ArenaStamp> Stamps(MutableBytes segment) = 0;
   // The memory is the node's again at once, whoever else has it mapped.
   virtual void Unmap(MutableBytes segment) = 0;
+  // From now on neither Unmap nor the end of this object takes anything from the node: it is for the next Adopt.
+  virtual void Keep() = 0;
   // Touches the pages of `range` so that the first write does not fault (may be slow: 1 GB/s). Safe to call from a
   // helper thread while others use the memory.
   virtual void Prefault(MutableBytes range) = 0;

@@ -15,9 +15,9 @@ namespace mayfly {
 class KeptMemory {
  public:
   virtual ~KeptMemory() = default;
-  // A new region, zeroed, page aligned. `name` is plain: letters, digits, '.', '-', '_'. kExists, kNoSpace.
+  // A new region, zeroed, page aligned. `name` is plain (plain_name.h). kExists, kNoSpace.
   virtual Result<MutableBytes> Create(std::string_view name, size_t bytes) = 0;
-  // One that is there, whole. kNoEntry.
+  // One that is there, whole. kNoEntry; kBusy: a process that is alive has it.
   virtual Result<MutableBytes> Find(std::string_view name) = 0;
   // Unmapped, and gone from the node. kNoEntry is an error.
   virtual Status Remove(std::string_view name) = 0;

@@ -1,5 +1,6 @@
 // Arena segments from the heap, with a limit in bytes: Map answers kNoSpace beyond it, as a node without room does. A
-// view of them (SimArenaViews) is this memory itself.
+// view of them (SimArenaViews) is this memory itself. The object stands for the node, so it outlives its server: after
+// Died() the next one adopts what there is, at the addresses at which the clients still have it.
 #pragma once
 
 #include <cstdlib>
@@ -27,8 +28,20 @@ class SimArenaMemory : public ArenaMemory {
     for (auto& [data, bytes] : segments_) std::free(data);
   }
 
+  Result<std::vector<Found>> Adopt() override {
+    MAYFLY_CHECK(!mapped_);
+    left_behind_ = false;
+    std::vector<Found> found;
+    for (uint32_t number = 0; number < by_number_.size(); ++number) {
+      if (!by_number_[number].empty()) found.push_back({number, by_number_[number]});
+    }
+    while (!by_number_.empty() && by_number_.back().empty()) by_number_.pop_back();  // as files say it
+    return found;
+  }
   Result<MutableBytes> Map(size_t bytes) override {
     MAYFLY_CHECK(bytes != 0 && bytes % kSegmentUnit == 0);
+    if (left_behind_) return Code::kExists;
+    mapped_ = true;
     if (bytes > bytes_max_ - used_) return Code::kNoSpace;
     auto* data = static_cast<uint8_t*>(std::aligned_alloc(kAlignment, bytes));
     if (data == nullptr) return Code::kNoSpace;
@@ -40,7 +53,14 @@ class SimArenaMemory : public ArenaMemory {
     return MutableBytes(data, bytes);
   }
   std::span<ArenaStamp> Stamps(MutableBytes segment) override { return stamps_.at(segment.data()); }
+  void Keep() override { keep_ = true; }
+  // The server that had it was killed (or went, after Keep): until the next Adopt nothing can be mapped.
+  void Died() {
+    mapped_ = keep_ = false;
+    left_behind_ = !segments_.empty();
+  }
   void Unmap(MutableBytes segment) override {
+    if (keep_) return;
     auto found = segments_.find(segment.data());
     MAYFLY_CHECK(found != segments_.end() && found->second == segment.size());
     used_ -= segment.size();
@@ -68,6 +88,9 @@ class SimArenaMemory : public ArenaMemory {
  private:
   size_t bytes_max_;
   size_t used_ = 0;
+  bool mapped_ = false;       // by this server
+  bool left_behind_ = false;  // by the one before
+  bool keep_ = false;
   std::map<uint8_t*, size_t> segments_;
   std::map<uint8_t*, std::vector<ArenaStamp>> stamps_;
   std::vector<MutableBytes> by_number_;

@@ -1,11 +1,15 @@
 #include "adapt/posix/arena_memory.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <utility>
 
@@ -20,6 +24,17 @@ namespace {
 using arena_file::kSegmentUnit;
 using arena_file::StampFileBytes;
 
+int Allocate(int fd, size_t bytes) {
+  int error = 0;
+  do error = posix_fallocate(fd, 0, static_cast<off_t>(bytes));
+  while (error == EINTR);
+  return error;
+}
+
+bool IsOurs(const struct stat& info) {
+  return S_ISREG(info.st_mode) && info.st_uid == geteuid() && (info.st_mode & 07777) == 0600 && info.st_nlink == 1;
+}
+
 // The descriptor of a new file of `bytes`, all of them backed by pages.
 Result<int> CreateFile(const std::string& path, size_t bytes) {
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -30,9 +45,7 @@ Result<int> CreateFile(const std::string& path, size_t bytes) {
     MAYFLY_ERROR("cannot create {}: {}{}", path, std::strerror(error), hint);
     return CodeOfErrno(error);
   }
-  int error = 0;
-  do error = posix_fallocate(fd, 0, static_cast<off_t>(bytes));  // A1
-  while (error == EINTR);
+  const int error = Allocate(fd, bytes);  // A1
   if (error == 0) return fd;
   close(fd);
   unlink(path.c_str());
@@ -46,18 +59,20 @@ PosixArenaMemory::~PosixArenaMemory() {
   for (const Segment& segment : segments_) Release(segment);
   if (users_fd_ < 0) return;
   close(users_fd_);
-  unlink(arena_file::UsersPath(Name()).c_str());  // A3
+  if (!keep_) unlink(arena_file::UsersPath(Name()).c_str());  // A3
 }
 
 std::string PosixArenaMemory::PathOf(size_t n) const { return arena_file::SegmentPath(Name(), n); }
 
 // Before the first segment, so that who finds a segment finds the file too.
-bool PosixArenaMemory::MakeUsersFile() {
-  if (users_fd_ >= 0) return true;
+Status PosixArenaMemory::MakeUsersFile() {
+  if (users_fd_ >= 0) return {};
   const std::string path = arena_file::UsersPath(Name());
   users_fd_ = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);  // A2
-  if (users_fd_ < 0) MAYFLY_ERROR("cannot create {}: {}", path, std::strerror(errno));
-  return users_fd_ >= 0;
+  const int error = errno;
+  if (users_fd_ >= 0) return flock(users_fd_, LOCK_EX | LOCK_NB) == 0 ? Code::kOk : CodeOfErrno(errno);  // A5
+  MAYFLY_ERROR("cannot create {}: {}", path, std::strerror(error));
+  return CodeOfErrno(error);
 }
 
 bool PosixArenaMemory::IsAttached(uint64_t who) {
@@ -73,8 +88,9 @@ bool PosixArenaMemory::IsAttached(uint64_t who) {
 
 Result<MutableBytes> PosixArenaMemory::Map(size_t bytes) {
   MAYFLY_CHECK(bytes != 0 && bytes % kSegmentUnit == 0);
-  if (bytes > options_.bytes_max - used_) return Code::kNoSpace;
-  if (!MakeUsersFile()) return CodeOfErrno(errno);
+  // What was adopted may already be more.
+  if (used_ > options_.bytes_max || bytes > options_.bytes_max - used_) return Code::kNoSpace;
+  MAYFLY_TRY(MakeUsersFile());
   const std::string path = PathOf(created_);
   const size_t file_bytes = bytes + StampFileBytes(bytes);
   Result<int> fd = CreateFile(path, file_bytes);
@@ -111,12 +127,111 @@ void PosixArenaMemory::Unmap(MutableBytes memory) {
 void PosixArenaMemory::Release(const Segment& segment) {
   const size_t bytes = segment.memory.size();
   munmap(segment.memory.data(), bytes + StampFileBytes(bytes));
+  if (keep_) return;
   const std::string path = PathOf(segment.number);
   if (const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW); fd >= 0) {
     (void)fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(bytes));  // A4
     close(fd);
   }
   unlink(path.c_str());  // A3
+}
+
+// --- adoption -------------------------------------------------------------------------------------------------------
+
+// The numbers in the names of files that look like segments, sorted.
+Result<std::vector<size_t>> PosixArenaMemory::Leftovers() const {
+  DIR* directory = opendir(options_.directory.c_str());
+  if (directory == nullptr) {
+    MAYFLY_ERROR("cannot list {}: {}", options_.directory, std::strerror(errno));
+    return CodeOfErrno(errno);
+  }
+  const std::string start = options_.prefix + ".";
+  std::vector<size_t> numbers;
+  while (const dirent* entry = readdir(directory)) {
+    const std::string_view name = entry->d_name;
+    if (!name.starts_with(start)) continue;
+    const std::string_view digits = name.substr(start.size());
+    uint32_t number = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+    if (error == std::errc() && end == digits.data() + digits.size() && PathOf(number).ends_with(name)) {
+      numbers.push_back(number);
+    }
+  }
+  closedir(directory);
+  std::sort(numbers.begin(), numbers.end());
+  return numbers;
+}
+
+// Clients hold their locks on this very file; where it is missing none is attached.
+Status PosixArenaMemory::AdoptUsersFile() {
+  const std::string path = arena_file::UsersPath(Name());
+  const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  if (fd < 0 && errno == ENOENT) return MakeUsersFile();
+  struct stat info {};
+  Status status = fd >= 0 && fstat(fd, &info) == 0 ? Status() : Status(CodeOfErrno(errno));
+  if (status.ok() && !IsOurs(info)) status = Code::kAccess;
+  if (status.ok() && flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    status = errno == EWOULDBLOCK ? Code::kBusy : CodeOfErrno(errno);  // A5
+  }
+  if (status.ok()) {
+    users_fd_ = fd;
+    return {};
+  }
+  if (fd >= 0) close(fd);
+  MAYFLY_ERROR("cannot take over {}: {}", path,
+               status == Status(Code::kBusy) ? "the server that it belongs to is alive" : TextOf(status.code()));
+  return status;
+}
+
+// Empty: it was no segment and is gone.
+Result<MutableBytes> PosixArenaMemory::AdoptFile(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  struct stat info {};
+  int error = fd >= 0 && fstat(fd, &info) == 0 ? 0 : errno;
+  if (error == 0 && !IsOurs(info)) error = EACCES;
+  const size_t file_bytes = static_cast<size_t>(info.st_size);
+  const size_t bytes = arena_file::DataBytes(file_bytes);
+  const bool whole = bytes != 0 && file_bytes == bytes + StampFileBytes(bytes);
+  if (error == 0 && !whole) {
+    close(fd);
+    unlink(path.c_str());
+    return MutableBytes();
+  }
+  if (error == 0) error = Allocate(fd, file_bytes);  // A1: its owner may have died in Unmap
+  void* data = MAP_FAILED;
+  if (error == 0) {
+    data = mmap(nullptr, file_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (data == MAP_FAILED) error = errno;
+  }
+  if (fd >= 0) close(fd);
+  if (error == 0) {
+    madvise(data, bytes, MADV_HUGEPAGE);
+    return MutableBytes(static_cast<uint8_t*>(data), bytes);
+  }
+  MAYFLY_ERROR("cannot take over {}: {}", path, std::strerror(error));
+  return error == ENOSPC || error == EDQUOT || error == ENOMEM ? Code::kNoSpace : CodeOfErrno(error);
+}
+
+Result<std::vector<ArenaMemory::Found>> PosixArenaMemory::Adopt() {
+  MAYFLY_CHECK(created_ == 0);
+  if (!options_.adopt) return std::vector<Found>();
+  MAYFLY_TRY(AdoptUsersFile());
+  Result<std::vector<size_t>> numbers = Leftovers();
+  if (!numbers.ok()) return numbers.code();
+  std::vector<Found> found;
+  for (size_t number : *numbers) {
+    Result<MutableBytes> memory = AdoptFile(PathOf(number));
+    if (!memory.ok()) {
+      keep_ = true;  // for who comes when there is room again
+      return memory.code();
+    }
+    created_ = number + 1;
+    if (memory->empty()) continue;
+    segments_.push_back({number, *memory});
+    used_ += memory->size();
+    found.push_back({static_cast<uint32_t>(number), *memory});
+  }
+  return found;
 }
 
 void PosixArenaMemory::Prefault(MutableBytes range) { arena_file::MapPages(range); }
