@@ -1,0 +1,34 @@
+// Memory that a disk reads into and writes from: aligned to a block, a whole number of them.
+#pragma once
+
+#include <new>
+
+#include "base/bytes.h"
+#include "base/check.h"
+#include "journal/format.h"
+
+namespace mayfly {
+
+class BlockBuffer {
+ public:
+  // Zeroed.
+  explicit BlockBuffer(size_t bytes)
+      : bytes_(bytes), data_(static_cast<uint8_t*>(::operator new(bytes, std::align_val_t(kJournalBlockBytes)))) {
+    MAYFLY_CHECK(bytes % kJournalBlockBytes == 0);
+    std::memset(data_, 0, bytes);
+  }
+  BlockBuffer(const BlockBuffer&) = delete;
+  BlockBuffer& operator=(const BlockBuffer&) = delete;
+  ~BlockBuffer() { ::operator delete(data_, std::align_val_t(kJournalBlockBytes)); }
+
+  uint8_t* data() { return data_; }
+  const uint8_t* data() const { return data_; }
+  size_t size() const { return bytes_; }
+  MutableBytes span() { return {data_, bytes_}; }
+
+ private:
+  const size_t bytes_;
+  uint8_t* const data_;
+};
+
+}  // namespace mayfly

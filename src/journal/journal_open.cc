@@ -1,0 +1,162 @@
+// How a journal begins: made anew, or gone on with behind what recovery found.
+#include <algorithm>
+
+#include "base/log.h"
+#include "journal/checkpoint_writer.h"
+#include "journal/journal.h"
+
+namespace mayfly {
+
+Status Journal::CreateFiles(Disk& disk, uint64_t ring_bytes) {
+  const auto create = [&](std::string_view name, uint64_t bytes) -> Status {
+    auto file = disk.Open(name, Disk::OpenHow{.create = true, .bytes = bytes});
+    if (!file.ok()) return file.status();
+    disk.Close(*file);
+    return {};
+  };
+  MAYFLY_TRY(create(kJournalFileName, kRingOffset + ring_bytes));
+  for (std::string_view name : kCheckpointFileNames) MAYFLY_TRY(create(name, 0));
+  return disk.SyncNames();
+}
+
+Status Journal::OpenFiles() {
+  const auto open = [&](std::string_view name, DiskFileId* id) -> Status {
+    auto file = disk_.Open(name, Disk::OpenHow{});
+    if (!file.ok()) return file.status();
+    *id = *file;
+    return {};
+  };
+  MAYFLY_TRY(open(kJournalFileName, &file_));
+  for (int i = 0; i < 2; ++i) {
+    Status status = open(kCheckpointFileNames[i], &checkpoint_files_[i]);
+    if (status.code() == Code::kNoEntry) {  // lost; recovery has said so if it was needed
+      auto file = disk_.Open(kCheckpointFileNames[i], Disk::OpenHow{.create = true});
+      if (file.ok()) checkpoint_files_[i] = *file;
+      status = file.ok() ? disk_.SyncNames() : file.status();
+    }
+    MAYFLY_TRY(status);
+  }
+  return {};
+}
+
+void Journal::CloseFiles() {
+  for (DiskFileId* file : {&file_, &checkpoint_files_[0], &checkpoint_files_[1]}) {
+    if (file->value != 0) disk_.Close(*file);
+    *file = {};
+  }
+}
+
+Status Journal::CreateRegion(uint64_t low, uint64_t window_bytes) {
+  const size_t bytes = kJournalBlockBytes + window_bytes;
+  auto region = kept_.Create(TailWindow::kRegionName, bytes);
+  if (region.code() == Code::kExists) {  // of a journal that was closed, or is none of ours: nothing in it is needed
+    MAYFLY_TRY(kept_.Remove(TailWindow::kRegionName));
+    region = kept_.Create(TailWindow::kRegionName, bytes);
+  }
+  if (!region.ok()) return region.status();
+  RegionHeader header;
+  header.shard = options_.identity.shard;
+  header.uuid = options_.identity.uuid;
+  header.ring_bytes = ring_bytes_;
+  header.window_bytes = window_bytes;
+  header.incarnation = superblock_.incarnation;
+  header.low = Lsn(low);
+  EncodeRegionHeader(header, region->first(kJournalBlockBytes));
+  window_ = TailWindow(*region);
+  return {};
+}
+
+Status Journal::AdoptRegion(const Recovered& recovered) {
+  window_ = TailWindow(recovered.region);
+  const uint64_t end = recovered.end.value;
+  // What is written out between the end and the block's end: zeros, which no reader takes for a record.
+  if (head_ != end) window_.Zero(end, head_ - end);
+  low_ = recovered.region_low.value;
+  MAYFLY_CHECK(low_ <= head_ && head_ - low_ <= window_.size());
+  return {};
+}
+
+Task<Status> Journal::WriteOut() {
+  DiskRequest request(executor_, disk_);
+  while (low_ < head_) {
+    const uint64_t to_ring_end = ring_bytes_ - low_ % ring_bytes_;
+    const Bytes from = window_.Piece(low_, std::min({head_ - low_, kWriteBytesMax, to_ring_end}));
+    request.Write(file_, kRingOffset + low_ % ring_bytes_, from);
+    const Status status = co_await request;
+    if (!status.ok()) Fail("write", status);
+    MAYFLY_CO_TRY(status);
+    low_ += from.size();
+  }
+  issued_ = low_;
+  co_return Status();
+}
+
+Task<Result<std::unique_ptr<Journal>>> Journal::Create(Executor* executor, Disk* disk, KeptMemory* kept,
+                                                       JournalOptions options) {
+  if (!CheckJournalBytes(options.ring_bytes).empty()) co_return Code::kInvalid;
+  if (!CheckWindowBytes(options.window_bytes, options.ring_bytes).empty()) co_return Code::kInvalid;
+  MAYFLY_CO_TRY(CreateFiles(*disk, options.ring_bytes));
+  Recovered nothing;
+  Superblock& first = nothing.superblock;
+  first.shard = options.identity.shard;
+  first.uuid = options.identity.uuid;
+  first.ring_bytes = options.ring_bytes;
+  first.tail = first.durable = first.next = kFirstLsn;
+  nothing.end = kFirstLsn;
+  co_return co_await Open(executor, disk, kept, options, std::move(nothing));
+}
+
+Task<Result<std::unique_ptr<Journal>>> Journal::Open(Executor* executor, Disk* disk, KeptMemory* kept,
+                                                     JournalOptions options, Recovered recovered) {
+  std::unique_ptr<Journal> journal(new Journal(*executor, *disk, *kept, options));
+  Journal& j = *journal;
+  j.superblock_ = recovered.superblock;
+  j.ring_bytes_ = recovered.superblock.ring_bytes;
+  MAYFLY_CO_TRY(j.OpenFiles());
+  const uint64_t window_bytes =
+      std::clamp(BlockFloor(options.window_bytes), kWindowBytesMin, std::min(kWindowBytesMax, j.ring_bytes_ / 2));
+  j.tail_ = recovered.superblock.tail.value;
+  j.head_ = j.low_ = BlockCeil(recovered.end.value);  // J6: on from a fresh block, under a fresh incarnation
+  Superblock& s = j.superblock_;
+  Joint joint{recovered.end, Lsn(j.head_), s.incarnation + 1};
+  // Nothing was written since the last start: its place is taken, so that starts in a row use up no joints.
+  if (s.joint_count != 0 && s.joints[s.joint_count - 1].start >= recovered.end) {
+    joint.end = s.joints[s.joint_count - 1].end;
+    --s.joint_count;
+  }
+  s.AddJoint(joint);
+  s.incarnation = joint.incarnation;
+  if (recovered.region.empty()) {
+    MAYFLY_CO_TRY(j.CreateRegion(j.low_, window_bytes));
+  } else {
+    MAYFLY_CO_TRY(j.AdoptRegion(recovered));
+  }
+  j.payload_max_ = std::min<uint64_t>(kPayloadBytesMax, j.window_.size() / 4) - RecordHeader::kBytes;
+  // A record that was flushed in part is void, and what was durable of it with it.
+  j.durable_ = std::min(recovered.superblock.durable.value, BlockFloor(recovered.end.value));
+  j.checkpoint_sequence_ = s.checkpoint.sequence;
+  j.SetLimits();
+  MAYFLY_CO_TRY(co_await j.WriteOut());
+  // The first makes durable what was recovered, then says that the stream goes on. A new journal gets both blocks.
+  for (int i = recovered.superblock.sequence == 0 ? 0 : 1; i < 2; ++i) {
+    const Status status = co_await j.WriteSuperblock(Change());
+    if (!status.ok()) co_return status;
+  }
+  // Not before: without the joint a reader would look for a record in the rest of the last block.
+  j.window_.SetLow(Lsn(j.low_));
+  co_return std::move(journal);
+}
+
+Result<std::unique_ptr<CheckpointWriter>> Journal::BeginCheckpoint() {
+  if (ended_ != Code::kOk) return ended_;
+  if (checkpoint_running_) return Code::kBusy;
+  checkpoint_running_ = true;
+  CheckpointRef ref;
+  ref.present = 1;
+  ref.slot = superblock_.checkpoint.present != 0 ? 1 - superblock_.checkpoint.slot : 0;
+  ref.sequence = ++checkpoint_sequence_;
+  ref.start = Lsn(head_);
+  return std::unique_ptr<CheckpointWriter>(new CheckpointWriter(*this, ref));
+}
+
+}  // namespace mayfly
