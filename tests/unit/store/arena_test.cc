@@ -205,6 +205,91 @@ TEST_F(ArenaTest, ReleasedSegmentsGoBackToTheBudget) {
   EXPECT_GT(again[0].segment(), places.back().segment());  // numbers are not reused
 }
 
+// ---- adoption ----
+
+TEST_F(ArenaTest, AnAdoptedArenaKnowsWhatWasGivenOut) {
+  std::mt19937 random(3);
+  std::vector<Place> places;
+  for (int i = 0; i < 6'000; ++i) {
+    if (random() % 3 == 0 && !places.empty()) {
+      std::swap(places[random() % places.size()], places.back());
+      arena.Free(places.back());
+      places.pop_back();
+      continue;
+    }
+    const uint32_t bytes = 1 + random() % (random() % 2 == 0 ? 4'000 : 60'000);
+    if (auto place = arena.Allocate(bytes); place.ok()) places.push_back(*place);
+  }
+  std::vector<AdoptedPlace> adopted;
+  for (Place place : places) adopted.push_back({place, arena.SlabPagesOf(place)});
+  SimArenaMemory other_memory;
+  std::vector<AdoptedSegment> segments;
+  for (uint32_t i = 0; !memory.segment(i).empty(); ++i) {
+    segments.push_back({i, *other_memory.Map(memory.segment(i).size())});
+  }
+  std::reverse(segments.begin(), segments.end());
+  std::shuffle(adopted.begin(), adopted.end(), random);
+  MemoryBudget other_budget(64 * kMiB);
+  Arena other(&other_memory, &other_budget);
+  ASSERT_TRUE(other.Adopt(segments, adopted).ok());
+  EXPECT_EQ(other.stats().bytes_used, arena.stats().bytes_used);
+  EXPECT_EQ(other.stats().bytes_mapped, arena.stats().bytes_mapped);
+  EXPECT_EQ(other_budget.arena_used(), budget.arena_used());
+  for (Place place : places) EXPECT_EQ(other.SlabPagesOf(place), arena.SlabPagesOf(place));
+  // Half goes back before the quarantine ends, half afterwards; in between new ones come.
+  for (size_t i = 0; i < places.size() / 2; ++i) other.Free(places[i]);
+  std::vector<Place> fresh;
+  for (int i = 0; i < 500; ++i) {
+    if (auto place = other.Allocate(1 + random() % 6'000); place.ok()) fresh.push_back(*place);
+  }
+  other.ReleaseQuarantine();
+  EXPECT_EQ(other.stats().bytes_quarantined, 0u);
+  for (size_t i = places.size() / 2; i < places.size(); ++i) other.Free(places[i]);
+  for (Place place : fresh) other.Free(place);
+  EXPECT_EQ(other.stats().bytes_used, 0u);
+  while (other.ReleaseFreeSegment()) {
+  }
+  EXPECT_EQ(other.stats().segments, 0u);
+  EXPECT_EQ(other_budget.arena_used(), 0u);
+}
+
+TEST_F(ArenaTest, WhatCannotHaveBeenGivenOutIsNotAdopted) {
+  const MutableBytes segment = *memory.Map(2 * kMiB);
+  using Places = std::vector<AdoptedPlace>;
+  const Places bad[] = {
+      {{{4'096, 5'000}}, {{4'096, 5'000}}},  // twice
+      {{{4'096, 5'000}}, {{8'192, 5'000}}},  // overlapping runs
+      {{{4'160, 5'000}}},                    // a run beside its page
+      {{{4'096, 5'000}, 1}},                 // a run in a slab
+      {{{0, 100}}, {{128, 300}}},            // cells of two classes in one slab
+      {{{64, 100}}},                         // between two cells
+      {{{0, 100}}, {{32'768, 5'000}}},       // a run on a slab
+      {{{0, 100}}, {{32'768, 100}, 0}},      // a slab on a slab
+      {{{0, 100}, 1}},                       // a slab before the segment
+      {{{8 * 4'096, 4'000}, 16}},            // behind the end of its slab
+      {{{2 * kMiB - 4'096, 100}}},           // a slab that ends behind the segment
+      {{{2 * kMiB - 4'096, 5'000}}},         // a run likewise
+      {{{1ull << 26, 5'000}}},               // no such segment
+      {{{0, 0}}},
+  };
+  for (size_t i = 0; i < std::size(bad); ++i) {
+    EXPECT_EQ(arena.Adopt(std::vector<AdoptedSegment>{{0, segment}}, bad[i]).code(), Code::kCorrupt) << i;
+  }
+  const std::vector<AdoptedSegment> segments[] = {
+      {{0, segment}, {0, segment}},
+      {{1u << 18, segment}},
+      {{0, {}}},
+      {{0, segment.first(kMiB)}},
+  };
+  for (const auto& list : segments) EXPECT_EQ(arena.Adopt(list, {}).code(), Code::kCorrupt);
+  EXPECT_EQ(budget.used(), 0u);
+  EXPECT_EQ(arena.stats().segments, 0u);
+  ASSERT_TRUE(arena.Adopt(std::vector<AdoptedSegment>{{3, segment}}, {{{3ull << 26 | 128, 100}}}).ok());
+  EXPECT_EQ(arena.stats().bytes_used, 128u);
+  arena.ReleaseQuarantine();
+  EXPECT_EQ(arena.Allocate(5'000)->segment(), 3u);
+}
+
 using ArenaDeathTest = ArenaTest;
 TEST_F(ArenaDeathTest, FreeingTwiceOrOtherwiseThanGivenAborts) {
   Place run = *arena.Allocate(20000), next = *arena.Allocate(20000), cell = *arena.Allocate(100);
