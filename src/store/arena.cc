@@ -137,13 +137,13 @@ Place Arena::Shrink(Place place, uint32_t bytes) {
 
 uint8_t Arena::SlabPagesOf(Place place) const { return IsCell(place.bytes) ? slabs_.PagesBefore(place) : 0; }
 
-bool Arena::FindSegments(std::span<const AdoptedSegment> adopted, Segments* segments) {
-  for (const AdoptedSegment& s : adopted) {
-    if (s.number >= PageRuns::kSegmentsMax || s.memory.empty()) return false;
-    if (s.memory.size() % kUnit != 0 || s.memory.size() > Place::kBytesMax) return false;
+bool Arena::FindSegments(std::span<const ArenaMemory::Found> adopted, Segments* segments) {
+  for (const ArenaMemory::Found& s : adopted) {
+    if (s.number >= PageRuns::kSegmentsMax || s.segment.empty()) return false;
+    if (s.segment.size() % kUnit != 0 || s.segment.size() > Place::kBytesMax) return false;
     if (s.number >= segments->size()) segments->resize(s.number + 1);
     if (!(*segments)[s.number].empty()) return false;
-    (*segments)[s.number] = s.memory;
+    (*segments)[s.number] = s.segment;
   }
   return true;
 }
@@ -208,7 +208,7 @@ void Arena::AdoptSegments(const Segments& segments, std::span<const Run> runs) {
   }
 }
 
-Status Arena::Adopt(std::span<const AdoptedSegment> adopted, std::vector<AdoptedPlace> places) {
+Status Arena::Adopt(std::span<const ArenaMemory::Found> adopted, std::vector<AdoptedPlace> places) {
   MAYFLY_CHECK(runs_.segments_made() == 0);
   std::sort(places.begin(), places.end(),
             [](const AdoptedPlace& a, const AdoptedPlace& b) { return a.place.offset < b.place.offset; });

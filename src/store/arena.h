@@ -49,12 +49,7 @@ struct ArenaStats {
   uint64_t run_bytes_max = 0;      // upper bound of the longest free warm run
 };
 
-// A segment that outlived its server, by the number that its places name.
-struct AdoptedSegment {
-  uint32_t number = 0;
-  MutableBytes memory;
-};
-// A place in one, as given out before; slab_pages is what SlabPagesOf said of it.
+// A place in a segment that outlived its server, as given out then; slab_pages is what SlabPagesOf said of it.
 struct AdoptedPlace {
   Place place;
   uint8_t slab_pages = 0;
@@ -86,10 +81,10 @@ class Arena {
 
   // For Adopt: pages between the slab's begin and the cell's, at most 15; 0 for a place that is no cell.
   uint8_t SlabPagesOf(Place place) const;
-  // Before anything else: takes segments over, with what was given out in them (in any order). kCorrupt, and nothing
-  // taken, when a place overlaps another or lies outside, or the segments cannot be an arena's. The rest of the
-  // segments is in quarantine (A7). All is charged, also beyond the budget.
-  Status Adopt(std::span<const AdoptedSegment> segments, std::vector<AdoptedPlace> places);
+  // Before anything else: takes over what ArenaMemory::Adopt found, with what was given out in it (in any order).
+  // kCorrupt, and nothing taken, when a place overlaps another or lies outside, or the segments cannot be an arena's.
+  // The rest of the segments is in quarantine (A7). All is charged, also beyond the budget.
+  Status Adopt(std::span<const ArenaMemory::Found> segments, std::vector<AdoptedPlace> places);
   // Nobody is left who had the adopted segments mapped before and could write into places that he was lent then.
   void ReleaseQuarantine();
 
@@ -119,7 +114,7 @@ class Arena {
     bool is_slab = false;
   };
   using Segments = std::vector<MutableBytes>;  // by number; empty: gone
-  static bool FindSegments(std::span<const AdoptedSegment> adopted, Segments* segments);
+  static bool FindSegments(std::span<const ArenaMemory::Found> adopted, Segments* segments);
   static bool FindRuns(const Segments& segments, std::span<const AdoptedPlace> sorted, std::vector<Run>* runs);
   void AdoptSegments(const Segments& segments, std::span<const Run> runs);
   void Quarantine(uint32_t page, uint32_t pages);

@@ -221,9 +221,9 @@ class ChunkStore {
   // the bytes are none of ours, or contradict an image before; then, or without FinishRecovery, the store is only fit
   // to be deleted.
   Status Apply(Tag tag, Bytes value);
-  // When all are applied, and before any other call: the arena takes the segments over (Arena::Adopt). kCorrupt: the
+  // When all are applied, and before any other call: the arena takes over what ArenaMemory::Adopt found. kCorrupt: the
   // places contradict each other or the segments, and nothing was taken. Checksums are not looked at: Verify.
-  Status FinishRecovery(std::span<const AdoptedSegment> segments);
+  Status FinishRecovery(std::span<const ArenaMemory::Found> segments);
   // All processes that had the arena mapped before have come back or are gone. Until then nothing is given out that may
   // have been staged when the server before ended (A7), nor do recovered reservations give their places back, of
   // which parts may have been.

@@ -97,7 +97,7 @@ void ChunkStore::ApplyRange(const RangeImage& image, const Reserved& extents) {
   file->changes = image.changes;
 }
 
-Status ChunkStore::FinishRecovery(std::span<const AdoptedSegment> segments) {
+Status ChunkStore::FinishRecovery(std::span<const ArenaMemory::Found> segments) {
   if (extents_.recovered() == nullptr) extents_.BeginRecovery();
   std::vector<AdoptedPlace> places;
   std::vector<Inside> insides;

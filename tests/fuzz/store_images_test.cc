@@ -93,7 +93,7 @@ class Run {
     }
   }
   bool Finish() {
-    std::vector<AdoptedSegment> segments{{0, *store_.memory.Map(4 * kMiB)}};
+    std::vector<ArenaMemory::Found> segments{{0, *store_.memory.Map(4 * kMiB)}};
     if (choices_.Byte() % 16 == 0) segments[0].number = choices_.Byte();
     const Status status = store_.store.FinishRecovery(segments);
     FUZZ_CHECK(status.ok() || status.code() == Code::kCorrupt);

@@ -223,7 +223,7 @@ TEST_F(ArenaTest, AnAdoptedArenaKnowsWhatWasGivenOut) {
   std::vector<AdoptedPlace> adopted;
   for (Place place : places) adopted.push_back({place, arena.SlabPagesOf(place)});
   SimArenaMemory other_memory;
-  std::vector<AdoptedSegment> segments;
+  std::vector<ArenaMemory::Found> segments;
   for (uint32_t i = 0; !memory.segment(i).empty(); ++i) {
     segments.push_back({i, *other_memory.Map(memory.segment(i).size())});
   }
@@ -273,9 +273,9 @@ TEST_F(ArenaTest, WhatCannotHaveBeenGivenOutIsNotAdopted) {
       {{{0, 0}}},
   };
   for (size_t i = 0; i < std::size(bad); ++i) {
-    EXPECT_EQ(arena.Adopt(std::vector<AdoptedSegment>{{0, segment}}, bad[i]).code(), Code::kCorrupt) << i;
+    EXPECT_EQ(arena.Adopt(std::vector<ArenaMemory::Found>{{0, segment}}, bad[i]).code(), Code::kCorrupt) << i;
   }
-  const std::vector<AdoptedSegment> segments[] = {
+  const std::vector<ArenaMemory::Found> segments[] = {
       {{0, segment}, {0, segment}},
       {{1u << 18, segment}},
       {{0, {}}},
@@ -284,7 +284,7 @@ TEST_F(ArenaTest, WhatCannotHaveBeenGivenOutIsNotAdopted) {
   for (const auto& list : segments) EXPECT_EQ(arena.Adopt(list, {}).code(), Code::kCorrupt);
   EXPECT_EQ(budget.used(), 0u);
   EXPECT_EQ(arena.stats().segments, 0u);
-  ASSERT_TRUE(arena.Adopt(std::vector<AdoptedSegment>{{3, segment}}, {{{3ull << 26 | 128, 100}}}).ok());
+  ASSERT_TRUE(arena.Adopt(std::vector<ArenaMemory::Found>{{3, segment}}, {{{3ull << 26 | 128, 100}}}).ok());
   EXPECT_EQ(arena.stats().bytes_used, 128u);
   arena.ReleaseQuarantine();
   EXPECT_EQ(arena.Allocate(5'000)->segment(), 3u);

@@ -37,13 +37,13 @@ inline Record StateOf(const ChunkStore& store) {
 }
 
 // A copy of the segments of `from`, as they are when its server dies, with their numbers.
-inline std::vector<AdoptedSegment> CopySegments(const SimArenaMemory& from, SimArenaMemory* to) {
+inline std::vector<ArenaMemory::Found> CopySegments(const SimArenaMemory& from, SimArenaMemory* to) {
   constexpr uint32_t kLooked = 200;
   uint32_t end = 0;
   for (uint32_t i = 0; i < kLooked; ++i) {
     if (!from.segment(i).empty()) end = i + 1;
   }
-  std::vector<AdoptedSegment> segments;
+  std::vector<ArenaMemory::Found> segments;
   for (uint32_t i = 0; i < end; ++i) {
     const MutableBytes old = from.segment(i);
     const MutableBytes copy = *to->Map(old.empty() ? SimArenaMemory::kSegmentUnit : old.size());
