@@ -153,6 +153,6 @@ class Run {
 
 void Fuzz(const uint8_t* data, size_t size) { Run(data, size).Go(); }
 
-FUZZ_TEST_MAIN(ImagesAreTakenOrRefusedAndWhatIsLeftIsAStore, 1500)
+FUZZ_TEST_MAIN(ImagesAreTakenOrRefusedAndWhatIsLeftIsAStore, 600)
 
 }  // namespace mayfly
