@@ -40,7 +40,11 @@ class History {
  private:
   void Step() {
     const uint64_t what = random_.Below(1000);
-    if (what < 400) {
+    if (what < 5) {  // more than a flush's time brings in otherwise
+      for (uint64_t n = 1 + random_.Below(60); n > 0; --n) Append();
+      world_.journal->Turn();
+      world_.disk->Poll();
+    } else if (what < 400) {
       Append();
     } else if (what < 500 && !appended_.empty()) {
       world_.gate.Spawn(

@@ -139,10 +139,12 @@ TEST_F(JournalCommit, NobodyIsToldBeforeAFlushThatCoversHim) {
   Turns(20);
   EXPECT_EQ(world.disk->flushes_asked, flushes + 1);
   EXPECT_FALSE(a.done);
-  // They come while a flush is under way that cannot cover them, one of them after its block has been written.
+  // They come while a flush is under way that cannot cover them; one of them is written meanwhile.
   auto second = world.AppendCell(2, 2);
   world.gate.Spawn(Commit(&world, *second, &b), "b");
+  ASSERT_TRUE(world.AppendCell(9, 9, 16'000).ok() && world.AppendCell(9, 9, 8000).ok());
   Turns(20);
+  EXPECT_LT(world.journal->stats().unwritten_bytes, kJournalBlockBytes);
   auto third = world.AppendCell(3, 3);
   world.gate.Spawn(Commit(&world, *third, &c), "c");
   Turns(20);
@@ -164,7 +166,7 @@ TEST_F(JournalCommit, NobodyIsToldBeforeAFlushThatCoversHim) {
   world.Crash(true);
   TableVisitor visitor;
   world.Reopen(&visitor);
-  EXPECT_EQ(visitor.table, (Table{{1, 1}, {2, 2}, {3, 3}}));
+  EXPECT_EQ(visitor.table, (Table{{1, 1}, {2, 2}, {3, 3}, {9, 9}}));
 }
 
 TEST_F(JournalCommit, WhatOneTurnBringsIsOneGroup) {
@@ -269,6 +271,35 @@ TEST_F(JournalRoom, AFullRingWaitsForACheckpointInOrder) {
   EXPECT_GE(world.journal->stats().stalled, kMillisecond);
   EXPECT_LT(world.journal->stats().live_bytes, 2 * kJournalBlockBytes);
   EXPECT_FALSE(world.journal->WantsCheckpoint());
+}
+
+TEST_F(JournalRoom, TheTailMovesWithADurableSuperblockAndNotBefore) {
+  while (world.AppendCell(1, ++next, 4000).ok()) Turns(10);  // to the last byte
+  table[1] = next - 1;
+  world.disk->hold_flushes = true;
+  auto begun = world.journal->BeginCheckpoint();
+  ASSERT_TRUE(begun.ok());
+  TlvWriter w;
+  PutCell(w, 1, table[1]);
+  Task<Status> put = (*begun)->Put(w.bytes());
+  ASSERT_TRUE(put.done() && put.Take().ok());
+  Task<Status> finish = (*begun)->Finish();
+  const Lsn tail = world.journal->superblock().tail;
+  while (!finish.done()) {
+    // Each flush in turn: the file's, the group's, the two of the superblock.
+    Turns(20);
+    EXPECT_EQ(world.journal->superblock().tail, tail);
+    EXPECT_EQ(world.AppendCell(1, 0, 4000).code(), Code::kNoSpace);
+    world.disk->hold_flushes = false;
+    world.disk->Poll();
+    world.disk->hold_flushes = true;
+    world.Turn();
+  }
+  EXPECT_TRUE(finish.Take().ok());
+  EXPECT_EQ(world.journal->superblock().tail, (*begun)->start());
+  EXPECT_TRUE(world.AppendCell(1, ++next, 4000).ok());
+  begun->reset();
+  world.disk->hold_flushes = false;
 }
 
 TEST_F(JournalRoom, WhatWillNeverFitIsRefusedAtOnce) {
