@@ -1,7 +1,8 @@
 // A checkpoint's images of a whole namespace, a few at a time, while it changes in between. What was there all the time
 // from the construction to the last step is told at least once, as it was at some moment in between; what changed in
 // that time is in the records that were written meanwhile, and may be told in an old or a new state, or not at all.
-// Replaying these records, from the construction on, over the images of the walk gives the namespace (images.h).
+// Replaying these records over the images of the walk, from the one on that was begun and not cut off when the walk was
+// constructed, gives the namespace (images.h).
 // Lives on the namespace's thread, no longer than it.
 // Invariants  W1  two walks of equal namespaces give equal bytes, also if their tables grew differently.
 //             W2  a step costs what it writes; the first one of the open files and that of the parts also list which

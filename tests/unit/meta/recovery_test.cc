@@ -178,6 +178,27 @@ TEST_P(RecoveryTest, AnImageCutShortOrTooLongIsRefused) {
   EXPECT_EQ(ns.inodes(), 0u);
 }
 
+TEST(NamespaceWalk, AStepWritesAboutAsMuchAsItIsAskedFor) {
+  Shard shard;
+  const InodeId dir = shard.MakeDir(shard.root, "d");
+  for (int i = 0; i < 3000; ++i) ASSERT_TRUE(shard.Make(i % 3 == 0 ? dir : shard.root, std::to_string(i)).ok());
+  for (const size_t bytes : {1, 100, 1000, 65536}) {
+    NamespaceWalk walk(shard.ns);
+    TlvWriter out;
+    size_t steps = 0, all = 0;
+    for (bool more = true; more; ++steps) {
+      more = walk.Step(&out, bytes);
+      EXPECT_LT(out.size(), bytes + 100);
+      EXPECT_TRUE(!more || out.size() >= bytes);
+      all += out.size();
+      out.Clear();
+    }
+    EXPECT_LE(steps, all / bytes + 1);
+    EXPECT_FALSE(walk.Step(&out, bytes)) << "there is no more";
+    EXPECT_TRUE(out.empty());
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Seeds, RecoveryTest, testing::Range<uint64_t>(1, 9));
 
 // ---- what an image must not say -----------------------------------------------------------------------------------
