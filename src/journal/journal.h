@@ -160,7 +160,8 @@ class Journal {
   uint64_t payload_max_ = 0;
   DiskFileId file_, checkpoint_files_[2];
   TailWindow window_;
-  Superblock superblock_;  // the last that is durable
+  bool registered_ = false;  // its region, with the disk
+  Superblock superblock_;    // the last that is durable
 
   // Places in the stream: tail_ <= durable_ <= low_ <= issued_ <= head_.
   uint64_t tail_ = 0;     // recovery begins here

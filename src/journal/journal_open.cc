@@ -1,5 +1,6 @@
 // How a journal begins: made anew, or gone on with behind what recovery found.
 #include <algorithm>
+#include <utility>
 
 #include "base/log.h"
 #include "journal/checkpoint_writer.h"
@@ -40,6 +41,7 @@ Status Journal::OpenFiles() {
 }
 
 void Journal::CloseFiles() {
+  if (std::exchange(registered_, false)) disk_.Unregister(window_.region());
   for (DiskFileId* file : {&file_, &checkpoint_files_[0], &checkpoint_files_[1]}) {
     if (file->value != 0) disk_.Close(*file);
     *file = {};
@@ -131,6 +133,8 @@ Task<Result<std::unique_ptr<Journal>>> Journal::Open(Executor* executor, Disk* d
   } else {
     MAYFLY_CO_TRY(j.AdoptRegion(recovered));
   }
+  disk->Register(j.window_.region());
+  j.registered_ = true;
   j.payload_max_ = std::min<uint64_t>(kPayloadBytesMax, j.window_.size() / 4) - RecordHeader::kBytes;
   // A record that was flushed in part is void, and what was durable of it with it.
   j.durable_ = std::min(recovered.superblock.durable.value, BlockFloor(recovered.end.value));

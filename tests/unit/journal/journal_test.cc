@@ -97,7 +97,9 @@ TEST_F(JournalAppend, RefusesWhatIsTooBigAndWhatComesAfterTheEnd) {
   const std::vector<uint8_t> big(world.journal->payload_max() + 1);
   EXPECT_EQ(world.journal->Append(big).code(), Code::kTooBig);
   EXPECT_TRUE(world.journal->Append(Bytes(big).first(big.size() - 1)).ok());
+  EXPECT_EQ(world.disk->registered, 1);
   world.Run(world.journal->Stop());
+  EXPECT_EQ(world.disk->registered, 0);
   EXPECT_EQ(world.AppendCell(1, 1).code(), Code::kShutdown);
   EXPECT_EQ(world.journal->BeginCheckpoint().code(), Code::kShutdown);
 }

@@ -33,6 +33,7 @@ class EndingDisk final : public Disk {
   // Flushes of that file stay unanswered until it is false again.
   bool hold_flushes = false;
   uint64_t flushes_asked = 0, writes_asked = 0;
+  int registered = 0;
   // Reads that touch [bad_from, bad_to) of any file fail.
   uint64_t bad_from = 0, bad_to = 0;
 
@@ -81,8 +82,8 @@ class EndingDisk final : public Disk {
     return worked;
   }
   uint32_t pending() const override { return static_cast<uint32_t>(ops_.size()); }
-  void Register(MutableBytes) override {}
-  void Unregister(MutableBytes) override {}
+  void Register(MutableBytes) override { ++registered; }
+  void Unregister(MutableBytes) override { --registered; }
 
  private:
   struct Op : Completion {
