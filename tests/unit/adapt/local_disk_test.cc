@@ -297,9 +297,25 @@ TEST(LocalDisk, EachCauseHasItsSentence) {
   EXPECT_NE(DirectoryFailure("/d", ELOOP).sentence.find(std::strerror(ELOOP)), std::string::npos);
 }
 
+bool WriteText(const char* path, const std::string& text) {
+  std::ofstream file(path);
+  file << text;
+  file.close();
+  return file.good();
+}
+
+// Root of a user namespace of its own, where an ordinary user may mount.
+bool BecomeRootForMounts() {
+  const uid_t uid = geteuid();
+  const gid_t gid = getegid();
+  return unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 && WriteText("/proc/self/setgroups", "deny") &&
+         WriteText("/proc/self/uid_map", "0 " + std::to_string(uid) + " 1") &&
+         WriteText("/proc/self/gid_map", "0 " + std::to_string(gid) + " 1");
+}
+
 // A memory file system of `size` at `at`, seen by this process alone; false where that is not allowed.
 bool MountSmall(const std::string& at, const char* size) {
-  if (unshare(CLONE_NEWNS) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return false;
+  if (unshare(CLONE_NEWNS) != 0 && !BecomeRootForMounts()) return false;
   mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
   return mount("mayfly", at.c_str(), "tmpfs", 0, ("size=" + std::string(size)).c_str()) == 0;
 }
@@ -311,6 +327,7 @@ TEST(LocalDisk, AFullOrReadOnlyFileSystemIsSaidAndAFullOneSparesWhatIsThere) {
       if (!MountSmall(directory.path, "1m")) return "no mount";
       const auto open = [&] { return OpenLocalDisk({.directory = {.path = directory.path}, .try_uring = uring}); };
       LocalDiskOpened opened = open();
+      if (opened.disk == nullptr) return opened.failure.sentence;
       if (!opened.disk->facts().in_memory) return "in_memory";
       if (opened.disk->Open("big", {.create = true, .bytes = 4 << 20}).code() != Code::kNoSpace) return "big";
       if (!opened.disk->List()->empty()) return "leftover";
