@@ -4,25 +4,25 @@
 #include <fmt/format.h>
 
 #include "rpc/caller.h"
-#include "session/node_map.h"
+#include "session/live_map.h"
 
 namespace mayfly {
 
 class NodeBook final : public AddressBook {
  public:
-  explicit NodeBook(NodeMap map) : map_(std::move(map)) {}
+  NodeBook(NodeMap map, std::string path, uint32_t uid) : map_(std::move(map), std::move(path), uid) {}
 
-  uint32_t shard_count() const override { return map_.layout().shard_count(); }
+  uint32_t shard_count() const override { return map().layout().shard_count(); }
   Bytes AddressOf(ShardId shard) const override { return map_.AddressOf(shard); }
   std::string NameOf(ShardId shard) const override {
-    const Member& member = map_.layout().member(map_.layout().MemberOf(shard));
+    const Member& member = map().layout().member(map().layout().MemberOf(shard));
     if (member.shards == 1) return fmt::format("{} (member {})", member.host, member.id.value);
-    return fmt::format("{} (member {}, shard {})", member.host, member.id.value, map_.layout().LocalOf(shard));
+    return fmt::format("{} (member {}, shard {})", member.host, member.id.value, map().layout().LocalOf(shard));
   }
-  const NodeMap& map() const { return map_; }
+  const NodeMap& map() const { return map_.map(); }
 
  private:
-  NodeMap map_;
+  LiveMap map_;
 };
 
 }  // namespace mayfly

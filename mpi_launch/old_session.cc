@@ -54,7 +54,7 @@ bool Answers(const SessionFile& file, const std::string& path, const UcxOptions&
   for (const std::string& map_path : {path + ".map", file.map_path}) {
     Outcome<NodeMap> map = NodeMap::Open(map_path, geteuid());
     if (!map.ok() || map->session() != file.uuid) continue;
-    const NodeBook book(std::move(*map));
+    const NodeBook book(std::move(*map), map_path, geteuid());
     auto lane = SideLane::Create(ucx, book, file.secret, host);
     if (!lane.ok()) return false;
     const Layout& layout = book.map().layout();

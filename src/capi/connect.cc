@@ -69,7 +69,9 @@ ClientOptions ClientOptionsOf(const mayfly_options& options) {
 
 }  // namespace
 
-mayfly_fs* ConnectTo(std::unique_ptr<Platform> platform, const ClientOptions& options, Nanos wait) {
+mayfly_fs* ConnectTo(std::unique_ptr<Platform> platform, const ClientOptions& asked, Nanos wait) {
+  ClientOptions options = asked;
+  if (platform->servers_come_back()) options.unreachable_after = options.op_timeout;
   Registry::Get();  // guards and fork handlers before anything else
   auto fs = std::make_unique<mayfly_fs>(std::move(platform), options);
   Instance& instance = fs->instance;

@@ -13,7 +13,7 @@ Engine::Engine(std::unique_ptr<Ground> ground, const AddressBook& book, Identity
               [&] {
                 Caller::Timing timing;
                 timing.call_default = mount.options().op_timeout;
-                timing.unreachable_after = std::min(timing.unreachable_after, mount.options().op_timeout);
+                timing.unreachable_after = std::min(mount.options().unreachable_after, mount.options().op_timeout);
                 return timing;
               }()),
       lane_(executor_, caller_, mount, ground_->random().U64()),

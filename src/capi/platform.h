@@ -45,6 +45,8 @@ class Platform {
   virtual ArenaViews* arena_views() { return nullptr; }
   // The session has left no trace on this node.
   virtual bool SessionIsGone() = 0;
+  // A server that was killed is started again with what it held.
+  virtual bool servers_come_back() const { return false; }
   // Whether a thread may run the helper. Without one nothing is buffered or read ahead.
   virtual bool MayStartThreads() const { return true; }
 };

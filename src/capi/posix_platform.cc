@@ -98,7 +98,7 @@ Outcome<std::unique_ptr<PosixPlatform>> PosixPlatform::Connect(const std::string
 }
 
 PosixPlatform::PosixPlatform(FoundSession found, NodeMap map, UcxOptions ucx)
-    : found_(std::move(found)), map_(std::move(map)), ucx_(std::move(ucx)) {
+    : found_(std::move(found)), map_(std::move(map), found_.map_path, found_.file.uid), ucx_(std::move(ucx)) {
   identity_.secret = found_.file.secret;
   identity_.uuid = found_.file.uuid;
   identity_.cred = CredOfThisProcess();
@@ -119,12 +119,12 @@ Identity PosixPlatform::identity() const {
 }
 
 std::string PosixPlatform::NameOf(ShardId shard) const {
-  const MemberId member = map_.layout().MemberOf(shard);
-  return fmt::format("{} (member {}, shard {})", map_.layout().member(member).host, member.value, shard.value);
+  const MemberId member = map_.map().layout().MemberOf(shard);
+  return fmt::format("{} (member {}, shard {})", map_.map().layout().member(member).host, member.value, shard.value);
 }
 
 bool PosixPlatform::MayBeHere(ShardId shard) const {
-  return map_.layout().member(map_.layout().MemberOf(shard)).host == identity_.host;
+  return map_.map().layout().member(map_.map().layout().MemberOf(shard)).host == identity_.host;
 }
 
 std::unique_ptr<ArenaView> PosixPlatform::Attach(const std::string& name, uint64_t who) {

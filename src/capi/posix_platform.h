@@ -7,7 +7,7 @@
 #include "adapt/ucx/ucx_worker.h"
 #include "capi/platform.h"
 #include "session/discover.h"
-#include "session/node_map.h"
+#include "session/live_map.h"
 #include "session/outcome.h"
 
 namespace mayfly {
@@ -20,23 +20,24 @@ class PosixPlatform final : public Platform, private AddressBook, private ArenaV
 
   std::unique_ptr<Ground> NewGround(std::string* why) override;
   const AddressBook& book() const override { return *this; }
-  const Layout& layout() const override { return map_.layout(); }
-  const Placement& placement() const override { return map_.placement(); }
-  RingOptions ring() const override { return map_.ring(); }
+  const Layout& layout() const override { return map_.map().layout(); }
+  const Placement& placement() const override { return map_.map().placement(); }
+  RingOptions ring() const override { return map_.map().ring(); }
   Identity identity() const override;
   bool SessionIsGone() override;
+  bool servers_come_back() const override { return found_.file.durable; }
   ArenaViews* arena_views() override { return this; }
 
  private:
   PosixPlatform(FoundSession found, NodeMap map, UcxOptions ucx);
-  uint32_t shard_count() const override { return map_.layout().shard_count(); }
+  uint32_t shard_count() const override { return map_.map().layout().shard_count(); }
   Bytes AddressOf(ShardId shard) const override { return map_.AddressOf(shard); }
   std::string NameOf(ShardId shard) const override;
   bool MayBeHere(ShardId shard) const override;
   std::unique_ptr<ArenaView> Attach(const std::string& name, uint64_t who) override;
 
   const FoundSession found_;
-  const NodeMap map_;
+  const LiveMap map_;
   const UcxOptions ucx_;
   Identity identity_;  // but for the process id, which changes at a fork
 };

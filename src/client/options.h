@@ -6,7 +6,9 @@
 namespace mayfly {
 
 struct ClientOptions {
-  Nanos op_timeout = 30 * kSecond;         // of every operation; of every piece of a long transfer
+  Nanos op_timeout = 30 * kSecond;  // of every operation; of every piece of a long transfer
+  // A server that cannot be connected to for so long fails calls. Where servers come back, they are waited for instead.
+  Nanos unreachable_after = 3 * kSecond;
   bool checksum = true;                    // sums travel with writes, and reads are verified
   uint32_t write_behind_bytes = 1u << 20;  // buffer of a sole opener's small sequential writes; 0: off
   uint32_t readahead_bytes = 8u << 20;     // window of small sequential reads; 0: off

@@ -17,9 +17,14 @@ std::string Variable(const char* name) {
   return value == nullptr ? std::string() : std::string(value);
 }
 
-Failure Stale(const std::string& path) {
+Failure Stale(const FoundSession& found) {
+  if (found.file.durable) {
+    return Fail(Code::kAgain, "the servers of session {} were killed: bring them back with `mayflyd --recover`",
+                found.path);
+  }
   return Fail(Code::kStale,
-              "session {} has no living server: start a new one, or run mayfly clean to remove what it left", path);
+              "session {} has no living server: start a new one, or run mayfly clean to remove what it left",
+              found.path);
 }
 
 bool Exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
@@ -30,7 +35,7 @@ std::string SharedMapPath(const std::string& session_path) { return session_path
 // Fails if a session all of whose servers were on this node has none left.
 Outcome<FoundSession> Judge(FoundSession found, bool local_copy, const DiscoverOptions& options) {
   const bool all_here = local_copy || found.file.hosts.front() == options.host;
-  if (found.local_servers == Liveness::kDead && found.file.hosts.size() == 1 && all_here) return Stale(found.path);
+  if (found.local_servers == Liveness::kDead && found.file.hosts.size() == 1 && all_here) return Stale(found);
   return found;
 }
 

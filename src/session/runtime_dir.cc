@@ -154,12 +154,19 @@ Outcome<Done> RuntimeDir::Note(const Uuid& uuid, uint32_t rank, const Trail& tra
   return WritePrivateFile({TrailPath(SessionPath(uuid), rank), "process trail", uid_}, AsBytes(text));
 }
 
-Outcome<Done> RuntimeDir::Leave(const Uuid& uuid, uint32_t rank) const {
+Outcome<Done> RuntimeDir::Withdraw(const Uuid& uuid, uint32_t rank) const {
   const std::string directory = SessionPath(uuid), mark = MarkPath(directory, rank);
   // Before the mark: another rank that leaves may else take a trail without one for a dead rank's.
   const std::string trail = TrailPath(directory, rank);
   if (unlink(trail.c_str()) != 0 && errno != ENOENT) return FailErrno(errno, "remove", "process trail", trail);
   if (unlink(mark.c_str()) != 0 && errno != ENOENT) return FailErrno(errno, "remove", "process mark", mark);
+  return Done{};
+}
+
+Outcome<Done> RuntimeDir::Leave(const Uuid& uuid, uint32_t rank) const {
+  Outcome<Done> withdrawn = Withdraw(uuid, rank);
+  if (!withdrawn.ok()) return withdrawn;
+  const std::string directory = SessionPath(uuid);
   // A dead rank's mark does not keep the directory; one that cannot be judged does (D3).
   if (Overall(ProcessesIn(directory)) != Liveness::kDead) return Done{};
   Outcome<bool> removed = RemoveLeftover({directory, uuid, {}});

@@ -66,6 +66,9 @@ class RuntimeDir {
   // Takes trail and mark away; the last rank removes the directory, and what the trails of dead ranks name.
   Outcome<Done> Leave(const Uuid& uuid, uint32_t rank) const;
 
+  // Takes trail and mark away and leaves all else there: who is dead may still be brought back.
+  Outcome<Done> Withdraw(const Uuid& uuid, uint32_t rank) const;
+
   // All sessions, dead ones too, oldest first (by creation time, then uuid; those without a file last).
   Outcome<std::vector<LocalSession>> Sessions(ProtocolRange protocol) const;
   // One session; none if it has no directory here.

@@ -1,71 +1,23 @@
 #include "session/session_file.h"
 
 #include <algorithm>
-#include <limits>
-#include <nlohmann/json.hpp>
 #include <set>
 
+#include "session/json_fields.h"
 #include "session/private_file.h"
 
 namespace mayfly {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 constexpr std::string_view kWhat = "session file";
 constexpr std::string_view kFormat = "mayfly-session";
 constexpr std::string_view kStates[] = {"starting", "ready", "stopping"};
-
-// Reads fields, remembering the first that is missing or wrong.
-class Fields {
- public:
-  explicit Fields(const Json& json) : json_(json) {}
-
-  std::string Text(const char* name) {
-    const Json* field = Find(name);
-    if (field == nullptr || !field->is_string()) return Wrong(name), std::string();
-    return field->get<std::string>();
-  }
-  uint64_t Number(const char* name, uint64_t min, uint64_t max) {
-    const Json* field = Find(name);
-    if (field == nullptr || !field->is_number_unsigned()) return Wrong(name), 0;
-    const auto value = field->get<uint64_t>();
-    if (value < min || value > max) return Wrong(name), 0;
-    return value;
-  }
-  template <class T>
-  T Number(const char* name, uint64_t min = 0, uint64_t max = std::numeric_limits<T>::max()) {
-    return static_cast<T>(Number(name, min, max));
-  }
-  std::vector<std::string> Texts(const char* name) {
-    const Json* field = Find(name);
-    if (field == nullptr || !field->is_array()) return Wrong(name), std::vector<std::string>();
-    std::vector<std::string> texts;
-    for (const Json& item : *field) {
-      if (!item.is_string()) return Wrong(name), std::vector<std::string>();
-      texts.push_back(item.get<std::string>());
-    }
-    return texts;
-  }
-  const Json* Find(const char* name) const {
-    const auto at = json_.find(name);
-    return at == json_.end() ? nullptr : &*at;
-  }
-  void Wrong(const char* name) {
-    if (wrong_.empty()) wrong_ = name;
-  }
-  const std::string& wrong() const { return wrong_; }
-
- private:
-  const Json& json_;
-  std::string wrong_;
-};
 
 Failure Damaged(std::string_view path, std::string_view reason) {
   return Fail(Code::kCorrupt, "{} {} is damaged ({}): remove it and start the session again", kWhat, path, reason);
 }
 
-SessionFile ReadFields(Fields& fields) {
+SessionFile ReadFields(JsonFields& fields) {
   SessionFile file;
   if (const auto uuid = ParseUuid(fields.Text("session"))) {
     file.uuid = *uuid;
@@ -77,6 +29,7 @@ SessionFile ReadFields(Fields& fields) {
   const auto* known = std::find(std::begin(kStates), std::end(kStates), state);
   if (known == std::end(kStates)) fields.Wrong("state");
   file.state = static_cast<SessionState>(known - std::begin(kStates));
+  file.durable = fields.Number<uint32_t>("durable", 0, 1) != 0;
   file.job = fields.Text("job");
   file.uid = fields.Number<uint32_t>("uid");
   file.created_ns = fields.Number<uint64_t>("created_ns");
@@ -112,6 +65,7 @@ Outcome<std::string> EncodeSessionFile(const SessionFile& file) {
   json["session"] = UuidText(file.uuid);
   json["secret"] = HexText(file.secret);
   json["state"] = TextOf(file.state);
+  json["durable"] = file.durable ? 1u : 0u;
   json["job"] = file.job;
   json["uid"] = file.uid;
   json["created_ns"] = file.created_ns;
@@ -132,7 +86,7 @@ Outcome<std::string> EncodeSessionFile(const SessionFile& file) {
 Outcome<SessionFile> ParseSessionFile(std::string_view text, std::string_view path, ProtocolRange protocol) {
   const Json json = Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded() || !json.is_object()) return Damaged(path, "not JSON");
-  Fields fields(json);
+  JsonFields fields(json);
   if (fields.Text("format") != kFormat) return Damaged(path, "not written by Mayfly");
   // Versions first: what a newer Mayfly wrote is not damaged, whatever its fields look like.
   const auto version = fields.Number<uint32_t>("version", 1);

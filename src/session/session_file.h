@@ -29,6 +29,7 @@ struct SessionFile {
   SessionSecret secret{};
   uint32_t protocol = 0;  // of the wire
   SessionState state = SessionState::kStarting;
+  bool durable = false;     // servers that were killed can be started again with what they held
   std::string job;          // as the scheduler calls it; empty if there is none
   uint32_t uid = 0;         // of the servers
   uint64_t created_ns = 0;  // since 1970

@@ -9,6 +9,7 @@
 #include <charconv>
 #include <filesystem>
 
+#include "session/charter.h"
 #include "session/node_map.h"
 #include "session/session_file.h"
 
@@ -17,7 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kSession = "session", kSegment = "segment", kLauncher = "launcher";
+constexpr std::string_view kSession = "session", kSegment = "segment", kLauncher = "launcher", kStorage = "storage";
 constexpr std::string_view kSegmentName = "vader_segment.", kDaemonName = "pid.", kHostName = "ompi.";
 constexpr ProtocolRange kAny{0, ~uint32_t{0}};
 
@@ -49,6 +50,22 @@ bool IsDeadLauncher(const std::string& path, uint32_t uid) {
   return kill(pid, 0) != 0 && errno == ESRCH && IsOurs(path, S_IFDIR, uid);
 }
 
+// The members' directories in it that servers of this node made.
+std::vector<std::string> StorageOf(const std::string& path, const Uuid& uuid, uint32_t uid, std::string_view host) {
+  std::vector<std::string> found;
+  if (path.empty() || !fs::path(path).filename().string().ends_with(UuidText(uuid)) || !IsOurs(path, S_IFDIR, uid)) {
+    return found;
+  }
+  std::error_code error;
+  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
+    const Outcome<Charter> charter = ReadCharter(it->path().string(), uid);
+    const bool ours = charter.ok() && charter->uuid == uuid && charter->members[charter->self.value].host == host;
+    if (ours) found.push_back(it->path().string());
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
 }  // namespace
 
 std::string EncodeTrail(const Trail& trail) {
@@ -56,6 +73,7 @@ std::string EncodeTrail(const Trail& trail) {
   Append(&text, kSession, trail.session_path);
   for (const std::string& segment : trail.segments) Append(&text, kSegment, segment);
   Append(&text, kLauncher, trail.launcher_directory);
+  Append(&text, kStorage, trail.storage);
   return text;
 }
 
@@ -73,6 +91,8 @@ std::optional<Trail> ParseTrail(std::string_view text) {
       trail.segments.push_back(path);
     } else if (kind == kLauncher) {
       trail.launcher_directory = path;
+    } else if (kind == kStorage) {
+      trail.storage = path;
     } else {
       return std::nullopt;
     }
@@ -97,6 +117,7 @@ TrailFound LookAlong(const Trail& trail, const Uuid& uuid, uint32_t uid, std::st
     if (IsSegment(segment, uid)) found.here.push_back(segment);
   }
   if (IsDeadLauncher(trail.launcher_directory, uid)) found.here.push_back(trail.launcher_directory);
+  for (std::string& member : StorageOf(trail.storage, uuid, uid, host)) found.here.push_back(std::move(member));
   return found;
 }
 
@@ -109,6 +130,7 @@ std::vector<std::string> RemoveTrail(const Trail& trail, const Uuid& uuid, uint3
     // The directory of the launcher's daemons on this host, when this was the last of them.
     if (path == trail.launcher_directory) ::rmdir(fs::path(path).parent_path().c_str());
   }
+  if (!trail.storage.empty()) ::rmdir(trail.storage.c_str());  // when it is empty
   return kept;
 }
 

@@ -21,6 +21,7 @@ struct Trail {
   std::string session_path;           // of the shared session file; beside it is its map
   std::vector<std::string> segments;  // shared memory files of the MPI library, /.../vader_segment.*
   std::string launcher_directory;  // of the launcher's daemon on this node, /.../ompi.*/pid.N; empty if there is none
+  std::string storage;             // in --dir: /.../mayfly-UUID, with the members' storage; empty without --dir
 
   friend bool operator==(const Trail&, const Trail&) = default;
 };

@@ -38,8 +38,9 @@ class DiscoverTest : public Scratch {
     Write(runtime_.SessionPath(file.uuid) + "/rank-0.pid", EncodeMark(mark));
   }
   // The same session with all its servers on this host.
-  void MakeSingleHost(SessionFile& file) {
+  void MakeSingleHost(SessionFile& file, bool durable = false) {
     file.hosts = {"here"};
+    file.durable = durable;
     EXPECT_TRUE(WriteSessionFile(runtime_.SessionFilePath(file.uuid), file).ok());
   }
   Uuid Found(const DiscoverOptions& options) {
@@ -154,6 +155,15 @@ TEST_F(DiscoverTest, AReadySessionWithoutItsMapIsDamaged) {
   const SessionFile file = Start(1, "");
   fs::remove(runtime_.MapPath(file.uuid));
   ExpectFailure(options_, Code::kCorrupt, runtime_.MapPath(file.uuid));
+}
+
+TEST_F(DiscoverTest, ServersThatCanBeBroughtBackAreWaitedFor) {
+  SessionFile file = Start(1, "j1");
+  MakeSingleHost(file, /*durable=*/true);
+  EXPECT_EQ(Found(options_), file.uuid);
+  Kill(file);
+  options_.session_variable = UuidText(file.uuid);
+  ExpectFailure(options_, Code::kAgain, "--recover");
 }
 
 TEST_F(DiscoverTest, ASessionWhoseServersAreGoneIsStale) {

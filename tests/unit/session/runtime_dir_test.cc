@@ -240,7 +240,7 @@ TEST_F(RuntimeDirTest, WhatADeadRankLeftOutsideGoesWithTheSession) {
     const std::string segment = At("vader_segment." + std::to_string(rank));
     Write(segment, "x");
     ASSERT_TRUE(runtime_.Join(a_, rank).ok());
-    ASSERT_TRUE(runtime_.Note(a_, rank, Trail{"", {segment}, ""}).ok());
+    ASSERT_TRUE(runtime_.Note(a_, rank, Trail{"", {segment}, "", ""}).ok());
   }
   MarkAs(a_, 1, MarkOfADeadProcess());
   EXPECT_TRUE(runtime_.Leftovers()->empty());  // rank 0 lives
@@ -250,7 +250,7 @@ TEST_F(RuntimeDirTest, WhatADeadRankLeftOutsideGoesWithTheSession) {
   EXPECT_TRUE(fs::is_empty(At("run")));
 
   ASSERT_TRUE(runtime_.Join(b_, 0).ok());
-  ASSERT_TRUE(runtime_.Note(b_, 0, Trail{"", {At("vader_segment.0")}, ""}).ok());
+  ASSERT_TRUE(runtime_.Note(b_, 0, Trail{"", {At("vader_segment.0")}, "", ""}).ok());
   MarkAs(b_, 0, MarkOfADeadProcess());
   const auto leftovers = runtime_.Leftovers().value();
   ASSERT_EQ(leftovers.size(), 1u);

@@ -77,6 +77,7 @@ inline SessionFile ExampleFile(const Uuid& uuid) {
   for (size_t i = 0; i < file.secret.size(); ++i) file.secret[i] = static_cast<uint8_t>(0xa0 + i);
   file.protocol = 2;
   file.state = SessionState::kReady;
+  file.durable = true;
   file.job = "4711";
   file.uid = geteuid();
   file.created_ns = 1700000000000000000;

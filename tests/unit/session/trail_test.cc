@@ -23,8 +23,10 @@ std::string NumberOfADeadProcess() {
 }
 
 TEST(TrailText, ThereAndBack) {
-  const Trail trail{
-      "/pfs/a session\nfile", {"/dev/shm/vader_segment.a.0.1.0", "/dev/shm/vader_segment.a.0.1.1"}, "/tmp/x"};
+  const Trail trail{"/pfs/a session\nfile",
+                    {"/dev/shm/vader_segment.a.0.1.0", "/dev/shm/vader_segment.a.0.1.1"},
+                    "/tmp/x",
+                    "/nvme/mayfly-1"};
   EXPECT_EQ(ParseTrail(EncodeTrail(trail)), trail);
   EXPECT_EQ(ParseTrail(EncodeTrail(Trail())), Trail());
   using namespace std::string_view_literals;
@@ -34,7 +36,7 @@ TEST(TrailText, ThereAndBack) {
 }
 
 TEST_F(TrailTest, ASessionFileGoesOnlyIfItIsOfThisSessionAndOfThisHostAlone) {
-  const Trail trail{At("s.json"), {}, ""};
+  const Trail trail{At("s.json"), {}, "", ""};
   SessionFile file = ExampleFile(kUuid);
   file.uid = Uid();
   file.hosts = {"here"};
@@ -53,7 +55,7 @@ TEST_F(TrailTest, OnlyWhatLooksLikeASegmentOfTheUserGoes) {
   Write(At("vader_segment.host.0.1.0"), "x");
   Write(At("thesis.tex"), "x");
   ASSERT_EQ(symlink(At("thesis.tex").c_str(), At("vader_segment.link").c_str()), 0);
-  const Trail trail{"", {At("vader_segment.host.0.1.0"), At("thesis.tex"), At("vader_segment.link")}, ""};
+  const Trail trail{"", {At("vader_segment.host.0.1.0"), At("thesis.tex"), At("vader_segment.link")}, "", ""};
   EXPECT_TRUE(LookAlong(trail, kUuid, Uid() + 1, "here").here.empty());
   EXPECT_TRUE(RemoveTrail(trail, kUuid, Uid(), "here").empty());
   EXPECT_FALSE(fs::exists(At("vader_segment.host.0.1.0")));
@@ -66,13 +68,13 @@ TEST_F(TrailTest, AFolderOfALauncherGoesOnceItsDaemonIsDead) {
                     dead = host + "/pid." + NumberOfADeadProcess(), other = At("else/pid.1x");
   for (const std::string& path : {living, dead, other}) fs::create_directories(path + "/0");
   for (const std::string& path : {living, dead, other, host}) {
-    EXPECT_TRUE(RemoveTrail({"", {}, path}, kUuid, Uid(), "here").empty());
+    EXPECT_TRUE(RemoveTrail({"", {}, path, ""}, kUuid, Uid(), "here").empty());
   }
   EXPECT_TRUE(fs::exists(living));
   EXPECT_FALSE(fs::exists(dead));
   EXPECT_TRUE(fs::exists(other));
   fs::rename(living, dead);
-  EXPECT_TRUE(RemoveTrail({"", {}, dead}, kUuid, Uid(), "here").empty());
+  EXPECT_TRUE(RemoveTrail({"", {}, dead, ""}, kUuid, Uid(), "here").empty());
   EXPECT_FALSE(fs::exists(host));
 }
 
