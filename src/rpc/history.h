@@ -10,11 +10,26 @@
 #include "base/bytes.h"
 #include "base/ids.h"
 #include "base/status.h"
+#include "base/tlv.h"
 #include "wire/header.h"
 
 namespace mayfly {
 
 class Request;
+
+// The journal's image of an answer (share/doc/format/images.md).
+constexpr Tag kTagAnswer = 0x0301;
+struct AnswerImage {
+  ClientId client;  // the lane
+  uint64_t sequence = 0;
+  Code code = Code::kOk;
+  Bytes body, payload;
+  static constexpr size_t kBytes = 8 + 8 + 1 + 4 + 4;  // beside body and payload
+  template <class Io>
+  void Fields(Io& io) {
+    io(client, sequence, code, body, payload);
+  }
+};
 
 class History {
  public:
@@ -72,6 +87,7 @@ class History {
     }
   }
   size_t places() const { return answers_.size(); }
+  const std::vector<Answer>& answers() const { return answers_; }
 
   // Of the lane. Requests that still run refer to this object: it is forgotten only when there is neither.
   uint32_t attempt = 0;  // of its newest hello: an older or equal one is a copy

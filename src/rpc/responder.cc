@@ -25,6 +25,16 @@ constexpr Nanos kLookAgain = kSecond;              // longer than the executor's
 constexpr Nanos kRefusedFor = 500 * kMillisecond;  // then a refused connection's welcome has arrived
 constexpr size_t kReplyBefore = Prefix::kBytes + ReplyHeader::kBytes;
 
+void Record(const History::Answer& answer, ClientId lane, TlvWriter* out) {
+  AnswerImage image;
+  image.client = lane;
+  image.sequence = answer.sequence;
+  image.code = answer.code;
+  image.body = answer.body_view();
+  image.payload = answer.payload_view();
+  out->Put(kTagAnswer, image, AnswerImage::kBytes + image.body.size() + image.payload.size());
+}
+
 }  // namespace
 
 Responder::Responder(Executor& executor, Transport& transport, Random& random, Options options, Caller* caller)
@@ -398,6 +408,51 @@ void Responder::Sweep() {
   }
 }
 
+// ---- what outlives this object ------------------------------------------------------------------------------------
+
+Status Responder::ApplyAnswer(Bytes bytes) {
+  AnswerImage image;
+  Decoder d(bytes);
+  d.Get(image);
+  MAYFLY_TRY(d.Finish());
+  if (image.client.value == 0 || Sequence::PlaceOf(image.sequence) >= Sequence::kPlacesMax ||
+      image.body.size() > History::kBodyMax || image.payload.size() > History::kPayloadMax) {
+    return Code::kCorrupt;
+  }
+  auto& history = histories_[image.client];
+  if (history == nullptr) history = std::make_unique<History>();
+  history->idle_since = executor_.now();
+  History::Answer& answer = history->At(image.sequence);
+  if (image.sequence < answer.sequence) return {};  // an older image of the place
+  answer.state = History::Answer::State::kOpen;
+  History::Begin(answer, image.sequence, nullptr);
+  History::End(answer, image.code, image.body, image.payload);
+  ArmSweep(kSweepEvery);
+  return {};
+}
+
+std::vector<ClientId> Responder::Lanes() const {
+  std::vector<ClientId> lanes;
+  lanes.reserve(histories_.size());
+  for (const auto& [lane, history] : histories_) lanes.push_back(lane);
+  std::sort(lanes.begin(), lanes.end());
+  return lanes;
+}
+
+void Responder::RecordAnswers(ClientId lane, TlvWriter* out) const {
+  const auto it = histories_.find(lane);
+  if (it == histories_.end()) return;
+  for (const History::Answer& answer : it->second->answers()) {
+    if (answer.state == History::Answer::State::kAnswered && answer.code == Code::kOk) Record(answer, lane, out);
+  }
+}
+
+void Responder::ExpectProcess(ClientId process, Nanos gone_at) {
+  Process& known = processes_[process];
+  if (known.connections == 0) known.gone_at = gone_at;
+  ArmSweep(kSweepEvery);
+}
+
 // ---- a request --------------------------------------------------------------------------------------------------
 
 Request::FetchAwaiter Request::Fetch(MutableBytes to) {
@@ -445,6 +500,8 @@ void Request::SendReply(Code code, size_t body_bytes, Bytes payload) {
   answered_ = true;
   if (History::Answer* answer = OwnAnswer()) {
     History::End(*answer, code, Bytes(out_ + kReplyBefore, body_bytes), payload);  // P2
+    // A failure changed nothing: whoever asks again after a restart may well get another answer.
+    if (responder_->recorder_ != nullptr && code == Code::kOk) Record(*answer, party_->client, responder_->recorder_);
   }
   DropSuccessor();
   Responder& responder = *responder_;
@@ -462,6 +519,15 @@ void Request::SendReply(Code code, size_t body_bytes, Bytes payload) {
       Transport::Sent::kDone) {
     pending_ = sending_ = false;
   }
+}
+
+void Request::RecordAhead(Bytes body) {
+  if (responder_->recorder_ == nullptr || OwnAnswer() == nullptr) return;
+  AnswerImage image;
+  image.client = party_->client;
+  image.sequence = sequence_;
+  image.body = body;
+  responder_->recorder_->Put(kTagAnswer, image, AnswerImage::kBytes + body.size());
 }
 
 void Request::Abandon() {

@@ -65,6 +65,10 @@ class Request : private ChainNode<ArrivedTag> {
   struct ReplyAwaiter;
   template <class R>
   ReplyAwaiter Reply(Code code, const R& reply, Bytes payload);
+  // What the answer will be, for the journal alone: should this server die before it sends one, a repetition gets this.
+  // To be called with the change that cannot be taken back, where something is still to be waited for after it.
+  template <class R>
+  void AnswerAhead(const R& reply);
   // No answer, and no memory of the request: it was not executed, a repetition may be (one that has arrived meanwhile
   // takes its place at once).
   void Abandon();
@@ -79,6 +83,7 @@ class Request : private ChainNode<ArrivedTag> {
     Request* request = nullptr;
   };
   void SendReply(Code code, size_t body_bytes, Bytes payload);
+  void RecordAhead(Bytes body);
   void Complete(Status status);
   History::Answer* OwnAnswer();
   void DropSuccessor();
@@ -163,6 +168,18 @@ class Responder final : public Receiver {
   const ResponderStats& stats() const { return stats_; }
   // Counts a request whose body its method could not decode; the handler's side finds that out.
   void CountMalformed() { ++stats_.malformed; }
+  // ---- what outlives this object ----
+  // From now on each answer of success to a request that executes once is written there as it is sent, as an
+  // AnswerImage; null: no longer. What an answer tells of was written before it.
+  void SetRecorder(TlvWriter* recorder) { recorder_ = recorder; }
+  // An answer that was written so before this object was made. kCorrupt.
+  Status ApplyAnswer(Bytes image);
+  // Writes the answers of one lane; the lanes, in order.
+  void RecordAnswers(ClientId lane, TlvWriter* out) const;
+  std::vector<ClientId> Lanes() const;
+  // A process that was known before: it counts as dead if it has not come back by `gone_at`.
+  void ExpectProcess(ClientId process, Nanos gone_at);
+
   // The live processes, for reports.
   std::vector<LocalPtr<Party>> Parties() const;
 
@@ -214,6 +231,7 @@ class Responder final : public Receiver {
   bool closed_ = false;
   Executor::TimerId sweep_;
   ResponderStats stats_;
+  TlvWriter* recorder_ = nullptr;
 };
 
 template <class R>
@@ -224,6 +242,15 @@ Request::ReplyAwaiter Request::Reply(Code code, const R& reply, Bytes payload) {
   MAYFLY_CHECK(e.ok());
   SendReply(code, e.size(), payload);
   return ReplyAwaiter{this};
+}
+
+template <class R>
+void Request::AnswerAhead(const R& reply) {
+  uint8_t body[History::kBodyMax];
+  Encoder e{MutableBytes(body)};
+  e.Put(reply);
+  MAYFLY_CHECK(e.ok());
+  RecordAhead({body, e.size()});
 }
 
 }  // namespace mayfly

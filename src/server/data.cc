@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "server/images.h"
 #include "server/shard.h"
 
 namespace mayfly {
@@ -54,10 +55,8 @@ Task<Status> Shard::HandleFileJoin(Request*, const FileJoinRequest& q, FileJoinR
   Inode* inode = names_.FindInode(q.inode);
   if (inode == nullptr || (inode->nlink == 0 && inode->opens == 0)) co_return Code::kStale;
   if (inode->type != FileType::kFile || q.shard.value >= placement_.shard_count()) co_return Code::kInvalid;
-  InodeExtra& extra = inode->Extra();
-  if (std::find(extra.shards.begin(), extra.shards.end(), q.shard) == extra.shards.end()) {
-    extra.shards.push_back(q.shard);
-  }
+  names_.AddShard(*inode, q.shard);
+  const InodeExtra& extra = inode->Extra();
   a->epoch = extra.truncate_epoch;
   if (Namespace::HasPrivileges(*inode)) a->privileged = extra.privileged;
   co_return Code::kOk;
@@ -112,32 +111,50 @@ void Shard::UnlockSize(InodeId id) {
 
 Task<Status> Shard::Truncate(InodeId id, uint64_t size, bool touch, Nanos deadline) {
   MAYFLY_CO_TRY(co_await LockSize(id, deadline));
-  Status status = Code::kStale;
-  Inode* inode = names_.FindInode(id);
-  if (inode != nullptr) {
-    status = Code::kOk;
-    MAYFLY_CHECK(store_.Truncate(id, size));
-    inode->size = size;
-    if (touch) Touch(*inode);
-    ++inode->version;
-    std::vector<Task<Status>> tasks;
-    if (inode->extra != nullptr && !inode->extra->shards.empty()) {
-      TruncateRequest request;
-      request.inode = id;
-      request.size = size;
-      request.epoch = ++inode->extra->truncate_epoch;
-      request.chunk_bits = inode->chunk_bits;
-      inode->extra->truncating = true;
-      for (ShardId shard : inode->extra->shards) tasks.push_back(TruncateAt(shard, request, deadline));
-    }
-    for (auto& task : tasks) {
-      Status one = co_await task;
-      if (!one.ok()) status = one;
-    }
-    inode = names_.FindInode(id);
-    if (inode != nullptr && inode->extra != nullptr) inode->extra->truncating = false;
-  }
+  const Status status = co_await TruncateLocked(id, size, touch, deadline);
   UnlockSize(id);
+  co_return status;
+}
+
+Task<Status> Shard::TruncateLocked(InodeId id, uint64_t size, bool touch, Nanos deadline) {
+  Inode* inode = names_.FindInode(id);
+  if (inode == nullptr) co_return Code::kStale;
+  MAYFLY_CHECK(store_.Truncate(id, size));
+  inode->size = size;
+  if (touch) Touch(*inode);
+  ++inode->version;
+  if (inode->extra == nullptr || inode->extra->shards.empty()) {
+    names_.Changed(*inode);
+    co_return Code::kOk;
+  }
+  TruncateRequest request;
+  request.inode = id;
+  request.size = size;
+  request.epoch = ++inode->extra->truncate_epoch;
+  request.chunk_bits = inode->chunk_bits;
+  inode->extra->truncating = true;
+  names_.Changed(*inode);
+  IntentImage intent;
+  intent.kind = IntentKind::kTruncate;
+  intent.inode = id;
+  intent.size = size;
+  intent.epoch = request.epoch;
+  intent.shards = inode->extra->shards;
+  const std::vector<ShardId> shards = intent.shards;
+  const uint64_t number = BeginIntent(std::move(intent));
+  std::vector<Task<Status>> tasks;
+  for (ShardId shard : shards) tasks.push_back(TruncateAt(shard, request, deadline));
+  Status status;
+  for (auto& task : tasks) {
+    Status one = co_await task;
+    if (!one.ok()) status = one;
+  }
+  inode = names_.FindInode(id);
+  if (inode != nullptr && inode->extra != nullptr) {
+    inode->extra->truncating = false;
+    names_.Changed(*inode);
+  }
+  EndIntent(number);
   co_return status;
 }
 
@@ -165,6 +182,7 @@ void Shard::Wrote(Inode& inode, uint64_t end, const Cred* cred) {
   Touch(inode);
   ++inode.version;
   if (cred != nullptr) names_.ClearPrivileges(inode, *cred);
+  names_.Changed(inode);
 }
 
 // ---- writing ------------------------------------------------------------------------------------------------------
@@ -204,19 +222,29 @@ Task<Status> Shard::HandleWrite(Request* r, const WriteRequest& q, Empty*, Reply
   if (!q.sums.empty() && q.sums.size() != BlocksOf(bytes)) co_return Code::kInvalid;
   MAYFLY_CO_TRY(grants_.Check(r->party(), q.inode, q.grant, kGrantWrite));  // V4
   MAYFLY_CO_TRY(co_await MayStore(r, *range));
+  if (q.epoch != 0 && !IsHome(q.inode) && store_.Figures(q.inode).epoch != q.epoch) co_return Code::kConflict;
   MAYFLY_CO_TRY(co_await ReceiveInto(r, *range, q.sums));
   // No suspension since the bytes became the file's.
   if (Inode* inode = IsHome(q.inode) ? names_.FindInode(q.inode) : nullptr) {
     Wrote(*inode, range->file_offset() + bytes, &r->party().cred);
   }
   // A chmod may have come while the bytes did.
+  if (privileged_.contains(q.inode)) r->AnswerAhead(Empty());
   if (privileged_.contains(q.inode)) MAYFLY_CO_TRY(co_await DropPrivileges(q.inode, r->party(), r->deadline()));
   co_return Code::kOk;
 }
 
+// A fresh place. What was freed since the last record may be used again once that is written.
+Result<Place> Shard::Stage(uint32_t bytes) {
+  Result<Place> place = store_.Stage(bytes);
+  if (place.ok() || !log_.active() || !log_.Seal()) return place;
+  store_.Settle();
+  return store_.Stage(bytes);
+}
+
 // The payload into a fresh place, verified, and then swapped in (V3).
 Task<Status> Shard::ReceiveInto(Request* r, ChunkRange range, std::span<const uint64_t> sums) {
-  auto place = store_.Stage(range.bytes);
+  auto place = Stage(range.bytes);
   if (!place.ok()) co_return co_await ReceivePiecemeal(r, range, sums);
   CountStaged(range.bytes);
   MutableBytes to = arena_.Data(*place).first(range.bytes);
@@ -275,9 +303,9 @@ Result<std::vector<Place>> Shard::StagePieces(ChunkRange range) {
   constexpr uint32_t kPieceMin = 4096;
   std::vector<Place> places;
   while (range.bytes > 0) {
-    Result<Place> place = store_.Stage(range.bytes);
+    Result<Place> place = Stage(range.bytes);
     if (!place.ok()) place = store_.StageFor(range);
-    for (uint32_t piece = range.bytes / 2; !place.ok() && piece >= kPieceMin; piece /= 2) place = store_.Stage(piece);
+    for (uint32_t piece = range.bytes / 2; !place.ok() && piece >= kPieceMin; piece /= 2) place = Stage(piece);
     if (!place.ok()) {
       for (Place staged : places) store_.Unstage(staged);
       return place.code();
@@ -337,6 +365,24 @@ Task<Status> Shard::HandleAppend(Request* r, const AppendRequest& q, OffsetReply
   if (status.ok() && executor_.now() >= r->deadline()) status = Code::kTimedOut;  // V2
   std::vector<Task<Status>> parts;
   const uint64_t chunk_bytes = uint64_t{1} << attr.chunk_bits;
+  uint64_t number = 0, epoch = 1;
+  if (status.ok()) {
+    // No suspension since the size was asked for.
+    if (const Inode* inode = names_.FindInode(q.inode); inode != nullptr && inode->extra != nullptr) {
+      epoch = inode->extra->truncate_epoch + 1;
+    }
+    IntentImage intent;
+    intent.kind = IntentKind::kAppend;
+    intent.inode = q.inode;
+    intent.size = attr.size;
+    intent.bytes = bytes;
+    // Within one chunk of this shard it is one record, with the new end.
+    const bool here =
+        attr.size / chunk_bytes == (attr.size + bytes - 1) / chunk_bytes &&
+        placement_.ChunkShard(q.inode.home(), ChunkIndex(static_cast<uint32_t>(attr.size >> attr.chunk_bits))) ==
+            options_.self;
+    if (!here) number = BeginIntent(std::move(intent));
+  }
   for (uint64_t at = 0; status.ok() && at < bytes;) {
     const uint64_t offset = attr.size + at;
     const uint64_t n = std::min<uint64_t>(bytes - at, chunk_bytes - offset % chunk_bytes);
@@ -346,6 +392,7 @@ Task<Status> Shard::HandleAppend(Request* r, const AppendRequest& q, OffsetReply
     write.chunk = ChunkIndex(static_cast<uint32_t>(offset >> attr.chunk_bits));
     write.offset = static_cast<uint32_t>(offset % chunk_bytes);
     write.chunk_bits = attr.chunk_bits;
+    write.epoch = epoch;
     const ShardId shard = placement_.ChunkShard(q.inode.home(), write.chunk);
     if (shard == options_.self) {
       ChunkRange range;
@@ -378,6 +425,7 @@ Task<Status> Shard::HandleAppend(Request* r, const AppendRequest& q, OffsetReply
     // Parts that were stored before another failed must not show as the file's new end.
     (void)co_await Truncate(q.inode, attr.size, true, executor_.now() + options_.peer_deadline);
   }
+  EndIntent(number);
   co_return status;
 }
 

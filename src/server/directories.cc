@@ -41,7 +41,7 @@ Status Shard::JoinAtHome(InodeId dir, ShardId shard, DirRights* rights) {
   InodeExtra& extra = inode->Extra();
   if (extra.state == DirState::kGone || inode->nlink == 0) return Code::kNoEntry;
   if (extra.state == DirState::kRemoving) return Code::kBusy;
-  if (std::find(extra.shards.begin(), extra.shards.end(), shard) == extra.shards.end()) extra.shards.push_back(shard);
+  names_.AddShard(*inode, shard);
   *rights = names_.RightsOf(*inode);
   return Code::kOk;
 }
@@ -167,7 +167,7 @@ Task<Status> Shard::HandleRmdir(Request* r, const NameRequest& q, Empty*, ReplyP
     if (!attr.ok()) co_return attr.code() == Code::kStale ? Code::kConflict : attr.code();
     owner = attr->uid;
   }
-  Transaction txn(NextTxn(), cred, r->deadline());
+  Transaction txn(this, cred, r->deadline());
   // The entry first: from here on look-ups of it wait, and nobody can expose it any more.
   std::vector<TxnOp> ops(1);
   ops[0].kind = TxnKind::kDentry;
@@ -184,6 +184,7 @@ Task<Status> Shard::HandleRmdir(Request* r, const NameRequest& q, Empty*, ReplyP
     auto held = names_.Find(q.parent, q.name);
     if (held.ok() && held->exposed) status = co_await BumpGeneration(r->deadline());
   }
+  if (status.ok()) r->AnswerAhead(Empty());
   Status decided = co_await DecideAll(&txn, status.ok());
   co_return status.ok() ? decided : status;
 }

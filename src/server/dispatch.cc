@@ -44,6 +44,25 @@ constexpr bool SpeaksOfNames(Code code) {
   }
 }
 
+// At durability `node` these are flushed before they are answered, whatever fsync says: what makes a file reachable,
+// and what other shards build on.
+constexpr bool IsFlushedFirst(Method m) {
+  switch (m) {
+    case Method::kMkdir:
+    case Method::kRmdir:
+    case Method::kLink:
+    case Method::kRename:
+    case Method::kRenameDir:
+    case Method::kDirJoin:
+    case Method::kFileJoin:
+    case Method::kPrepare:
+    case Method::kDecide:
+      return true;
+    default:
+      return false;
+  }
+}
+
 // What a stopping session still answers: what a client needs to send the rest of its data and to watch the end.
 constexpr bool AllowedWhileStopping(Method m) {
   switch (m) {
@@ -72,6 +91,10 @@ Task<Status> Shard::Run(Request* r) {
   Status status = d.Finish();
   if (!status.ok()) responder_.CountMalformed();
   if (status.ok() && refusing_ && !r->party().peer && !AllowedWhileStopping(M)) status = Code::kShutdown;
+  if constexpr (MethodTypes<M>::kOnce) {
+    // Peers work for a request that was let in.
+    if (status.ok() && !r->party().peer && !log_.HasRoom()) status = co_await log_.WaitForRoom(r->deadline());
+  }
   if constexpr (NamesAnEntry(M)) {
     if (status.ok()) {
       const std::optional<Status> entered = EnterWalk(*r);
@@ -90,6 +113,11 @@ Task<Status> Shard::Run(Request* r) {
     }
   }
   ChargeTables();
+  if constexpr (MethodTypes<M>::kOnce) {
+    if (status.ok() && (IsFlushedFirst(M) || options_.fsync_always)) {
+      status = co_await Flushed(executor_.now() + options_.peer_deadline);
+    }
+  }
   if (!r->answered()) co_await r->Reply(status.code(), a, status.ok() ? out.bytes() : Bytes());
   r->Finish();
   co_return Code::kOk;

@@ -2,6 +2,7 @@
 // acknowledges it before the change is committed, so that no request of an older walk is served afterwards.
 // A shard that does not answer is waited for until its lease is over: from then on it serves nothing without asking.
 #include "base/log.h"
+#include "server/images.h"
 #include "server/shard.h"
 
 namespace mayfly {
@@ -10,6 +11,7 @@ void Shard::LearnGeneration(Generation g) {
   if (g <= generation_) return;
   generation_ = g;
   responder_.SetGeneration(g);
+  if (is_root()) log_.Record(kTagGeneration, g, sizeof g);
 }
 
 std::optional<Status> Shard::EnterWalk(const Request& r) {

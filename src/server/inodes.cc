@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "server/images.h"
 #include "server/shard.h"
 
 namespace mayfly {
@@ -32,12 +33,13 @@ Task<Status> Shard::HandleClose(Request* r, const CloseRequest& q, Empty*, Reply
     auto it = soles_.find(id);
     if (it == soles_.end() || it->second.process != process || it->second.told) continue;
     if (!names_.OpenBy(id, process)) {  // else this was the close of an earlier open
-      soles_.erase(it);
+      EraseSole(it);
       yielded = true;
     }
   }
   if (yielded) yielded_.WakeAll();
   if (died.empty()) co_return Code::kOk;
+  r->AnswerAhead(Empty());  // a second time it would close what others of the process have open
   co_return co_await Bury(std::move(died), r->deadline());
 }
 
@@ -55,6 +57,18 @@ Task<Status> Shard::EndSole(InodeId id, ClientId except, Nanos deadline) {
     MAYFLY_CO_TRY(co_await yielded_.Wait(deadline));
     if (leaving_) co_return Code::kShutdown;
   }
+}
+
+void Shard::SetSole(InodeId id, ClientId process) {
+  SoleImage image;
+  image.inode = id;
+  image.process = process;
+  log_.Record(kTagSole, image, SoleImage::kBytes);
+}
+
+void Shard::EraseSole(Soles::iterator it) {
+  SetSole(it->first, ClientId());
+  soles_.erase(it);
 }
 
 Task<Status> Shard::HandleRevoked(Request* r, const Empty&, CountReply* a, ReplyPayload* out) {
@@ -84,7 +98,7 @@ Task<Status> Shard::HandleRevoked(Request* r, const Empty&, CountReply* a, Reply
 Task<Status> Shard::HandleYielded(Request* r, const CloseRequest& q, Empty*, ReplyPayload*) {
   for (InodeId id : q.inodes) {
     auto it = soles_.find(id);
-    if (it != soles_.end() && it->second.process == r->party().process) soles_.erase(it);
+    if (it != soles_.end() && it->second.process == r->party().process) EraseSole(it);
   }
   yielded_.WakeAll();
   co_return Code::kOk;
@@ -257,11 +271,19 @@ Task<Status> Shard::ChangeAttr(Request* r, const SetAttrRequest& q, AttrReply* a
     inode->mtime = mtime;
     inode->ctime = ctime;
     inode->mtime_set = mtime_set ? 1 : 0;
+    names_.Changed(*inode);
   }
   const bool times_set = (q.mask & (kSetMtime | kSetMtimeNow)) != 0;
   if (inode->type == FileType::kDirectory) {
     if (rights_changed || (times_set && !inode->Extra().shards.empty())) {
-      MAYFLY_CO_TRY(co_await PushRights(q.inode, times_set, r->deadline()));
+      IntentImage intent;
+      intent.kind = IntentKind::kRights;
+      intent.inode = q.inode;
+      intent.clear_mtime = times_set;
+      const uint64_t number = BeginIntent(std::move(intent));
+      const Status pushed = co_await PushRights(q.inode, times_set, r->deadline());
+      EndIntent(number);
+      MAYFLY_CO_TRY(pushed);
       // Clients check the rights of the directories they walk with what they cached: those walks are over now.
       if (rights_changed) MAYFLY_CO_TRY(co_await BumpGeneration(r->deadline()));
     }
@@ -360,18 +382,32 @@ Task<Status> Shard::BuryOne(InodeId id, Nanos deadline) {
   std::vector<ShardId> shards;
   const bool file = inode->type == FileType::kFile;
   if (file && inode->extra != nullptr) shards = std::move(inode->extra->shards);
-  soles_.erase(id);
+  if (auto sole = soles_.find(id); sole != soles_.end()) EraseSole(sole);
   names_.Forget(*inode);  // from here on nobody can join or open it
   if (file) store_.Drop(id);
   if (shards.empty()) co_return Code::kOk;
+  IntentImage intent;
+  intent.kind = IntentKind::kDrop;
+  intent.inode = id;
+  intent.shards = shards;
+  const uint64_t number = BeginIntent(std::move(intent));
+  bool everywhere = true;
   std::vector<Task<Status>> drops;
   for (ShardId shard : shards) drops.push_back(DropAt(shard, id, deadline));
   for (auto& drop : drops) {
     Status status = co_await drop;
-    // The name is gone whatever happens; a shard that cannot be reached has lost the data with itself.
+    // The name is gone whatever happens; a shard that cannot be reached has lost the data with itself, or is told when
+    // it is back.
     if (!status.ok() && status.code() != Code::kShutdown) {
       MAYFLY_WARN("space of a removed file could not be given back everywhere ({})", TextOf(status.code()));
     }
+    everywhere &= status.ok();
+  }
+  if (everywhere) {
+    EndIntent(number);
+  } else if (auto left = intents_.find(number); left != intents_.end()) {
+    resuming_.emplace(number, left->second);
+    SettleSoon();
   }
   co_return Code::kOk;
 }
@@ -381,7 +417,7 @@ void Shard::ProcessGone(ClientId process) {
   names_.ReleaseAll(process, &died);
   for (auto it = soles_.begin(); it != soles_.end();) {
     auto current = it++;
-    if (current->second.process == process) soles_.erase(current);
+    if (current->second.process == process) EraseSole(current);
   }
   to_revoke_.erase(process);
   TakeBackAll(process);

@@ -30,16 +30,20 @@ class Loans {
     lent_.erase(it);
     return place;
   }
-  // All of one process, by number.
-  std::vector<Place> TakeAll(ClientId process) {
+  // The numbers of all that one process has.
+  std::vector<uint64_t> IdsOf(ClientId process) const {
     std::vector<uint64_t> ids;
     for (const auto& [key, place] : lent_) {
       if (key.first == process.value) ids.push_back(key.second);
     }
     std::sort(ids.begin(), ids.end());  // a run is a function of its inputs
-    std::vector<Place> places;
-    for (uint64_t id : ids) places.push_back(*Take(process, id));
-    return places;
+    return ids;
+  }
+  // Every loan: process, number, place; in order.
+  std::vector<std::pair<std::pair<uint64_t, uint64_t>, Place>> All() const {
+    std::vector<std::pair<Key, Place>> all(lent_.begin(), lent_.end());
+    std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    return all;
   }
   size_t CountOf(ClientId process) const {
     return static_cast<size_t>(

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "server/images.h"
 #include "server/shard.h"
 
 namespace mayfly {
@@ -18,7 +19,7 @@ constexpr Nanos kLookEvery = kSecond;
 Task<Status> Shard::HandleArenaName(Request* r, const Empty&, Empty*, ReplyPayload* out) {
   if (r->party().peer) co_return Code::kInvalid;
   out->text = doors_.arena_memory.Name();
-  if (!out->text.empty()) attached_.insert(r->party().process);
+  if (!out->text.empty() && attached_.insert(r->party().process).second) NoteAttached(r->party().process, true);
   co_return Code::kOk;
 }
 
@@ -26,7 +27,7 @@ bool Shard::MayLendAhead() const { return arena_.bytes_free() >= budget_.bytes_m
 
 Result<PlaceLoan> Shard::Lend(ClientId process, uint64_t id, uint32_t bytes) {
   if (loans_.Has(process, id)) return Code::kInvalid;
-  auto place = store_.Stage(bytes);
+  auto place = Stage(bytes);
   if (!place.ok()) return place.code();
   CountStaged(bytes);
   PlaceLoan loan;
@@ -34,7 +35,39 @@ Result<PlaceLoan> Shard::Lend(ClientId process, uint64_t id, uint32_t bytes) {
   loan.offset = place->offset;
   loan.bytes = place->bytes;
   loans_.Lend(process, id, *place);
+  NoteLoan(process, loan);
   return loan;
+}
+
+// A place that stays lent over a restart is neither given to anybody else nor taken for granted.
+void Shard::NoteLoan(ClientId process, const PlaceLoan& loan) {
+  LoanImage image;
+  image.process = process;
+  image.loan = loan;
+  if (loan.bytes != 0) image.slab_pages = arena_.SlabPagesOf(Place{loan.offset, loan.bytes});
+  log_.Record(kTagLoan, image, LoanImage::kBytes);
+}
+
+void Shard::NoteAttached(ClientId process, bool attached) {
+  AttachedImage image;
+  image.process = process;
+  image.attached = attached;
+  log_.Record(kTagAttached, image, AttachedImage::kBytes);
+}
+
+// L1, and the journal knows.
+Result<Place> Shard::TakeLoan(ClientId process, uint64_t id) {
+  Result<Place> place = loans_.Take(process, id);
+  PlaceLoan over;
+  over.id = id;
+  if (place.ok()) NoteLoan(process, over);
+  return place;
+}
+
+void Shard::TakeAllLoans(ClientId process) {
+  for (uint64_t id : loans_.IdsOf(process)) {
+    if (auto place = TakeLoan(process, id); place.ok()) store_.Unstage(*place);
+  }
 }
 
 Task<Status> Shard::HandleLoan(Request* r, const LoanRequest& q, LoanReply* a, ReplyPayload*) {
@@ -55,7 +88,7 @@ Task<Status> Shard::HandleCommit(Request* r, const CommitRequest& q, LoanReply* 
   if (status.ok() && !q.sums.empty() && q.sums.size() != BlocksOf(q.bytes)) status = Code::kInvalid;
   if (status.ok()) status = grants_.Check(r->party(), q.inode, q.grant, kGrantWrite);  // V4
   if (status.ok()) status = co_await MayStore(r, *range);
-  auto place = loans_.Take(process, q.loan);  // used up whatever becomes of it
+  auto place = TakeLoan(process, q.loan);  // used up whatever becomes of it
   if (!place.ok()) co_return status.ok() ? place.status() : status;
   if (status.ok() && q.bytes > place->bytes) status = Code::kInvalid;
   if (status.ok() && executor_.now() >= r->deadline()) status = Code::kTimedOut;  // V2
@@ -79,7 +112,7 @@ Task<Status> Shard::HandleCommit(Request* r, const CommitRequest& q, LoanReply* 
 Task<Status> Shard::HandleReturn(Request* r, const ReturnRequest& q, Empty*, ReplyPayload*) {
   if (q.loans.size() > ReturnRequest::kLoansMax) co_return Code::kInvalid;
   for (uint64_t id : q.loans) {
-    if (auto place = loans_.Take(r->party().process, id); place.ok()) store_.Unstage(*place);
+    if (auto place = TakeLoan(r->party().process, id); place.ok()) store_.Unstage(*place);
   }
   co_return Code::kOk;
 }
@@ -97,20 +130,20 @@ void Shard::TellPlaces(const ReadPieces& pieces, ReadReply* a) {
 // A process is gone: as far as connections tell. One that only stands still may go on writing into its places when it
 // wakes, so they are not used again before it has let go of the arena.
 void Shard::TakeBackAll(ClientId process) {
-  attached_.erase(process);
+  if (attached_.erase(process) != 0) NoteAttached(process, false);
   if (loans_.CountOf(process) == 0) return;
   if (doors_.arena_memory.IsAttached(process.value) && !leaving_) {
     gate_.Spawn(TakeBackLater(process), "waiting for the end of a process that has places of the arena");
     return;
   }
-  for (Place place : loans_.TakeAll(process)) store_.Unstage(place);
+  TakeAllLoans(process);
 }
 
 Task<Status> Shard::TakeBackLater(ClientId process) {
   while (!leaving_ && doors_.arena_memory.IsAttached(process.value)) {
     (void)co_await loans_news_.Wait(executor_.now() + kLookEvery);
   }
-  for (Place place : loans_.TakeAll(process)) store_.Unstage(place);
+  TakeAllLoans(process);
   co_return Code::kOk;
 }
 

@@ -105,6 +105,7 @@ Task<Status> Shard::HandleOpen(Request* r, const OpenRequest& q, OpenReply* a, R
     a->grant = grants_.Make(r->party(), (*inode)->id, q.flags);  // whatever its permissions are
     if ((q.flags & kOpenWrite) != 0 && (q.flags & kOpenUnshared) == 0) {
       soles_[(*inode)->id] = Sole{r->party().process, false};
+      SetSole((*inode)->id, r->party().process);
       a->sole = true;
     }
     co_return Code::kOk;
@@ -161,7 +162,9 @@ Task<Status> Shard::OpenHere(Request* r, Inode* inode, uint32_t flags, bool inhe
     if (status.ok() && inode == nullptr) status = Code::kStale;
     if (status.ok() && (flags & kOpenTruncate) != 0) names_.ClearPrivileges(*inode, cred);
     if (status.ok() && wants_alone && names_.OpensByOthers(*inode, process) == 0) {
-      const Sole& sole = soles_.try_emplace(id, Sole{process}).first->second;
+      const auto [entry, fresh] = soles_.try_emplace(id, Sole{process});
+      if (fresh) SetSole(id, process);
+      const Sole& sole = entry->second;
       a->sole = sole.process == process && !sole.revoking;
     }
   }
@@ -221,7 +224,10 @@ Task<Status> Shard::HandleUnlink(Request* r, const NameRequest& q, Empty*, Reply
   if (entry->local != nullptr) {
     auto inode = names_.Unlink(q.parent, q.name, cred, wall());
     if (!inode.ok()) co_return inode.code();
-    if ((*inode)->dead()) co_return co_await BuryOne((*inode)->id, r->deadline());
+    if ((*inode)->dead()) {
+      r->AnswerAhead(Empty());
+      co_return co_await BuryOne((*inode)->id, r->deadline());
+    }
     co_return Code::kOk;
   }
   // The inode lives elsewhere: entry and link count go together or not at all.
@@ -231,7 +237,7 @@ Task<Status> Shard::HandleUnlink(Request* r, const NameRequest& q, Empty*, Reply
   auto attr = co_await AttrAt(id, r->deadline());
   if (!attr.ok()) co_return attr.code() == Code::kStale ? Code::kConflict : attr.code();
 
-  Transaction txn(NextTxn(), cred, r->deadline());
+  Transaction txn(this, cred, r->deadline());
   std::vector<std::pair<ShardId, TxnOp>> ops;
   TxnOp remove;
   remove.kind = TxnKind::kDentry;
@@ -249,6 +255,7 @@ Task<Status> Shard::HandleUnlink(Request* r, const NameRequest& q, Empty*, Reply
   ops.emplace_back(id.home(), std::move(unlink));
   Status status = co_await PrepareAll(&txn, std::move(ops));
   if (status.ok() && Stale(*r)) status = Code::kGeneration;
+  if (status.ok()) r->AnswerAhead(Empty());
   (void)co_await DecideAll(&txn, status.ok());
   co_return status;
 }
@@ -274,7 +281,7 @@ Task<Status> Shard::HandleLink(Request* r, const LinkRequest& q, AttrReply* a, R
   if (entry.code() == Code::kBusy) co_return Code::kBusy;
   if (q.type == FileType::kDirectory) co_return co_await RefuseLinkOfDirectory(r, q);
   MAYFLY_CO_TRY(RoomForTables());
-  Transaction txn(NextTxn(), r->party().cred, r->deadline());
+  Transaction txn(this, r->party().cred, r->deadline());
   std::vector<std::pair<ShardId, TxnOp>> ops;
   TxnOp link;
   link.kind = TxnKind::kLink;
@@ -293,6 +300,9 @@ Task<Status> Shard::HandleLink(Request* r, const LinkRequest& q, AttrReply* a, R
   ops.emplace_back(options_.self, std::move(add));
   Status status = co_await PrepareAll(&txn, std::move(ops));
   if (status.ok() && Stale(*r)) status = Code::kGeneration;
+  a->attr.inode = q.inode;
+  a->attr.type = q.type;
+  if (status.ok()) r->AnswerAhead(*a);
   Status decided = co_await DecideAll(&txn, status.ok());
   if (status.code() == Code::kConflict) {
     auto now = names_.Find(q.parent, q.name);
@@ -300,8 +310,6 @@ Task<Status> Shard::HandleLink(Request* r, const LinkRequest& q, AttrReply* a, R
   }
   MAYFLY_CO_TRY(status);
   MAYFLY_CO_TRY(decided);
-  a->attr.inode = q.inode;
-  a->attr.type = q.type;
   co_return Code::kOk;
 }
 

@@ -2,6 +2,7 @@
 // one that goes past the home. The home tells the file's shards when it gets such a bit, at their join or by a chmod,
 // before either is answered; such a shard asks the home to take the bits away before it takes the bytes of a write in,
 // and again if the file got them meanwhile. Files without the bits cost no message.
+#include "server/images.h"
 #include "server/shard.h"
 
 namespace mayfly {
@@ -12,6 +13,11 @@ Task<Status> Shard::TellPrivileged(InodeId file, Nanos deadline) {
   PrivilegedRequest request;
   request.inode = file;
   request.count = ++inode->extra->privileged;
+  names_.Changed(*inode);
+  IntentImage intent;
+  intent.kind = IntentKind::kPrivileged;
+  intent.inode = file;
+  const uint64_t number = BeginIntent(std::move(intent));
   std::vector<Task<Status>> tasks;
   for (ShardId shard : inode->extra->shards) tasks.push_back(TellPrivilegedAt(shard, request, deadline));
   Status status;
@@ -19,6 +25,7 @@ Task<Status> Shard::TellPrivileged(InodeId file, Nanos deadline) {
     Status one = co_await task;
     if (!one.ok()) status = one;
   }
+  EndIntent(number);
   co_return status;
 }
 

@@ -66,7 +66,7 @@ Task<Status> Shard::IfAtOneMoment(Request* r, const RenameRequest& q, const Peek
   if (old_shard != options_.self || new_shard != options_.self) {  // else nothing came between the two looks
     const bool same = q.parent == q.new_parent && q.name == q.new_name;
     if (same && from.inode != to.inode) co_return Code::kConflict;
-    Transaction txn(NextTxn(), r->party().cred, r->deadline());
+    Transaction txn(this, r->party().cred, r->deadline());
     std::vector<std::pair<ShardId, TxnOp>> ops;
     ops.emplace_back(old_shard, StillOp(q.parent, q.name, from));
     if (!same) ops.emplace_back(new_shard, StillOp(q.new_parent, q.new_name, to));
@@ -120,7 +120,7 @@ Task<Status> Shard::HandleRename(Request* r, const RenameRequest& q, Empty*, Rep
   }
   if (verdict) co_return co_await IfAtOneMoment(r, q, from, to, *verdict);
   if (Stale(*r)) co_return Code::kGeneration;  // V1
-  Transaction txn(NextTxn(), cred, r->deadline());
+  Transaction txn(this, cred, r->deadline());
   std::vector<std::pair<ShardId, TxnOp>> ops;
   ops.emplace_back(options_.self, DentryOp(q.parent, q.name, from, exchange ? to.inode : InodeId(),
                                            exchange ? to.type : FileType::kNone, from_owner));
@@ -130,6 +130,7 @@ Task<Status> Shard::HandleRename(Request* r, const RenameRequest& q, Empty*, Rep
   if (to.inode.valid()) ops.emplace_back(to.inode.home(), LinkOp(to.inode, exchange ? 0 : -1));
   Status status = co_await PrepareAll(&txn, std::move(ops));
   if (status.ok() && Stale(*r)) status = Code::kGeneration;
+  if (status.ok()) r->AnswerAhead(Empty());
   Status decided = co_await DecideAll(&txn, status.ok());
   co_return status.ok() ? decided : status;
 }
@@ -183,7 +184,7 @@ Task<Status> Shard::RenameDirLocked(Request* r, const RenameRequest& q) {
   if (decided) co_return co_await IfAtOneMoment(r, q, from, to, *decided);
   if (Stale(*r)) co_return Code::kGeneration;
 
-  Transaction txn(NextTxn(), cred, r->deadline());
+  Transaction txn(this, cred, r->deadline());
   std::vector<std::pair<ShardId, TxnOp>> ops;
   ops.emplace_back(placement_.DentryShard(q.parent, q.name),
                    DentryOp(q.parent, q.name, from, exchange ? to.inode : InodeId(),
@@ -207,6 +208,7 @@ Task<Status> Shard::RenameDirLocked(Request* r, const RenameRequest& q) {
   if (status.ok() && to_dir && !exchange) status = co_await PrepareDirRemoval(&txn, to.inode);
   if (status.ok() && Stale(*r)) status = Code::kGeneration;
   if (status.ok()) status = co_await BumpGeneration(r->deadline());
+  if (status.ok()) r->AnswerAhead(Empty());
   const Status told = co_await DecideAll(&txn, status.ok());
   co_return status.ok() ? told : status;
 }

@@ -24,6 +24,13 @@ Identity IdentityOf(const ShardOptions& o, Random& random) {
   return identity;
 }
 
+// Where servers come back, they are waited for.
+Caller::Timing TimingOf(const ShardOptions& o) {
+  Caller::Timing timing;
+  if (o.durability != Durability::kNone) timing.unreachable_after = o.peer_deadline;
+  return timing;
+}
+
 Responder::Options ResponderOptionsOf(const ShardOptions& o) {
   Responder::Options r;
   r.secret = o.secret;
@@ -49,8 +56,9 @@ Shard::Shard(Doors doors, const Placement& placement, const AddressBook& book, S
       book_(book),
       options_(std::move(options)),
       executor_(doors.clock, options_.turns_a_look),
-      caller_(executor_, doors.transport, doors.random, book, IdentityOf(options_, doors.random), Caller::Timing()),
-      responder_(executor_, doors.transport, doors.random, ResponderOptionsOf(options_), &caller_),
+      network_(doors.transport, log_),
+      caller_(executor_, network_, doors.random, book, IdentityOf(options_, doors.random), TimingOf(options_)),
+      responder_(executor_, network_, doors.random, ResponderOptionsOf(options_), &caller_),
       budget_(options_.memory_bytes),
       arena_(&doors_.arena_memory, &budget_),
       store_(&arena_, &budget_),
@@ -61,21 +69,22 @@ Shard::Shard(Doors doors, const Placement& placement, const AddressBook& book, S
       leased_until_(placement.shard_count(), 0),
       round_done_(executor_),
       dir_renames_(executor_, 1),
+      settle_news_(executor_),
       revoke_news_(executor_),
       yielded_(executor_),
-      loans_news_(executor_) {
+      loans_news_(executor_),
+      views_(executor_, 1) {
   doors_.transport.SetReceiver(&responder_);
   responder_.SetGeneration(generation_);
+  responder_.SetView(view_);
   responder_.SetOnProcessGone([this](ClientId process) { ProcessGone(process); });
-  if (is_root()) {
-    names_.CreateRoot(options_.uid, options_.gid, options_.root_permissions, wall());
-    ChargeTables();
-  }
+  serving_ = options_.durability == Durability::kNone;
+  if (is_root() && serving_) CreateRoot();
   FlushContext context{executor_,     doors_.clock, doors_.offload, doors_.pfs,         caller_, placement_, book_,
                        options_.self, names_,       store_,         options_.checksums, nullptr};
   context.exact_attr = [this](InodeId id, Nanos deadline, Attr* attr) { return ExactAttr(id, deadline, attr); };
   flusher_ = std::make_unique<Flusher>(std::move(context));
-  PrefaultIfLow();
+  if (serving_) PrefaultIfLow();  // else there may be an arena to be taken over first
 }
 
 Shard::~Shard() {
@@ -83,17 +92,46 @@ Shard::~Shard() {
   caller_.Shutdown();
 }
 
+void Shard::CreateRoot() {
+  names_.CreateRoot(options_.uid, options_.gid, options_.root_permissions, wall());
+  ChargeTables();
+}
+
 bool Shard::RunOnce() {
-  bool worked = doors_.transport.Progress();
+  // Nothing is listened to before all is back: what has been answered must be known before it is asked again.
+  bool worked = serving_ && doors_.transport.Progress();
   worked |= doors_.offload.Poll();
   // What arrives while these run waits for the next turn, so that timers and replies are not starved.
-  while (Request* request = responder_.Next()) {
+  while (serving_) {
+    Request* request = NextRequest();
+    if (request == nullptr) break;
     ++served_;
     Serve(request);
     worked = true;
   }
   worked |= executor_.RunOnce();
+  if (journal_ != nullptr) {
+    if (log_.Seal()) store_.Settle();
+    worked |= journal_->Turn();
+    CheckpointIfDue();
+  }
+  if (doors_.disk != nullptr) worked |= doors_.disk->Poll();
   return worked;
+}
+
+// Clients wait until what this shard decided before it died is everywhere: the answer they get may be of that time.
+Request* Shard::NextRequest() {
+  while (settled_ && !held_.empty()) {
+    Request* request = held_.front();
+    held_.pop_front();
+    if (executor_.now() < request->deadline()) return request;
+    request->Finish();
+  }
+  for (;;) {
+    Request* request = responder_.Next();
+    if (request == nullptr || settled_ || request->party().peer) return request;
+    held_.push_back(request);
+  }
 }
 
 Task<Status> Shard::Ping(ShardId to, Nanos deadline) {
@@ -107,11 +145,16 @@ Task<Status> Shard::Drain() {
   revoke_news_.WakeAll();
   yielded_.WakeAll();
   loans_news_.WakeAll();
+  settle_news_.WakeAll();
   EndStages();
   Status status = co_await flusher_->Shutdown(executor_.now() + 10 * kSecond);
   caller_.Shutdown();
   co_await gate_.Drain();
+  for (Request* request : held_) request->Finish();
+  held_.clear();
   responder_.Close();
+  log_.End();
+  if (journal_ != nullptr) co_await journal_->Stop();
   co_return status;
 }
 

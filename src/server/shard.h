@@ -1,8 +1,9 @@
 // Shard: one thread's server. It owns the doors' other ends, one shard's namespace and chunk store, and answers
 // requests: dispatch.cc decodes and replies; names.cc, inodes.cc, directories.cc, rename.cc, data.cc, privileges.cc and
 // mapped.cc
-// decide and store, one family of requests each; transaction.cc commits across shards; generation.cc keeps path
-// resolution exact. Everything runs on one thread; handlers are coroutines that may suspend only at a co_await.
+// decide and store, one family of requests each; transaction.cc commits across shards and in_doubt.cc settles what did
+// not hear its end; generation.cc keeps path resolution exact; change_log.h journals, recovery.cc and checkpoint.cc
+// bring a shard back. Everything runs on one thread; handlers are coroutines that may suspend only at a co_await.
 // Invariants  V1  a by-name request is served only if its walk began under the current namespace generation, looked at
 //                 again after every suspension before anything is changed, and only under a lease of the sequencer.
 //             V2  nothing is changed for a request whose deadline has passed.
@@ -16,15 +17,20 @@
 #include <absl/container/flat_hash_map.h>
 #include <absl/container/flat_hash_set.h>
 
+#include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "journal/journal.h"
 #include "meta/namespace.h"
 #include "os/arena_memory.h"
 #include "os/clock.h"
+#include "os/disk.h"
+#include "os/kept_memory.h"
 #include "os/offload.h"
 #include "os/pfs_tree.h"
 #include "os/random.h"
@@ -32,9 +38,12 @@
 #include "ring/placement.h"
 #include "rpc/caller.h"
 #include "rpc/responder.h"
+#include "server/change_log.h"
 #include "server/grants.h"
+#include "server/images.h"
 #include "server/loans.h"
 #include "server/read_leases.h"
+#include "server/recovery.h"
 #include "store/chunk_store.h"
 #include "task/executor.h"
 #include "task/sync.h"
@@ -42,6 +51,10 @@
 namespace mayfly {
 
 class Flusher;
+
+// What an acknowledged operation survives: nothing; a kill of any or all servers; a loss of power (at fsync and close,
+// or with `fsync_always` every operation).
+enum class Durability : uint8_t { kNone, kProcess, kNode };
 
 struct ShardOptions {
   ShardId self;
@@ -63,6 +76,9 @@ struct ShardOptions {
   uint32_t turns_a_look = 1;          // see Executor
   std::vector<ShardId> stage_shards;  // a shard of each member: they are asked to take part in a stage-in
   uint64_t prefault_ahead_bytes = 0;  // keep so much of the arena's free memory touched; 0: leave it alone
+  Durability durability = Durability::kNone;
+  bool fsync_always = false;
+  JournalOptions journal;
 };
 
 // The other ends of the doors; all outlive the shard.
@@ -73,6 +89,9 @@ struct Doors {
   ArenaMemory& arena_memory;
   Offload& offload;
   PfsTree& pfs;
+  // Both null with Durability::kNone.
+  Disk* disk = nullptr;
+  KeptMemory* kept = nullptr;
 };
 
 // What a handler sends beside its reply's body.
@@ -91,9 +110,15 @@ class Shard {
   // All that is in flight must have been drained.
   Shard(const Shard&) = delete;
 
+  // Before requests are served: the journal is made, or (`recover`) what it holds is brought back; with
+  // Durability::kNone there is nothing to do. The loop must be running, here and at the other shards. Without success
+  // nothing is served.
+  Task<Status> Open(bool recover, RecoveryReport* report);
   // One turn: network, offloaded work, timers, requests. True if there was anything to do.
   bool RunOnce();
-  Nanos next_timer() const { return executor_.next_timer(); }
+  Nanos next_timer() const {
+    return journal_ == nullptr ? executor_.next_timer() : std::min(executor_.next_timer(), journal_->next_turn());
+  }
 
   // The dissemination barrier of the start: a message to `to` and its answer.
   Task<Status> Ping(ShardId to, Nanos deadline);
@@ -103,6 +128,17 @@ class Shard {
   // connects as a client does (stage/worker.h). False: it cannot. Must not block.
   using OnStage = std::function<bool(uint64_t job, uint32_t worker, StageSpec spec)>;
   void SetOnStage(OnStage fn) { on_stage_ = std::move(fn); }
+  // Called (on this thread) when shards have moved: the owner lets this process and its node know. True if it did, or
+  // had already.
+  struct NewAddress {
+    ShardId shard;
+    std::string address;
+  };
+  using OnView = std::function<bool(View view, const std::vector<NewAddress>& moved)>;
+  void SetOnView(OnView fn) { on_view_ = std::move(fn); }
+  // Of a member that was started again: tells the root, and so all others, where its shards are. `view`: the newest
+  // that is known here.
+  Task<Status> Announce(std::vector<NewAddress> moved, View view, Nanos deadline);
   // Starts the session's end as `mayfly stop` does; only on the root's shard. For signals.
   void BeginStop(bool flush);
   // The report (JSON) of that stop.
@@ -120,6 +156,8 @@ class Shard {
   bool is_root() const { return options_.self == placement_.RootShard(); }
   Executor& executor() { return executor_; }
   std::string StatusJson();
+  // Walks the tables and compares; the first difference, empty if none (M4). For tests.
+  std::string Check() const { return names_.Check(); }
   bool leaving() const { return leaving_; }
 
  private:
@@ -216,14 +254,53 @@ class Shard {
   struct Transaction;
   Task<Status> HandlePrepare(Request* r, const PrepareRequest& q, PrepareReply* a, ReplyPayload* out);
   Task<Status> HandleDecide(Request* r, const DecideRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> TellAll(OutcomeImage* outcome, bool commit);
   Task<Status> PrepareAt(Transaction* txn, ShardId shard, std::vector<TxnOp> ops, std::vector<ShardId>* set);
   Task<Status> PrepareHere(TxnId id, std::vector<TxnOp> ops, Cred cred, std::vector<ShardId>* set, Nanos deadline);
   Task<Status> PrepareAll(Transaction* txn, std::vector<std::pair<ShardId, TxnOp>> ops);
   Task<Status> PrepareDirRemoval(Transaction* txn, InodeId dir);
   Task<Status> DecideAll(Transaction* txn, bool commit);
   Task<Status> DecideAt(ShardId shard, TxnId id, bool commit, Nanos time, Nanos dir_mtime);
+  Task<Status> DecideHere(TxnId id, bool commit, Nanos time, Nanos dir_mtime, Nanos deadline);
   Nanos MtimeOfEmpty(const std::vector<TxnOp>& ops) const;
   TxnId NextTxn();
+
+  // in_doubt.cc
+  Task<Status> HandleOutcome(Request* r, const OutcomeRequest& q, OutcomeReply* a, ReplyPayload* out);
+  OutcomeReply OutcomeOf(TxnId txn) const;
+  void ForgetOutcome(TxnId txn);
+  void NotePrepared(TxnId txn);
+  Task<Status> SettleOne(TxnId txn);
+  uint64_t BeginIntent(IntentImage intent);  // 0: nothing is recorded
+  void EndIntent(uint64_t number);
+  Task<Status> Resume(IntentImage intent);
+  void SettleSoon();
+  Task<Status> SettleLoop();
+  Task<Status> SettleRound(Nanos age);
+
+  // views.cc
+  Task<Status> HandleRejoin(Request* r, const Empty& q, ViewReply* a, ReplyPayload* out);
+  Task<Status> HandleSetView(Request* r, const ViewRequest& q, ViewReply* a, ReplyPayload* out);
+  Task<Status> SetViewAt(ShardId shard, View view, Bytes moved, Nanos deadline);
+  Task<Status> Broadcast(std::string moved, Nanos deadline);
+  Status LearnView(View view, Bytes moved);
+
+  // recovery.cc
+  struct Replay;
+  void CreateRoot();
+  Request* NextRequest();
+  Task<Status> SettleFirst();
+  Task<Status> OpenJournal(bool recover, RecoveryReport* report);
+  Status ApplyField(Tag tag, Bytes value);
+  Status ApplyRecord(Bytes fields);
+  Status FinishRecovery(RecoveryReport* report);
+  Task<Status> Flushed(Nanos deadline);  // at level node: until what was changed is on the disk
+
+  // checkpoint.cc
+  void CheckpointIfDue();
+  Task<Status> WriteCheckpoint();
+  Task<Status> FillCheckpoint(CheckpointWriter* writer);
+  void RecordRest(TlvWriter* out) const;
 
   // privileges.cc
   Task<Status> HandlePrivileged(Request* r, const PrivilegedRequest& q, Empty* a, ReplyPayload* out);
@@ -252,6 +329,7 @@ class Shard {
   Task<Status> JoinFile(InodeId id, Nanos deadline);
   // `touch`: the times change.
   Task<Status> Truncate(InodeId id, uint64_t size, bool touch, Nanos deadline);
+  Task<Status> TruncateLocked(InodeId id, uint64_t size, bool touch, Nanos deadline);
   Task<Status> TruncateAt(ShardId shard, TruncateRequest q, Nanos deadline);
   Task<Status> GlimpseAt(ShardId shard, GlimpseRequest q, GlimpseReply* out, Nanos deadline);
   Task<Status> DirPartAt(ShardId shard, InodeId dir, DirPartReply* out, Nanos deadline);
@@ -261,6 +339,7 @@ class Shard {
   Task<Status> MayStore(Request* r, ChunkRange range);
   Task<Status> ReceiveInto(Request* r, ChunkRange range, std::span<const uint64_t> sums);
   Task<Status> ReceivePiecemeal(Request* r, ChunkRange range, std::span<const uint64_t> sums);
+  Result<Place> Stage(uint32_t bytes);
   Result<std::vector<Place>> StagePieces(ChunkRange range);
   Status CommitPieces(ChunkRange range, Bytes bytes, const std::vector<Place>& places, bool summed);
   Status StoreBytes(const ChunkRange& range, Bytes bytes, bool summed);
@@ -278,6 +357,10 @@ class Shard {
   bool MayLendAhead() const;
   Result<PlaceLoan> Lend(ClientId process, uint64_t id, uint32_t bytes);
   void TellPlaces(const ReadPieces& pieces, ReadReply* a);
+  void NoteLoan(ClientId process, const PlaceLoan& loan);
+  void NoteAttached(ClientId process, bool attached);
+  Result<Place> TakeLoan(ClientId process, uint64_t id);
+  void TakeAllLoans(ClientId process);
   void TakeBackAll(ClientId process);
   Task<Status> TakeBackLater(ClientId process);
 
@@ -345,6 +428,8 @@ class Shard {
   const AddressBook& book_;
   ShardOptions options_;
   Executor executor_;
+  ChangeLog log_;
+  SealingTransport network_;
   Caller caller_;
   Responder responder_;
   MemoryBudget budget_;
@@ -368,7 +453,16 @@ class Shard {
   WaitQueue round_done_;
   Semaphore dir_renames_;
 
-  uint64_t txn_sequence_ = 0;
+  uint64_t txn_sequence_ = 0, txns_reserved_ = 0;
+  absl::flat_hash_set<TxnId> open_txns_;  // steps of transactions that are being worked on here
+  // Commits that not every participant has acknowledged, by their first step.
+  absl::flat_hash_map<TxnId, std::unique_ptr<OutcomeImage>> outcomes_;
+  bool outcomes_damaged_ = false;                       // there may have been more
+  absl::flat_hash_map<TxnId, Nanos> prepared_since_;    // held here
+  std::map<uint64_t, IntentImage> intents_, resuming_;  // by number; resuming: of before a restart, or that failed
+  uint64_t intent_number_ = 0;
+  bool settling_ = false;
+  WaitQueue settle_news_;
   // One join at a time for a directory or a file; others wait for it.
   absl::flat_hash_map<InodeId, std::unique_ptr<WaitQueue>> joining_;
   // Files of other homes with chunks here that may have suid or sgid; as PrivilegedRequest counts.
@@ -381,7 +475,10 @@ class Shard {
     bool revoking = false;
     bool told = false;  // the process has been asked to give it up: it answers by Yielded, also after a close
   };
-  absl::flat_hash_map<InodeId, Sole> soles_;
+  using Soles = absl::flat_hash_map<InodeId, Sole>;
+  Soles soles_;
+  void SetSole(InodeId id, ClientId process);  // into the journal
+  void EraseSole(Soles::iterator it);
   absl::flat_hash_map<ClientId, std::vector<InodeId>> to_revoke_;
   WaitQueue revoke_news_;  // polls wait here
   WaitQueue yielded_;      // those who revoke wait here
@@ -390,8 +487,20 @@ class Shard {
   absl::flat_hash_map<InodeId, uint32_t> truncated_by_path_;  // how many truncations are under way
 
   Loans loans_;
-  WaitQueue loans_news_;                    // the shard is leaving
-  absl::flat_hash_set<ClientId> attached_;  // processes that were told the arena's name
+  absl::flat_hash_map<uint64_t, uint8_t> lent_slabs_;  // of loans, while they are brought back
+  WaitQueue loans_news_;                               // the shard is leaving
+  absl::flat_hash_set<ClientId> attached_;             // processes that were told the arena's name
+
+  View view_{1};
+  Semaphore views_;  // one change at a time
+  OnView on_view_;
+
+  std::unique_ptr<Journal> journal_;
+  bool serving_ = true;
+  std::vector<InodeId> to_bury_;  // found dead when it was brought back
+  bool settled_ = true;           // what was decided before a restart has been told
+  std::deque<Request*> held_;
+  bool checkpointing_ = false;
 
   Nanos wall_ahead_ = 0, wall_again_ = 0;
   uint64_t tables_charged_ = 0;

@@ -43,14 +43,18 @@ int WeightOf(Code code) {
 }  // namespace
 
 TxnId Shard::NextTxn() {
-  txn_sequence_ += Transaction::kStepsMax;
-  return TxnId((uint64_t{options_.self.value} << 40) | (txn_sequence_ & InodeId::kSequenceMax));
+  constexpr uint64_t kBlock = 1u << 16;
+  if (txn_sequence_ == txns_reserved_) {  // no number is given out again, whatever became of its transaction
+    txns_reserved_ += kBlock;
+    log_.Record(kTagNextTxn, txns_reserved_, sizeof txns_reserved_);
+  }
+  return TxnId((uint64_t{options_.self.value} << 40) | (++txn_sequence_ & InodeId::kSequenceMax));
 }
 
 // Operations at one shard, here or there. The transaction remembers whom it asked before it asks.
 Task<Status> Shard::PrepareAt(Transaction* txn, ShardId shard, std::vector<TxnOp> ops, std::vector<ShardId>* set) {
-  const TxnId id = txn->next;
-  txn->next = TxnId(id.value + 1);
+  const TxnId id = NextTxn();
+  open_txns_.insert(id);
   txn->asked.push_back({shard, id, ComesFirst(ops)});
   if (shard == options_.self) {
     txn->dir_mtime = std::max(txn->dir_mtime, MtimeOfEmpty(ops));
@@ -103,9 +107,10 @@ Task<Status> Shard::PrepareHere(TxnId id, std::vector<TxnOp> ops, Cred cred, std
     MAYFLY_CO_TRY(RoomForTables());
   }
   std::vector<ShardId> shards;
-  Status status = names_.Prepare(id, ops, cred, &shards);
-  if (status.ok() && set != nullptr) *set = std::move(shards);
-  co_return status;
+  MAYFLY_CO_TRY(names_.Prepare(id, ops, cred, &shards));
+  NotePrepared(id);
+  if (set != nullptr) *set = std::move(shards);
+  co_return Code::kOk;
 }
 
 // One step a shard, all at once.
@@ -144,32 +149,54 @@ Task<Status> Shard::PrepareDirRemoval(Transaction* txn, InodeId dir) {
 // Names are held: nobody sees one as it was once another shows what came after. A link count is not, so a commit
 // changes it (at one shard) while the names elsewhere are still held: that is the moment of the whole.
 Task<Status> Shard::DecideAll(Transaction* txn, bool commit) {
-  const Nanos time = wall();
+  OutcomeImage outcome;
+  outcome.time = wall();
+  outcome.mtime = txn->dir_mtime;
+  outcome.steps = txn->asked;
+  if (!commit || outcome.steps.empty()) co_return co_await TellAll(&outcome, false);
+  // Decided: whoever takes part learns of it, also if this shard dies before it can tell.
+  outcome.txn = outcome.steps.front().id;
+  log_.Record(kTagOutcome, outcome, outcome.encoded_bytes());
+  const auto entry = outcomes_.insert_or_assign(outcome.txn, std::make_unique<OutcomeImage>(std::move(outcome))).first;
+  OutcomeImage* const kept = entry->second.get();
+  MAYFLY_CO_TRY(co_await Flushed(executor_.now() + kDecideWithin));
+  const Status told = co_await TellAll(kept, true);
+  if (told.ok()) {
+    ForgetOutcome(kept->txn);
+  } else {
+    MAYFLY_WARN("a committed change could not be told to every member yet ({}): entries it touched there stay locked",
+                TextOf(told.code()));
+    SettleSoon();
+  }
+  co_return told;
+}
+
+// One by one `steps` loses those that have acknowledged.
+Task<Status> Shard::TellAll(OutcomeImage* outcome, bool commit) {
   Status result;
   for (const bool first : {true, false}) {
-    std::vector<Task<Status>> steps;
-    for (const auto& step : txn->asked) {
-      if ((step.first && commit) == first) steps.push_back(DecideAt(step.shard, step.id, commit, time, txn->dir_mtime));
+    const std::vector<OutcomeImage::Step> all = outcome->steps;
+    std::vector<Task<Status>> tasks;
+    for (const auto& step : all) {
+      if ((step.first && commit) != first) continue;
+      tasks.push_back(DecideAt(step.shard, step.id, commit, outcome->time, outcome->mtime));
     }
-    for (auto& step : steps) {
-      Status status = co_await step;
+    size_t at = 0;
+    for (const auto& step : all) {
+      if ((step.first && commit) != first) continue;
+      Task<Status>& task = tasks[at++];
+      const Status status = co_await task;
+      if (status.ok()) std::erase_if(outcome->steps, [&](const auto& s) { return s.id == step.id; });
       if (!status.ok()) result = status;
     }
-  }
-  if (!result.ok() && commit) {
-    MAYFLY_WARN("a committed change could not be told to every member ({}): entries it touched there stay locked",
-                TextOf(result.code()));
+    if (!result.ok() && commit && log_.active()) break;  // the rest stays held until the first are back and have it
   }
   co_return result;
 }
 
 Task<Status> Shard::DecideAt(ShardId shard, TxnId id, bool commit, Nanos time, Nanos dir_mtime) {
   const Nanos deadline = executor_.now() + kDecideWithin;
-  if (shard == options_.self) {
-    std::vector<InodeId> died;
-    MAYFLY_CO_TRY(names_.Decide(id, commit, time, &died, dir_mtime));
-    co_return co_await Bury(std::move(died), deadline);
-  }
+  if (shard == options_.self) co_return co_await DecideHere(id, commit, time, dir_mtime, deadline);
   DecideRequest request;
   request.txn = id;
   request.commit = commit;
@@ -178,6 +205,13 @@ Task<Status> Shard::DecideAt(ShardId shard, TxnId id, bool commit, Nanos time, N
   Empty reply;
   CallOptions options = PeerCall(deadline);
   co_return co_await caller_.Call<Method::kDecide>(shard, request, &reply, options);
+}
+
+Task<Status> Shard::DecideHere(TxnId id, bool commit, Nanos time, Nanos dir_mtime, Nanos deadline) {
+  std::vector<InodeId> died;
+  MAYFLY_CO_TRY(names_.Decide(id, commit, time, &died, dir_mtime));
+  prepared_since_.erase(id);
+  co_return co_await Bury(std::move(died), deadline);
 }
 
 Task<Status> Shard::HandlePrepare(Request* r, const PrepareRequest& q, PrepareReply* a, ReplyPayload* out) {
@@ -196,9 +230,7 @@ Task<Status> Shard::HandlePrepare(Request* r, const PrepareRequest& q, PrepareRe
 }
 
 Task<Status> Shard::HandleDecide(Request* r, const DecideRequest& q, Empty*, ReplyPayload*) {
-  std::vector<InodeId> died;
-  MAYFLY_CO_TRY(names_.Decide(q.txn, q.commit, q.time, &died, q.mtime));
-  co_return co_await Bury(std::move(died), r->deadline());
+  co_return co_await DecideHere(q.txn, q.commit, q.time, q.mtime, r->deadline());
 }
 
 }  // namespace mayfly

@@ -5,23 +5,26 @@
 #include <utility>
 #include <vector>
 
+#include "server/images.h"
 #include "server/shard.h"
 
 namespace mayfly {
 
 struct Shard::Transaction {
-  Transaction(TxnId first, Cred c, Nanos until) : next(first), cred(std::move(c)), deadline(until) {}
-  struct Step {
-    ShardId shard;
-    TxnId id;
-    bool first;  // changes a link count: decided before those that only change names
-  };
-  TxnId next;  // id of the next step; the coordinator reserved a block
+  // `owner` outlives it, and answers those who ask how it ended for as long as it is there.
+  Transaction(Shard* owner, Cred c, Nanos until) : shard(owner), cred(std::move(c)), deadline(until) {}
+  Transaction(const Transaction&) = delete;
+  Transaction& operator=(const Transaction&) = delete;
+  ~Transaction() {
+    for (const Step& step : asked) shard->open_txns_.erase(step.id);
+  }
+  using Step = OutcomeImage::Step;
+
+  Shard* const shard;
   Cred cred;
   Nanos deadline;
-  Nanos dir_mtime = 0;                             // the newest of the parts that were found empty
-  std::vector<Step> asked;                         // everyone who may hold something: also those that did not answer
-  static constexpr uint64_t kStepsMax = 1u << 20;  // a step a shard, a few of them
+  Nanos dir_mtime = 0;      // the newest of the parts that were found empty
+  std::vector<Step> asked;  // everyone who may hold something: also those that did not answer
 };
 
 }  // namespace mayfly

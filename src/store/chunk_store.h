@@ -223,11 +223,18 @@ class ChunkStore {
   Status Apply(Tag tag, Bytes value);
   // When all are applied, and before any other call: the arena takes over what ArenaMemory::Adopt found. kCorrupt: the
   // places contradict each other or the segments, and nothing was taken. Checksums are not looked at: Verify.
-  Status FinishRecovery(std::span<const ArenaMemory::Found> segments);
+  // `staged`: what the caller knows to have been staged, and goes on with.
+  Status FinishRecovery(std::span<const ArenaMemory::Found> segments, std::span<const AdoptedPlace> staged = {});
   // All processes that had the arena mapped before have come back or are gone. Until then nothing is given out that may
   // have been staged when the server before ended (A7), nor do recovered reservations give their places back, of
   // which parts may have been.
   void ReleaseQuarantine();
+
+  // In no order; `visit` changes nothing here.
+  template <class Visit>
+  void ForEachFile(Visit visit) const {
+    files_.table().ForEach([&](const File* file) { visit(file->id); });
+  }
 
   ChunkStoreStats stats() const;
   // Bytes of this store's tables (the arena has its own), as charged to the budget.

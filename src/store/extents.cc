@@ -186,6 +186,16 @@ Extent* Extents::Recover(const ExtentImage& image, Extent* parent) {
   return extent;
 }
 
+void Extents::RecoverStaged(Place place) {
+  Extent* extent = memory_->New<Extent>();
+  extent->serial = next_serial_++;
+  extent->place_offset = place.offset;
+  extent->place_bytes = place.bytes;
+  extent->staged = true;
+  memory_->budget()->ChargeTablesAlways(Credit(extent));
+  staged_.Insert(extent);
+}
+
 bool Extents::IsAs(const Extent* extent, const ExtentImage& image, const Extent* parent) const {
   return extent->place() == image.place && extent->bytes == image.bytes && extent->file_offset == image.file_offset &&
          extent->reserved == image.reserved && extent->has_sums == image.has_sums && extent->parent == parent &&

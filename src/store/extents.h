@@ -117,6 +117,8 @@ class Extents {
   void EndRecovery() { recovered_.reset(); }
   RecoveredExtents* recovered() const { return recovered_.get(); }
   Extent* Recover(const ExtentImage& image, Extent* parent);  // without references
+  // A place that was staged and is so again.
+  void RecoverStaged(Place place);
   bool IsAs(const Extent* extent, const ExtentImage& image, const Extent* parent) const;
   // Serials below this one have been used, or may have been.
   uint64_t next_serial() const { return next_serial_; }

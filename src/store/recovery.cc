@@ -97,9 +97,9 @@ void ChunkStore::ApplyRange(const RangeImage& image, const Reserved& extents) {
   file->changes = image.changes;
 }
 
-Status ChunkStore::FinishRecovery(std::span<const ArenaMemory::Found> segments) {
+Status ChunkStore::FinishRecovery(std::span<const ArenaMemory::Found> segments, std::span<const AdoptedPlace> staged) {
   if (extents_.recovered() == nullptr) extents_.BeginRecovery();
-  std::vector<AdoptedPlace> places;
+  std::vector<AdoptedPlace> places(staged.begin(), staged.end());
   std::vector<Inside> insides;
   std::vector<Extent*> reservations;
   for (const auto& [serial, known] : *extents_.recovered()) {  // in no order: sorted below, or counted
@@ -122,6 +122,7 @@ Status ChunkStore::FinishRecovery(std::span<const ArenaMemory::Found> segments) 
   if (!AreDisjoint(&insides)) return Code::kCorrupt;
   MAYFLY_TRY(arena_->Adopt(segments, std::move(places)));
   extents_.EndRecovery();
+  for (const AdoptedPlace& one : staged) extents_.RecoverStaged(one.place);
   for (Extent* extent : reservations) extents_.Ref(extent);
   quarantined_ = std::move(reservations);
   return {};

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "wire/flush_messages.h"
+#include "wire/member_messages.h"
 #include "wire/stage_messages.h"
 #include "wire/types.h"
 
@@ -239,10 +240,13 @@ struct WriteRequest {
   uint32_t offset = 0;  // within the chunk
   uint8_t chunk_bits = 0;
   Grant grant;  // to write
+  // Of a peer that appends, as in FileJoinReply, + 1: stored only while this shard is at it. A home that died in the
+  // middle of an append cuts the file back when it is started again, and nothing of it may come after that. 0: any.
+  uint64_t epoch = 0;
   absl::InlinedVector<uint64_t, 8> sums;
   template <class Io>
   void Fields(Io& io) {
-    io(inode, chunk, offset, chunk_bits, grant, sums);
+    io(inode, chunk, offset, chunk_bits, grant, epoch, sums);
   }
 };
 
@@ -717,7 +721,10 @@ constexpr uint32_t kRevokePollMs = 20'000;
   X(StageStatus, 61, StageStatusRequest, StageStatusReply, false, kAny)          \
   X(Privileged, 62, PrivilegedRequest, Empty, true, kPeer)                       \
   X(DropPrivileges, 63, DropPrivilegesRequest, DropPrivilegesReply, true, kPeer) \
-  X(ReadLease, 64, ReadLeaseRequest, ReadLeaseReply, false, kAny)
+  X(ReadLease, 64, ReadLeaseRequest, ReadLeaseReply, false, kAny)                \
+  X(Outcome, 65, OutcomeRequest, OutcomeReply, false, kPeer)                     \
+  X(Rejoin, 66, Empty, ViewReply, false, kPeer)                                  \
+  X(SetView, 67, ViewRequest, ViewReply, false, kPeer)
 
 enum class Method : uint16_t {
 #define MAYFLY_ENUM(name, number, request, reply, once, who) k##name = number,
@@ -744,6 +751,7 @@ struct MethodTypes;
   struct MethodTypes<Method::k##name> {                        \
     using Request = request;                                   \
     using Reply = reply;                                       \
+    static constexpr bool kOnce = once_;                       \
   };
 MAYFLY_METHODS(MAYFLY_TYPES)
 #undef MAYFLY_TYPES

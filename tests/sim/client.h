@@ -16,6 +16,7 @@ class SimClient final : public SimCluster::Steppable {
  public:
   explicit SimClient(SimCluster& cluster, ClientOptions options = {}, ArenaViews* views = nullptr)
       : cluster_(cluster), identity_(cluster.ClientIdentity()) {
+    timing_.unreachable_after = options.unreachable_after;
     mount_ = std::make_unique<Mount>(cluster.placement(), identity_.cred, options, files_, views);
     mount_->SetWakeHelper([this] { poked_ = true; });
     NewEngine();
@@ -75,7 +76,7 @@ class SimClient final : public SimCluster::Steppable {
     Identity mine = identity_;
     mine.client = ClientId(cluster_.random().U64() | 1);
     engine->caller = std::make_unique<Caller>(*engine->executor, *engine->transport, cluster_.random(), cluster_.book(),
-                                              mine, Caller::Timing());
+                                              mine, timing_);
     engine->transport->SetReceiver(engine->caller.get());
     engine->lane = std::make_unique<Lane>(*engine->executor, *engine->caller, *mount_, cluster_.random().U64());
     engines_.push_back(std::move(engine));
@@ -84,6 +85,7 @@ class SimClient final : public SimCluster::Steppable {
 
   SimCluster& cluster_;
   Identity identity_;
+  Caller::Timing timing_;
   FileTable files_;
   std::unique_ptr<Mount> mount_;
   std::vector<std::unique_ptr<Engine>> engines_;

@@ -1,5 +1,8 @@
 // A whole cluster in one process: real shards and real lanes over a simulated network, clock and memory. Nothing runs
 // by itself: Run steps everybody in turn until what is waited for is done, and moves the clock when nobody has work.
+// With a durability, a server that was killed is started again on what its node keeps. The dead one's objects stay
+// where they are, untouched, until the process ends: nothing of a killed process ever runs again, not even a
+// destructor.
 #pragma once
 
 #include <memory>
@@ -9,6 +12,8 @@
 #include "adapt/posix/pfs_tree.h"
 #include "fake/sim_arena.h"
 #include "fake/sim_clock.h"
+#include "fake/sim_disk.h"
+#include "fake/sim_kept_memory.h"
 #include "fake/sim_network.h"
 #include "fake/sim_offload.h"
 #include "fake/sim_random.h"
@@ -27,6 +32,8 @@ struct SimClusterOptions {
   size_t eager_bytes_max = 8192;
   bool checksums = true;
   std::string flush_target;
+  Durability durability = Durability::kNone;
+  uint64_t journal_bytes = 4u << 20;
 };
 
 class SimCluster final : public AddressBook {
@@ -60,23 +67,31 @@ class SimCluster final : public AddressBook {
     for (uint32_t s = 0; s < placement_->shard_count(); ++s) nodes_.push_back(std::make_unique<Node>());
     for (uint32_t s = 0; s < placement_->shard_count(); ++s) {
       Node& node = *nodes_[s];
-      node.transport = network_.Create();
       node.random = std::make_unique<SimRandom>(options_.seed * 1000 + s);
       node.arena = std::make_unique<SimArenaMemory>(options_.memory_bytes);
       node.arena->name = "arena-" + std::to_string(s);
+      node.platter = std::make_unique<SimPlatter>(SimPlatter::Options{.seed = options_.seed * 1000 + s});
       views_.Add(node.arena.get());
+      Prepare(ShardId(s));
     }
     for (uint32_t s = 0; s < placement_->shard_count(); ++s) Start(ShardId(s));
+    if (options_.durability == Durability::kNone) return;
+    std::vector<RecoveryReport> reports(nodes_.size());
+    std::vector<Task<Status>> opening;
+    for (uint32_t s = 0; s < nodes_.size(); ++s) opening.push_back(shard(s).Open(false, &reports[s]));
+    for (auto& open : opening) MAYFLY_CHECK(Wait(std::move(open)).ok());
   }
 
   ~SimCluster() override {
     // Lanes are the test's; they must be closed before.
     std::vector<Task<Status>> drains;
     for (auto& node : nodes_) {
-      if (node->shard != nullptr && !node->dead) drains.push_back(node->shard->Drain());
+      if (!node->dead) drains.push_back(node->server->shard->Drain());
     }
     for (auto& drain : drains) Run(drain);
-    for (auto& node : nodes_) node->shard.reset();
+    for (auto& node : nodes_) {
+      if (!node->dead) node->server->shard.reset();
+    }
   }
 
   std::unique_ptr<Lane> NewLane(ClientId process = ClientId(), uint32_t uid = 0) {
@@ -120,7 +135,7 @@ class SimCluster final : public AddressBook {
   bool Step() {
     bool worked = false;
     for (auto& node : nodes_) {
-      if (!node->dead) worked |= node->shard->RunOnce();
+      if (!node->dead) worked |= node->server->shard->RunOnce();
     }
     for (Lane* lane : lanes_) worked |= lane->Step();
     for (Steppable* other : others_) worked |= other->Step();
@@ -131,7 +146,7 @@ class SimCluster final : public AddressBook {
     if (Step()) return true;
     Nanos next = network_.next_event();
     for (auto& node : nodes_) {
-      if (!node->dead) next = std::min(next, node->shard->next_timer());
+      if (!node->dead) next = std::min({next, node->server->shard->next_timer(), node->server->disk->NextAt()});
     }
     for (Lane* lane : lanes_) next = std::min(next, lane->executor->next_timer());
     for (Steppable* other : others_) next = std::min(next, other->NextTimer());
@@ -158,15 +173,32 @@ class SimCluster final : public AddressBook {
 
   // kill -9 of one server.
   void Kill(ShardId shard) {
-    nodes_[shard.value]->dead = true;
-    network_.Kill(*nodes_[shard.value]->transport);
+    Node& node = *nodes_[shard.value];
+    node.dead = true;
+    network_.Kill(*node.server->transport);
+    if (options_.durability == Durability::kNone) return;  // it stays dead, and is taken down with the cluster
+    node.server->disk->Crash(false);
+    node.arena->Died();
+    node.server->transport.reset();  // the network's, of which nothing may be left
+    Graveyard().push_back(node.server.release());
+  }
+  bool dead(ShardId shard) const { return nodes_[shard.value]->dead; }
+  // The same server again, on what the node kept. The caller drives the cluster until the task is done.
+  Task<Status> Restart(ShardId shard, RecoveryReport* report) {
+    Node& node = *nodes_[shard.value];
+    MAYFLY_CHECK(node.dead && node.server == nullptr);
+    Prepare(shard);
+    Start(shard);
+    node.dead = false;
+    return node.server->shard->Open(true, report);
   }
 
   const Placement& placement() const { return *placement_; }
   const Layout& layout() const { return *layout_; }
   const AddressBook& book() const { return *this; }
-  Shard& shard(uint32_t s) { return *nodes_[s]->shard; }
-  SimTransport& transport(uint32_t s) { return *nodes_[s]->transport; }
+  Shard& shard(uint32_t s) { return *nodes_[s]->server->shard; }
+  SimTransport& transport(uint32_t s) { return *nodes_[s]->server->transport; }
+  SimPlatter& platter(uint32_t s) { return *nodes_[s]->platter; }
   SimArenaMemory& arena(uint32_t s) { return *nodes_[s]->arena; }
   // For clients on the servers' own node.
   SimArenaViews& views() { return views_; }
@@ -175,21 +207,42 @@ class SimCluster final : public AddressBook {
   SimNetwork& network() { return network_; }
 
  private:
-  struct Node {
+  struct Server {
     std::unique_ptr<SimTransport> transport;
-    std::unique_ptr<SimRandom> random;
-    std::unique_ptr<SimArenaMemory> arena;
+    std::unique_ptr<SimDisk> disk;
+    std::unique_ptr<SimKeptMemory> kept;
     SimOffload offload;
     PosixPfsTree pfs;
     std::unique_ptr<Shard> shard;
+  };
+  struct Node {
+    std::unique_ptr<SimRandom> random;
+    std::unique_ptr<SimArenaMemory> arena;
+    std::unique_ptr<SimPlatter> platter;
+    SimKeptNode kept;
+    std::vector<uint8_t> address;    // of its newest server
+    std::unique_ptr<Server> server;  // null: killed, and not started again
     bool dead = false;
   };
+  static std::vector<Server*>& Graveyard() {
+    static auto* servers = new std::vector<Server*>;
+    return *servers;
+  }
 
   SimNetwork::Options NetworkOptions() {
     SimNetwork::Options o;
     o.eager_bytes_max = options_.eager_bytes_max;
     o.clock = &clock_;
     return o;
+  }
+  void Prepare(ShardId s) {
+    Node& node = *nodes_[s.value];
+    node.server = std::make_unique<Server>();
+    node.server->transport = network_.Create();
+    const Bytes address = node.server->transport->address();
+    node.address.assign(address.begin(), address.end());
+    node.server->disk = std::make_unique<SimDisk>(*node.platter, clock_);
+    node.server->kept = std::make_unique<SimKeptMemory>(node.kept);
   }
   void Start(ShardId s) {
     Node& node = *nodes_[s.value];
@@ -205,12 +258,20 @@ class SimCluster final : public AddressBook {
     o.checksums = options_.checksums;
     o.flush_target = options_.flush_target;
     o.root_permissions = 01777;
-    Doors doors{clock_, *node.random, *node.transport, *node.arena, node.offload, node.pfs};
-    node.shard = std::make_unique<Shard>(doors, *placement_, *this, std::move(o));
+    Server& server = *node.server;
+    o.durability = options_.durability;
+    o.journal.ring_bytes = options_.journal_bytes;
+    o.journal.window_bytes = options_.journal_bytes / 4;
+    Doors doors{clock_, *node.random, *server.transport, *node.arena, server.offload, server.pfs};
+    if (options_.durability != Durability::kNone) {
+      doors.disk = server.disk.get();
+      doors.kept = server.kept.get();
+    }
+    server.shard = std::make_unique<Shard>(doors, *placement_, *this, std::move(o));
   }
 
   uint32_t shard_count() const override { return placement_->shard_count(); }
-  Bytes AddressOf(ShardId shard) const override { return nodes_[shard.value]->transport->address(); }
+  Bytes AddressOf(ShardId shard) const override { return nodes_[shard.value]->address; }
   std::string NameOf(ShardId shard) const override { return layout_->member(layout_->MemberOf(shard)).host; }
 
   SimClusterOptions options_;

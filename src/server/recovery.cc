@@ -1,0 +1,254 @@
+// How a shard comes up: a fresh one makes its journal; one whose server died is brought back from the last checkpoint
+// and the records behind it. Redo only: fields are after-images, so applying them again, or ones that are older than
+// what is there, ends the same (share/doc/format/images.md). What was begun with other shards is settled afterwards,
+// beside the traffic (in_doubt.cc).
+#include "server/recovery.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "flush/flusher.h"
+#include "meta/images.h"
+#include "server/images.h"
+#include "server/shard.h"
+
+namespace mayfly {
+namespace {
+
+// A client that has not come back by then has its files closed.
+constexpr Nanos kComeBackWithin = 30 * kSecond;
+
+template <class Image>
+Status Read(Bytes value, Image* image) {
+  Decoder d(value);
+  d.Get(*image);
+  return d.Finish();
+}
+
+constexpr bool IsOfStore(Tag tag) { return (tag & 0x7f00) == 0x0200; }
+
+}  // namespace
+
+Task<Status> Shard::Open(bool recover, RecoveryReport* report) {
+  if (options_.durability == Durability::kNone) co_return Code::kOk;
+  MAYFLY_CHECK(doors_.disk != nullptr && doors_.kept != nullptr);
+  const Nanos begun = executor_.clock().Now();
+  MAYFLY_CO_TRY(co_await OpenJournal(recover, report));
+  names_.SetRecorder(log_.recorder());
+  store_.SetRecorder(log_.recorder());
+  responder_.SetRecorder(log_.recorder());
+  PrefaultIfLow();
+  if (!report->found) {
+    if (is_root()) CreateRoot();
+  } else {
+    // Given before the restart, to last over it: whoever has one reads ahead, or serves paths, until it is over.
+    co_await executor_.Sleep(ReadLeases::kLease);
+    std::fill(leased_until_.begin(), leased_until_.end(), executor_.now() + options_.lease);
+  }
+  report->took = executor_.clock().Now() - begun;
+  serving_ = true;
+  if (!report->found) co_return Code::kOk;
+  // Only now: it is recorded.
+  if (!to_bury_.empty()) {
+    gate_.Spawn(Bury(std::exchange(to_bury_, {}), executor_.now() + options_.peer_deadline),
+                "dropping what nobody has");
+  }
+  settled_ = outcomes_.empty();
+  gate_.Spawn(SettleFirst(), "settling what was decided before the restart");
+  co_return Code::kOk;
+}
+
+Task<Status> Shard::SettleFirst() {
+  constexpr Nanos kAgainAfter = 100 * kMillisecond;
+  settling_ = true;
+  while (!leaving_) {
+    co_await SettleRound(0);
+    if (outcomes_.empty()) break;
+    (void)co_await settle_news_.Wait(executor_.now() + kAgainAfter);
+  }
+  settled_ = true;
+  settling_ = false;
+  SettleSoon();
+  co_return Code::kOk;
+}
+
+// What the journal holds, given to the shard piece by piece.
+struct Shard::Replay final : JournalVisitor {
+  Replay(Shard* s, RecoveryReport* r) : shard(s), report(r) {}
+  Status OnCheckpoint(Bytes fields) override { return shard->ApplyRecord(fields); }
+  Status OnRecord(const JournalRecord& record) override { return shard->ApplyRecord(record.payload); }
+  void OnDamage(Lsn from, Lsn to) override {
+    report->damage.push_back(fmt::format("the journal is damaged from LSN {} to {}", from.value, to.value));
+  }
+  void OnCheckpointDamage(uint64_t from, uint64_t to) override {
+    report->damage.push_back(fmt::format("the checkpoint is damaged from byte {} to {}", from, to));
+  }
+  Shard* const shard;
+  RecoveryReport* const report;
+};
+
+Task<Status> Shard::OpenJournal(bool recover, RecoveryReport* report) {
+  JournalOptions options = options_.journal;
+  options.identity.uuid = options_.uuid;
+  options.identity.shard = options_.self;
+  if (!recover) {
+    auto made = co_await Journal::Create(&executor_, doors_.disk, doors_.kept, options);
+    if (!made.ok()) {
+      report->refusal = fmt::format("the journal of shard {} cannot be made in {}: {}", options_.self.value,
+                                    doors_.disk->facts().directory, TextOf(made.code()));
+      co_return made.status();
+    }
+    journal_ = std::move(*made);
+    log_.Begin(journal_.get());
+    co_return Code::kOk;
+  }
+  Replay replay(this, report);
+  JournalFailure failure;
+  RecoverFrom from;
+  from.disk = doors_.disk;
+  from.kept = doors_.kept;
+  from.identity = options.identity;
+  auto recovered = co_await Recover(&executor_, from, &replay, &failure);
+  Status status = recovered.status();
+  if (status.ok()) {
+    report->found = true;
+    report->clean = recovered->clean;
+    report->records = recovered->records;
+    report->bytes = recovered->checkpoint_bytes + recovered->record_bytes;
+    if (recovered->foreign_region) {
+      report->damage.push_back("the part of the journal that lay in memory is damaged, and what it held is lost");
+    }
+    outcomes_damaged_ = !report->damage.empty();
+    status = FinishRecovery(report);
+  }
+  if (!status.ok()) {
+    const bool no_journal = failure.state != SuperblockState::kGood;
+    report->refusal =
+        fmt::format("shard {} cannot be brought back from {}: {}", options_.self.value, doors_.disk->facts().directory,
+                    no_journal ? SentenceOf(failure.state) : TextOf(status.code()));
+    co_return status;
+  }
+  auto opened = co_await Journal::Open(&executor_, doors_.disk, doors_.kept, options, std::move(*recovered));
+  if (!opened.ok()) {
+    report->refusal = fmt::format("the journal of shard {} in {} cannot be written: {}", options_.self.value,
+                                  doors_.disk->facts().directory, TextOf(opened.code()));
+    co_return opened.status();
+  }
+  journal_ = std::move(*opened);
+  log_.Begin(journal_.get());
+  co_return Code::kOk;
+}
+
+Status Shard::ApplyRecord(Bytes fields) {
+  TlvReader reader(fields);
+  Tag tag = 0;
+  Bytes value;
+  while (reader.Next(&tag, &value)) MAYFLY_TRY(ApplyField(tag, value));
+  return reader.Finish();
+}
+
+Status Shard::ApplyField(Tag tag, Bytes value) {
+  if (IsNamesTag(tag)) return names_.Apply(tag, value);
+  if (IsOfStore(tag)) return store_.Apply(tag, value);
+  switch (tag) {
+    case kTagAnswer:
+      return responder_.ApplyAnswer(value);
+    case kTagSole: {
+      SoleImage image;
+      MAYFLY_TRY(Read(value, &image));
+      soles_.erase(image.inode);
+      if (image.process.value != 0) soles_[image.inode] = Sole{image.process};
+      return {};
+    }
+    case kTagLoan: {
+      LoanImage image;
+      MAYFLY_TRY(Read(value, &image));
+      if (auto before = loans_.Take(image.process, image.loan.id); before.ok()) lent_slabs_.erase(before->offset);
+      if (image.loan.bytes != 0) {
+        loans_.Lend(image.process, image.loan.id, Place{image.loan.offset, image.loan.bytes});
+        lent_slabs_[image.loan.offset] = image.slab_pages;
+      }
+      return {};
+    }
+    case kTagAttached: {
+      AttachedImage image;
+      MAYFLY_TRY(Read(value, &image));
+      if (image.attached) {
+        attached_.insert(image.process);
+      } else {
+        attached_.erase(image.process);
+      }
+      return {};
+    }
+    case kTagGeneration: {
+      Generation g;
+      MAYFLY_TRY(Read(value, &g));
+      LearnGeneration(g);
+      return {};
+    }
+    case kTagNextTxn: {
+      uint64_t next = 0;
+      MAYFLY_TRY(Read(value, &next));
+      txn_sequence_ = txns_reserved_ = std::max(txns_reserved_, next);
+      return {};
+    }
+    case kTagOutcome: {
+      auto image = std::make_unique<OutcomeImage>();
+      MAYFLY_TRY(Read(value, image.get()));
+      const TxnId txn = image->txn;
+      outcomes_.erase(txn);
+      if (!image->steps.empty()) outcomes_.emplace(txn, std::move(image));
+      return {};
+    }
+    case kTagIntent: {
+      IntentImage image;
+      MAYFLY_TRY(Read(value, &image));
+      intent_number_ = std::max(intent_number_, image.number);
+      intents_.erase(image.number);
+      if (image.kind != IntentKind::kNone) intents_.emplace(image.number, image);
+      return {};
+    }
+    default:
+      return (tag & kTagMust) != 0 ? Code::kNotSupported : Code::kOk;  // T1
+  }
+}
+
+// All that was applied becomes one state, in which every table agrees with every other.
+Status Shard::FinishRecovery(RecoveryReport* report) {
+  auto found = doors_.arena_memory.Adopt();
+  if (!found.ok()) return found.status();
+  std::vector<AdoptedPlace> lent;
+  for (const auto& [key, place] : loans_.All()) lent.push_back({place, lent_slabs_[place.offset]});
+  lent_slabs_.clear();
+  MAYFLY_TRY(store_.FinishRecovery(*found, lent));
+  // What may still be written into is lent, and nothing else: transfers to the server that died have ended with it.
+  store_.ReleaseQuarantine();
+  std::vector<InodeId> orphans;
+  MAYFLY_TRY(names_.FinishRecovery(&to_bury_, &orphans));
+  ChargeTables();
+  const Nanos now = executor_.now();
+  for (ClientId process : names_.Openers()) responder_.ExpectProcess(process, now + kComeBackWithin);
+  for (ClientId process : attached_) responder_.ExpectProcess(process, now + kComeBackWithin);
+  // Not kept: whether somebody else's file has suid or sgid is asked at the first write.
+  store_.ForEachFile([this](InodeId file) {
+    if (!IsHome(file)) privileged_[file] = 0;
+  });
+  for (TxnId txn : names_.Prepared()) prepared_since_.emplace(txn, 0);
+  resuming_ = intents_;
+  for (const auto& [number, intent] : intents_) {
+    if (ChangesSize(intent) && !size_locks_.contains(intent.inode)) {
+      size_locks_[intent.inode] = std::make_unique<WaitQueue>(executor_);
+    }
+  }
+  report->inodes = names_.inodes();
+  report->files_with_data = store_.stats().files;
+  report->in_doubt = prepared_since_.size() + outcomes_.size() + resuming_.size();
+  return {};
+}
+
+Task<Status> Shard::Flushed(Nanos deadline) {
+  if (options_.durability != Durability::kNode) co_return Code::kOk;
+  co_return co_await log_.Durable(deadline);
+}
+
+}  // namespace mayfly
