@@ -15,6 +15,7 @@
 #include "old_session.h"
 #include "server_log.h"
 #include "session/discover.h"
+#include "storage.h"
 
 namespace mayfly {
 namespace {
@@ -85,13 +86,23 @@ Outcome<Done> Bootstrap::Run(const std::function<void()>& serving) {
     if (result.ok()) result = Step(doing, [&] { return (this->*step)(); });
   };
   then("agreeing on the session", &Bootstrap::DrawSession);
+  if (options_.recover) {
+    footprint_.KeepStorage(true);  // until the session is back
+    then("looking for what the servers left", &Bootstrap::FindStorage);
+    if (result.ok()) result = CheckMembers();
+  }
   then("looking for memory", &Bootstrap::PlanRoom);
   if (result.ok()) result = CheckOldSession();
   if (result.ok()) result = CheckFlushTarget();
   if (result.ok()) {
-    result = Step("joining the session on this node", [&] {
-      const Trail trail{options_.session, MpiSegments(), MpiLauncherDirectory()};
-      return WithRemedy(footprint_.Join(charter_.runtime_path, charter_.uuid, world_.rank(), trail),
+    result = Step("joining the session on this node", [&]() -> Outcome<Done> {
+      Trail trail{options_.session, MpiSegments(), MpiLauncherDirectory(), ""};
+      if (!options_.dir.empty()) {
+        const Outcome<std::string> directory = ExpandDirectory(options_.dir, world_.host(), world_.rank());
+        if (!directory.ok()) return directory.failure();
+        trail.storage = StorageBase(*directory, "", agreed_.uuid);
+      }
+      return WithRemedy(footprint_.Join(agreed_.runtime_path, agreed_.uuid, world_.rank(), trail),
                         "set MAYFLY_RUNTIME_DIR to a node-local directory that you may write");
     });
   }
@@ -107,7 +118,12 @@ Outcome<Done> Bootstrap::Run(const std::function<void()>& serving) {
   if (result.ok()) {
     result = Step("writing the session's files", [&] { return WriteFiles(SessionState::kStarting); });
   }
+  if (keeps()) then("keeping the session's charter", &Bootstrap::KeepCharter);
   then("starting the server threads", &Bootstrap::StartShards);
+  if (result.ok() && keeps()) {
+    watch_.SetStep(options_.recover ? "bringing the files back" : "making the journals");
+    result = world_.Agree(shards_->Open(options_.recover));
+  }
   if (result.ok()) {
     // Who cannot be reached is said once, at the end of the step.
     if (!options_.log_level_given) SetLogLevel(LogLevel::kError);
@@ -119,6 +135,8 @@ Outcome<Done> Bootstrap::Run(const std::function<void()>& serving) {
   then("declaring the session ready", &Bootstrap::BecomeReady);
   if (result.ok()) {
     footprint_.Keep();
+    footprint_.KeepStorage(false);
+    if (keeps() && options_.flush_at_end && !options_.flush_to.empty()) footprint_.Withhold();
     if (world_.rank() == root_rank()) footprint_.CareForShared(options_.session, kWireVersion);
   } else {
     watch_.Ending(PosixClock().Now() + kFailWithin, kExitNotStarted, "");
@@ -150,24 +168,104 @@ Outcome<Done> Bootstrap::Understand() {
   return Done{};
 }
 
+// By rank 0: which session is to be brought back, and what its servers knew.
+Outcome<Done> Bootstrap::RecallSession() {
+  std::vector<Uuid> sessions;
+  const Outcome<std::optional<SessionFile>> file = ReadOldSession(agreed_.session_path);
+  if (!file.ok()) return file.failure();
+  if (*file) {
+    sessions.push_back((*file)->uuid);
+  } else if (!options_.dir.empty()) {
+    const Outcome<std::string> directory = ExpandDirectory(options_.dir, world_.host(), world_.rank());
+    if (!directory.ok()) return directory.failure();
+    sessions = FindSessions(*directory);
+  }
+  if (sessions.size() != 1) {
+    return Fail(Code::kNoEntry,
+                "--recover: there is no session file {}{}; name the session file of the servers that were killed",
+                agreed_.session_path,
+                sessions.empty() ? std::string() : fmt::format(", and {} sessions in --dir", sessions.size()));
+  }
+  agreed_.uuid = agreed_.old = sessions.front();
+  return Done{};
+}
+
+// The storage of this rank's member, on every rank.
+Outcome<Done> Bootstrap::FindStorage() {
+  const Outcome<std::string> directory = options_.dir.empty()
+                                             ? Outcome<std::string>(std::string())
+                                             : ExpandDirectory(options_.dir, world_.host(), world_.rank());
+  if (!directory.ok()) return directory.failure();
+  const std::string session_directory = agreed_.runtime_path + "/" + UuidText(agreed_.uuid);
+  const std::string base = StorageBase(*directory, session_directory, agreed_.uuid);
+  Outcome<std::vector<Charter>> found = FindMembers(base, world_.host(), geteuid());
+  if (!found.ok()) return found.failure();
+  const size_t wanted = per_rank() ? world_.node_size() : 1;
+  if (found->size() != wanted) {
+    return Fail(Code::kNoEntry,
+                "--recover: {} holds {} member{} of the session in {}, and {} would be started there; start {} there, "
+                "with the --dir and MAYFLY_RUNTIME_DIR of the first start",
+                world_.host(), found->size(), found->size() == 1 ? "" : "s", base, wanted,
+                per_rank() ? "as many processes" : "one process a node");
+  }
+  recalled_ = std::move((*found)[per_rank() ? world_.node_rank() : 0]);
+  return Done{};
+}
+
+// Every member of the session has found its storage, and the session goes on as it began.
+Outcome<Done> Bootstrap::CheckMembers() {
+  // What rank 0 found is of the session, so it is what all go on with.
+  if (world_.rank() == 0) {
+    agreed_.secret = recalled_->secret;
+    agreed_.server_secret = recalled_->server_secret;
+    agreed_.created_ns = recalled_->created_ns;
+    agreed_.job = recalled_->job;
+  }
+  constexpr size_t kAgreementBytesMax = 64 * 1024;
+  agreed_ = Decoded<Agreement>(world_.Share(Encoded(agreed_, kAgreementBytesMax)));
+  options_.chunk_bits = static_cast<uint8_t>(recalled_->chunk_bits);
+  options_.checksums = recalled_->checksums;
+  options_.journal_bytes = recalled_->journal_bytes;
+  if (options_.flush_to.empty()) options_.flush_to = recalled_->flush_to;
+  options_.durability = ServerOptions::Durability::kProcess;
+  const std::vector<std::string> ids = world_.GatherAll(std::to_string(recalled_->self.value));
+  return Step("looking for every member", [&]() -> Outcome<Done> {
+    if (world_.rank() != 0) return Done{};
+    for (const Member& member : recalled_->members) {
+      if (std::find(ids.begin(), ids.end(), std::to_string(member.id.value)) != ids.end()) continue;
+      return Fail(Code::kNoEntry,
+                  "--recover: member {} of the session, on {}, is missing; start a process there too, with the --dir "
+                  "and MAYFLY_RUNTIME_DIR of the first start",
+                  member.id.value, member.host);
+    }
+    return Done{};
+  });
+}
+
 Outcome<Done> Bootstrap::DrawSession() {
+  Outcome<Done> recalled = Done{};
   if (world_.rank() == 0) {
     PosixRandom random;
     PosixClock clock;
-    random.Fill(charter_.uuid);
-    random.Fill(charter_.secret);
-    random.Fill(charter_.server_secret);
-    charter_.created_ns = clock.Wall();
-    charter_.job = Variable("SLURM_JOB_ID").empty() ? Variable("PBS_JOBID") : Variable("SLURM_JOB_ID");
-    charter_.session_path = Absolute(options_.session);
-    if (!options_.flush_to.empty()) charter_.flush_target = Absolute(options_.flush_to);
-    charter_.runtime_path = RuntimeDir::PathFor(Variable("MAYFLY_RUNTIME_DIR"), geteuid());
+    random.Fill(agreed_.uuid);
+    random.Fill(agreed_.secret);
+    random.Fill(agreed_.server_secret);
+    agreed_.created_ns = clock.Wall();
+    agreed_.job = Variable("SLURM_JOB_ID").empty() ? Variable("PBS_JOBID") : Variable("SLURM_JOB_ID");
+    agreed_.session_path = Absolute(options_.session);
+    if (!options_.flush_to.empty()) agreed_.flush_target = Absolute(options_.flush_to);
+    agreed_.runtime_path = RuntimeDir::PathFor(Variable("MAYFLY_RUNTIME_DIR"), geteuid());
+    if (options_.recover) {
+      recalled = RecallSession();
+    } else if (const auto old = ReadOldSession(agreed_.session_path); old.ok() && *old) {
+      agreed_.old = (*old)->uuid;
+    }
   }
-  constexpr size_t kCharterBytesMax = 64 * 1024;  // four paths and 88 bytes
-  charter_ = Decoded<Charter>(world_.Share(Encoded(charter_, kCharterBytesMax)));
-  options_.session = charter_.session_path;
-  options_.flush_to = charter_.flush_target;
-  return Done{};
+  constexpr size_t kAgreementBytesMax = 64 * 1024;  // four paths and 88 bytes
+  agreed_ = Decoded<Agreement>(world_.Share(Encoded(agreed_, kAgreementBytesMax)));
+  options_.session = agreed_.session_path;
+  options_.flush_to = agreed_.flush_target;
+  return recalled;
 }
 
 // ---- room
@@ -181,15 +279,18 @@ Outcome<Done> Bootstrap::PlanRoom() {
   Outcome<uint64_t> planned = uint64_t{0};
   if (world_.leads_node()) {
     // What sessions of ours that died left here takes memory that we may need.
-    Outcome<RuntimeDir> runtime = RuntimeDir::Open(charter_.runtime_path, geteuid());
+    Outcome<RuntimeDir> runtime = RuntimeDir::Open(agreed_.runtime_path, geteuid());
     if (runtime.ok()) {
       const auto leftovers = runtime->Leftovers();
       for (size_t i = 0; leftovers.ok() && i < leftovers->size(); ++i) {
+        if ((*leftovers)[i].uuid == agreed_.old) continue;  // brought back, or refused, or not worth keeping
         MAYFLY_INFO("removing {}, which a dead session left", (*leftovers)[i].path);
         (void)runtime->RemoveLeftover((*leftovers)[i]);
       }
     }
-    planned = PlanMemory(ReadNodeMemory(charter_.runtime_path), plan);
+    // What is brought back has its memory already.
+    planned = recalled_ ? Outcome<uint64_t>(plan.asked_bytes != 0 ? plan.asked_bytes : recalled_->memory_bytes)
+                        : PlanMemory(ReadNodeMemory(agreed_.runtime_path), plan);
   }
   member_bytes_ = world_.ShareOnNode(planned.ok() ? *planned : 0);
   if (!planned.ok()) return planned.failure();
@@ -222,16 +323,25 @@ Outcome<Done> Bootstrap::CheckOldSession() {
     const std::string text = world_.Share(old ? UuidText(old->uuid) : std::string());
     const auto uuid = ParseUuid(text);
     if (!uuid) return Done{};
-    bool lives = world_.Max(world_.leads_node() && LivesHere(charter_.runtime_path, *uuid) ? 1 : 0) != 0;
+    bool lives = world_.Max(world_.leads_node() && LivesHere(agreed_.runtime_path, *uuid) ? 1 : 0) != 0;
+    const bool kept = world_.Max(world_.leads_node() && LeftFiles(*uuid) ? 1 : 0) != 0;
     const std::vector<std::string> hosts = world_.GatherAll(world_.host());
     if (!old) return Done{};  // rank 0 judges
     const bool elsewhere = std::any_of(old->hosts.begin(), old->hosts.end(), [&](const std::string& host) {
       return std::find(hosts.begin(), hosts.end(), host) == hosts.end();
     });
     if (!lives && elsewhere) lives = Answers(*old, options_.session, options_.ucx, world_.host());
-    if (!lives) {
-      MAYFLY_INFO("session file {} is of a session that has ended; it is replaced", options_.session);
+    if (!lives && (options_.recover || !kept)) {
+      if (!options_.recover) {
+        MAYFLY_INFO("session file {} is of a session that has ended; it is replaced", options_.session);
+      }
       return Done{};
+    }
+    if (!lives) {
+      return Fail(Code::kBusy,
+                  "session file {} is of a session whose servers were killed, and its files are still there; start "
+                  "with --recover to bring them back, or give them up with `mayfly clean` on each node",
+                  options_.session);
     }
     return Fail(
         Code::kBusy,
@@ -254,6 +364,17 @@ Outcome<Done> Bootstrap::CheckFlushTarget() {
   });
 }
 
+// Whether this node holds files of the session, which --recover could bring back.
+bool Bootstrap::LeftFiles(const Uuid& uuid) const {
+  const Outcome<std::string> directory = options_.dir.empty()
+                                             ? Outcome<std::string>(std::string())
+                                             : ExpandDirectory(options_.dir, world_.host(), world_.rank());
+  if (!directory.ok()) return false;
+  const std::string base = StorageBase(*directory, agreed_.runtime_path + "/" + UuidText(uuid), uuid);
+  const Outcome<std::vector<Charter>> found = FindMembers(base, world_.host(), geteuid());
+  return !found.ok() || !found->empty();
+}
+
 // ---- members
 // ----------------------------------------------------------------------------------------------------------
 
@@ -261,6 +382,7 @@ Outcome<Done> Bootstrap::Exchange() {
   Introduction mine;
   mine.host = world_.host();
   mine.leader = static_cast<uint32_t>(world_.ShareOnNode(world_.rank()));
+  mine.member = recalled_ ? recalled_->self.value : 0;
   mine.weight = options_.weight;
   mine.memory_bytes = member_bytes_;
   for (Bytes address : shards_->addresses()) mine.addresses.emplace_back(AsText(address));
@@ -272,6 +394,11 @@ Outcome<Done> Bootstrap::Exchange() {
   Outcome<Done> built = BuildLayout(ranks);
   if (!built.ok()) return built;
   const uint64_t ours = placement_->Fingerprint();
+  if (recalled_) {
+    // Whoever lives through this finds the new addresses in a newer map.
+    const Outcome<NodeMap> map = NodeMap::Open(footprint_.directory() + "/map", geteuid());
+    view_ = View(static_cast<uint32_t>(world_.Max(map.ok() ? map->view().value : 1)) + 1);
+  }
   const bool equal = world_.Max(ours) == ours && world_.Max(~ours) == ~ours;
   if (equal) return Done{};
   return Fail(Code::kCorrupt, "rank {} computes another placement than others; run the same mayflyd on all nodes",
@@ -279,24 +406,51 @@ Outcome<Done> Bootstrap::Exchange() {
 }
 
 // Members by their first rank, and the ranks of a member one after the other, so that all ranks number alike.
-Outcome<Done> Bootstrap::BuildLayout(const std::vector<Introduction>& ranks) {
-  std::vector<Member> members;
+Outcome<Done> Bootstrap::NewMembers(const std::vector<Introduction>& ranks, std::vector<Member>* members,
+                                    std::vector<std::vector<uint32_t>>* ranks_of) const {
   std::map<uint32_t, uint32_t> member_of;  // by first rank
-  std::vector<std::vector<uint32_t>> ranks_of;
   for (uint32_t r = 0; r < ranks.size(); ++r) {
     const uint32_t first = per_rank() ? r : ranks[r].leader;
-    const auto [at, is_new] = member_of.try_emplace(first, static_cast<uint32_t>(members.size()));
+    const auto [at, is_new] = member_of.try_emplace(first, static_cast<uint32_t>(members->size()));
     if (is_new) {
-      if (members.size() == Layout::kMembersMax) {
+      if (members->size() == Layout::kMembersMax) {
         return Fail(Code::kInvalid, "there are more than {} members; start fewer ranks, or leave out --member-per rank",
                     Layout::kMembersMax);
       }
-      members.push_back({MemberId(static_cast<uint16_t>(at->second)), ranks[r].host, ranks[r].weight, 0});
-      ranks_of.emplace_back();
+      members->push_back({MemberId(static_cast<uint16_t>(at->second)), ranks[r].host, ranks[r].weight, 0});
+      ranks_of->emplace_back();
     }
-    members[at->second].shards += static_cast<uint32_t>(ranks[r].addresses.size());
-    ranks_of[at->second].push_back(r);
+    (*members)[at->second].shards += static_cast<uint32_t>(ranks[r].addresses.size());
+    (*ranks_of)[at->second].push_back(r);
   }
+  return Done{};
+}
+
+// Those that the first start fixed, whichever ranks bring them back.
+Outcome<Done> Bootstrap::OldMembers(const std::vector<Introduction>& ranks, std::vector<Member>* members,
+                                    std::vector<std::vector<uint32_t>>* ranks_of) const {
+  *members = recalled_->members;
+  ranks_of->resize(members->size());
+  for (uint32_t r = 0; r < ranks.size(); ++r) {
+    if (ranks[r].member < members->size()) (*ranks_of)[ranks[r].member].push_back(r);
+  }
+  for (const Member& member : *members) {
+    size_t shards = 0;
+    for (uint32_t r : (*ranks_of)[member.id.value]) shards += ranks[r].addresses.size();
+    if (shards == member.shards) continue;
+    return Fail(Code::kInvalid,
+                "--recover: member {} on {} had {} server threads and would have {}; give the same "
+                "number of processes and --shards",
+                member.id.value, member.host, member.shards, shards);
+  }
+  return Done{};
+}
+
+Outcome<Done> Bootstrap::BuildLayout(const std::vector<Introduction>& ranks) {
+  std::vector<Member> members;
+  std::vector<std::vector<uint32_t>> ranks_of;
+  Outcome<Done> found = recalled_ ? OldMembers(ranks, &members, &ranks_of) : NewMembers(ranks, &members, &ranks_of);
+  if (!found.ok()) return found;
   Result<Layout> layout = Layout::Build(std::move(members));
   if (!layout.ok()) return Fail(layout.code(), "no layout for these members; start fewer ranks or --shards");
   layout_ = std::move(*layout);
@@ -316,6 +470,39 @@ Outcome<Done> Bootstrap::BuildLayout(const std::vector<Introduction>& ranks) {
   return Done{};
 }
 
+// The directories of this rank's shards, and by the member's first rank its charter.
+Outcome<Done> Bootstrap::KeepCharter() {
+  Outcome<std::string> directory = std::string();
+  if (!options_.dir.empty()) directory = ExpandDirectory(options_.dir, world_.host(), world_.rank());
+  if (!directory.ok()) return directory.failure();
+  base_ = StorageBase(*directory, footprint_.directory(), agreed_.uuid);
+  std::vector<ShardId> shards;
+  for (uint32_t i = 0; i < options_.shards; ++i) shards.push_back(ShardId(first_shard_.value + i));
+  Outcome<Done> made = WithRemedy(MakeStorage(base_, member(), shards), "give a --dir that you may write");
+  const uint32_t shards_of_member = layout_->member(member()).shards;
+  options_.journal_bytes = JournalBytes(options_.journal_bytes, member_bytes_ / shards_of_member, options_.dir.empty());
+  if (!made.ok() || recalled_ || layout_->FirstShardOf(member()) != first_shard_) return made;
+  footprint_.CareForStorage(base_, member());
+  Charter charter;
+  charter.uuid = agreed_.uuid;
+  charter.secret = agreed_.secret;
+  charter.server_secret = agreed_.server_secret;
+  charter.uid = geteuid();
+  charter.created_ns = agreed_.created_ns;
+  charter.job = agreed_.job;
+  charter.member_per_rank = per_rank();
+  charter.chunk_bits = options_.chunk_bits;
+  charter.checksums = options_.checksums;
+  charter.durability = "process";
+  charter.fsync = "commit";
+  charter.journal_bytes = options_.journal_bytes;
+  charter.memory_bytes = member_bytes_;
+  charter.flush_to = options_.flush_to;
+  charter.members.assign(layout_->members().begin(), layout_->members().end());
+  charter.self = member();
+  return WithRemedy(WriteCharter(MemberStorage(base_, member()), charter), "give a --dir that you may write");
+}
+
 uint32_t Bootstrap::root_rank() const { return rank_of_shard_[book_->map().placement().RootShard().value]; }
 
 // ---- files
@@ -323,13 +510,14 @@ uint32_t Bootstrap::root_rank() const { return rank_of_shard_[book_->map().place
 
 SessionFile Bootstrap::DescribeSession(SessionState state) const {
   SessionFile file;
-  file.uuid = charter_.uuid;
-  file.secret = charter_.secret;
+  file.uuid = agreed_.uuid;
+  file.secret = agreed_.secret;
   file.protocol = kWireVersion;
   file.state = state;
-  file.job = charter_.job;
+  file.durable = keeps();
+  file.job = agreed_.job;
   file.uid = geteuid();
-  file.created_ns = charter_.created_ns;
+  file.created_ns = agreed_.created_ns;
   file.member_count = layout_->member_count();
   file.shard_count = layout_->shard_count();
   file.map_path = footprint_.directory() + "/map";
@@ -345,7 +533,7 @@ Outcome<Done> Bootstrap::WriteFiles(SessionState state) {
   const std::string node_remedy = "make room in the runtime directory (`mayfly clean`), or set MAYFLY_RUNTIME_DIR";
   const std::string shared_remedy = "give a --session that can be written";
   const auto with_map = [&](auto write) {
-    write(NodeMapSource{charter_.uuid, View(1), *layout_, RingOptions(), *placement_, addresses});
+    write(NodeMapSource{agreed_.uuid, view_, *layout_, RingOptions(), *placement_, addresses});
   };
   const bool starting = state == SessionState::kStarting;
   if (world_.leads_node()) {
@@ -374,22 +562,24 @@ Outcome<Done> Bootstrap::StartShards() {
     return Fail(Code::kCorrupt, "the node map of {} has another placement; run the same mayflyd on all nodes",
                 world_.host());
   }
-  book_ = std::make_unique<NodeBook>(std::move(*map));
+  book_ = std::make_unique<NodeBook>(std::move(*map), footprint_.directory() + "/map", geteuid());
   placement_.reset();  // from now on the one that the whole node shares
   addresses_.clear();
 
   PosixRandom random;
   LocalShards::Setup setup;
   setup.book = book_.get();
+  keeper_ = std::make_unique<ViewKeeper>(footprint_.directory() + "/map", options_.session + ".map", geteuid(), view_);
+  setup.keeper = keeper_.get();
   setup.first = first_shard_;
   setup.arena_directory = footprint_.directory();
   setup.session = options_.session;
   setup.oversubscribed = uint64_t{options_.shards} * world_.node_size() >
                          static_cast<uint64_t>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
   ShardOptions& shard = setup.shard;
-  shard.secret = charter_.secret;
-  shard.uuid = charter_.uuid;
-  shard.server_secret = charter_.server_secret;
+  shard.secret = agreed_.secret;
+  shard.uuid = agreed_.uuid;
+  shard.server_secret = agreed_.server_secret;
   shard.process = ClientId(random.U64() | 1);
   shard.pid = static_cast<uint32_t>(getpid());
   shard.host = world_.host();
@@ -397,6 +587,15 @@ Outcome<Done> Bootstrap::StartShards() {
   shard.gid = getegid();
   const uint32_t shards_of_member = layout_->member(layout_->MemberOf(first_shard_)).shards;
   shard.memory_bytes = member_bytes_ / shards_of_member / kShardMemoryUnit * kShardMemoryUnit;
+  if (keeps()) {
+    shard.durability = Durability::kProcess;
+    shard.journal.ring_bytes = options_.journal_bytes;
+    shard.journal.window_bytes = WindowBytes(options_.journal_bytes);
+    setup.storage = MemberStorage(base_, member());
+    setup.recover = options_.recover;
+    // In memory the journal is a part of what the member was given.
+    if (options_.dir.empty()) shard.memory_bytes -= shard.journal.ring_bytes + shard.journal.window_bytes;
+  }
   shard.prefault_ahead_bytes = std::min(shard.memory_bytes / 4, kPrefaultMax);
   shard.chunk_bits = options_.chunk_bits;
   shard.checksums = options_.checksums;
@@ -404,15 +603,14 @@ Outcome<Done> Bootstrap::StartShards() {
   shard.flush_budget_ms = static_cast<uint32_t>(options_.flush_by_s * 1000);
   for (const Member& member : layout_->members()) shard.stage_shards.push_back(layout_->FirstShardOf(member.id));
   for (uint32_t i = 0; i < options_.shards; ++i) footprint_.AddShard(ShardId(first_shard_.value + i));
-  shards_->Start(std::move(setup));
-  return Done{};
+  return shards_->Start(std::move(setup));
 }
 
 Outcome<Done> Bootstrap::BecomeReady() {
   if (world_.rank() == 0) {
     // Two starts at once: the file names the later one.
     const Outcome<std::optional<SessionFile>> file = ReadOldSession(options_.session);
-    if (!file.ok() || !*file || (*file)->uuid != charter_.uuid) {
+    if (!file.ok() || !*file || (*file)->uuid != agreed_.uuid) {
       return Fail(Code::kBusy, "another server took the session file {} meanwhile; give another --session",
                   options_.session);
     }

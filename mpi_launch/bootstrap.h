@@ -18,6 +18,7 @@
 #include "node_book.h"
 #include "options.h"
 #include "ring/placement.h"
+#include "session/charter.h"
 #include "watch.h"
 #include "wire/header.h"
 #include "world.h"
@@ -44,9 +45,10 @@ class Bootstrap {
 
  private:
   // What rank 0 decides for all.
-  struct Charter {
+  struct Agreement {
     SessionUuid uuid{};
     Secret secret{}, server_secret{};
+    Uuid old{};  // of the session file that is there; zeros: none
     uint64_t created_ns = 0;
     std::string job, session_path, flush_target, runtime_path;
     template <class Io>
@@ -54,6 +56,7 @@ class Bootstrap {
       io.Raw(uuid.data(), uuid.size());
       io.Raw(secret.data(), secret.size());
       io.Raw(server_secret.data(), server_secret.size());
+      io.Raw(old.data(), old.size());
       io(created_ns, job, session_path, flush_target, runtime_path);
     }
   };
@@ -61,12 +64,13 @@ class Bootstrap {
   struct Introduction {
     std::string host;
     uint32_t leader = 0;  // the first rank of its node
+    uint32_t member = 0;  // with --recover
     uint32_t weight = 1;
     uint64_t memory_bytes = 0;  // of its member
     std::vector<std::string> addresses;
     template <class Io>
     void Fields(Io& io) {
-      io(host, leader, weight, memory_bytes, addresses);
+      io(host, leader, member, weight, memory_bytes, addresses);
     }
   };
 
@@ -75,15 +79,26 @@ class Bootstrap {
 
   Outcome<Done> Understand();
   Outcome<Done> DrawSession();
+  Outcome<Done> RecallSession();
+  Outcome<Done> FindStorage();
+  Outcome<Done> CheckMembers();
+  bool LeftFiles(const Uuid& uuid) const;
   Outcome<Done> PlanRoom();
   Outcome<Done> CheckOldSession();
   Outcome<Done> CheckFlushTarget();
   Outcome<Done> Exchange();
   Outcome<Done> BuildLayout(const std::vector<Introduction>& ranks);
+  Outcome<Done> NewMembers(const std::vector<Introduction>& ranks, std::vector<Member>* members,
+                           std::vector<std::vector<uint32_t>>* ranks_of) const;
+  Outcome<Done> OldMembers(const std::vector<Introduction>& ranks, std::vector<Member>* members,
+                           std::vector<std::vector<uint32_t>>* ranks_of) const;
+  Outcome<Done> KeepCharter();
   Outcome<Done> WriteFiles(SessionState state);
   Outcome<Done> StartShards();
   Outcome<Done> BecomeReady();
   SessionFile DescribeSession(SessionState state) const;
+  bool keeps() const { return options_.durability != ServerOptions::Durability::kNone; }
+  MemberId member() const { return layout_->MemberOf(first_shard_); }
   bool per_rank() const { return options_.member_per == ServerOptions::MemberPer::kRank; }
 
   World& world_;
@@ -93,7 +108,10 @@ class Bootstrap {
   ServerOptions options_;
   bool wrong_options_ = false;
 
-  Charter charter_;
+  Agreement agreed_;
+  std::optional<Charter> recalled_;  // with --recover: of the member that this rank is a part of
+  View view_{1};
+  std::string base_;  // see storage.h; empty: nothing outlives the processes
   uint64_t member_bytes_ = 0;
   std::vector<std::string> addresses_;  // by shard of the session
   std::vector<uint32_t> rank_of_shard_;
@@ -101,6 +119,7 @@ class Bootstrap {
   std::optional<Layout> layout_;
   std::optional<Placement> placement_;
   std::unique_ptr<NodeBook> book_;
+  std::unique_ptr<ViewKeeper> keeper_;
   std::unique_ptr<LocalShards> shards_;
 };
 

@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "session/private_file.h"
+#include "storage.h"
 #include "wire/header.h"
 
 namespace mayfly {
@@ -57,6 +58,8 @@ Outcome<Done> Footprint::Join(const std::string& runtime_path, const Uuid& uuid,
 std::string Footprint::directory() const { return directory_; }
 
 std::string Footprint::ArenaPrefix(ShardId shard) { return fmt::format("arena-{}", shard.value); }
+
+std::string Footprint::KeptPrefix(ShardId shard) { return fmt::format("kept-{}", shard.value); }
 
 void Footprint::AddShard(ShardId shard) {
   std::lock_guard lock(mutex_);
@@ -114,9 +117,38 @@ void Footprint::Keep() {
   made_.clear();
 }
 
+void Footprint::CareForStorage(const std::string& base, MemberId member) {
+  std::lock_guard lock(mutex_);
+  storage_ = base;
+  member_ = member;
+}
+
+void Footprint::KeepStorage(bool keep) {
+  std::lock_guard lock(mutex_);
+  keep_storage_ = keep;
+}
+
+void Footprint::Withhold() {
+  std::lock_guard lock(mutex_);
+  withheld_ = true;
+}
+
+void Footprint::RemoveEarly() {
+  {
+    std::unique_lock lock(mutex_, std::chrono::seconds(2));
+    if (!lock.owns_lock() || withheld_) return;
+  }
+  Remove();
+}
+
 void Footprint::Remove() {
   std::unique_lock lock(mutex_, std::chrono::seconds(2));
   if (!lock.owns_lock() || std::exchange(removed_, true)) return;
+  if (keep_storage_) {
+    if (runtime_) (void)runtime_->Withdraw(uuid_, rank_);
+    return;
+  }
+  if (!storage_.empty()) RemoveStorage(storage_, member_);
   if (!shared_.empty()) {
     // T2: another server may have taken the names meanwhile.
     const Outcome<SessionFile> file = ReadSessionFile(shared_, uid_, {protocol_, protocol_});
@@ -126,10 +158,11 @@ void Footprint::Remove() {
   }
   if (runtime_) {
     for (ShardId shard : shards_) {
-      const std::string prefix = ArenaPrefix(shard) + ".";
+      const std::string prefix = ArenaPrefix(shard) + ".", kept = KeptPrefix(shard) + ".";
       std::error_code error;
       for (fs::directory_iterator it(directory_, error), end; !error && it != end; it.increment(error)) {
-        if (it->path().filename().string().starts_with(prefix)) unlink(it->path().c_str());
+        const std::string name = it->path().filename().string();
+        if (name.starts_with(prefix) || name.starts_with(kept)) unlink(it->path().c_str());
       }
     }
     (void)runtime_->Leave(uuid_, rank_);

@@ -25,6 +25,8 @@ class Footprint {
   // Arena files are `<directory>/<prefix>.<n>`; the arena removes its own, Remove those of a shard that did not get to
   // it.
   static std::string ArenaPrefix(ShardId shard);
+  // Likewise of the memory that outlives the process and no client maps.
+  static std::string KeptPrefix(ShardId shard);
   void AddShard(ShardId shard);
 
   // This node's files: by the first rank of the node.
@@ -38,9 +40,17 @@ class Footprint {
   // Keep was called.
   Outcome<Done> MakeDirectory(const std::string& directory);
   void Keep();
+  // Remove shall take the member's storage away (storage.h): by the first rank of the member.
+  void CareForStorage(const std::string& base, MemberId member);
+  // While `keep`: Remove leaves everything that servers before left, for another try.
+  void KeepStorage(bool keep);
 
   // Gives up after a while if another thread is stuck in a call here (a file system that hangs).
   void Remove();
+  // On a signal before a kill. Nothing goes while what the servers keep may still be needed: a flush is to come, and a
+  // kill in the middle of it must leave what --recover brings back.
+  void RemoveEarly();
+  void Withhold();
 
  private:
   template <class Fn>
@@ -58,6 +68,9 @@ class Footprint {
   std::vector<ShardId> shards_;
   std::string shared_;
   std::vector<std::string> made_;  // parents first
+  std::string storage_;            // base, of...
+  MemberId member_;
+  bool keep_storage_ = false, withheld_ = false;
 };
 
 // A file can be made in it and removed. `if_missing`: what to do when there is no such directory.

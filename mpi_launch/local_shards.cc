@@ -105,7 +105,7 @@ std::vector<Bytes> LocalShards::addresses() const {
   return all;
 }
 
-void LocalShards::Start(Setup setup) {
+Outcome<Done> LocalShards::Start(Setup setup) {
   setup_ = std::move(setup);
   stage_host_ = std::make_unique<StageHost>(setup_.session);
   for (uint32_t i = 0; i < transports_.size(); ++i) {
@@ -115,6 +115,16 @@ void LocalShards::Start(Setup setup) {
     options.arena_directory = setup_.arena_directory;
     options.arena_prefix = Footprint::ArenaPrefix(options.shard.self);
     options.shard.turns_a_look = kTurnsALook;
+    if (!setup_.storage.empty()) {
+      LocalDiskOptions disk;
+      disk.directory.path = fmt::format("{}/shard-{}", setup_.storage, options.shard.self.value);
+      LocalDiskOpened opened = OpenLocalDisk(std::move(disk));
+      if (opened.disk == nullptr) return Fail(opened.failure.code, "{}", opened.failure.sentence);
+      if (!opened.warning.empty() && i == 0) MAYFLY_WARN("{}", opened.warning);
+      options.disk = std::move(opened.disk);
+      options.kept_prefix = Footprint::KeptPrefix(options.shard.self);
+      options.adopt = setup_.recover;
+    }
     options.spin = setup_.oversubscribed ? kSpinOversubscribed : kSpin;
     const auto count = [this](size_t* what) {
       return [this, what] {
@@ -125,12 +135,43 @@ void LocalShards::Start(Setup setup) {
     };
     threads_.push_back(std::make_unique<ShardThread>(std::move(transports_[i]), *setup_.book, std::move(options),
                                                      count(&leaving_), count(&ended_)));
-    threads_.back()->Post([host = stage_host_.get()](Shard& shard) {
+    threads_.back()->Post([host = stage_host_.get(), keeper = setup_.keeper](Shard& shard) {
+      if (keeper != nullptr) {
+        shard.SetOnView(
+            [keeper](View view, const std::vector<Shard::NewAddress>& moved) { return keeper->Learn(view, moved); });
+      }
       shard.SetOnStage(
           [host](uint64_t job, uint32_t worker, StageSpec spec) { return host->Begin(job, worker, std::move(spec)); });
     });
   }
   transports_.clear();
+  return Done{};
+}
+
+Outcome<Done> LocalShards::Open(bool recover) {
+  std::vector<std::unique_ptr<RecoveryReport>> reports;
+  std::vector<std::future<Status>> all;
+  for (auto& thread : threads_) {
+    reports.push_back(std::make_unique<RecoveryReport>());
+    all.push_back(
+        thread->Run([recover, report = reports.back().get()](Shard& shard) { return shard.Open(recover, report); }));
+  }
+  Outcome<Done> result = Done{};
+  for (size_t i = 0; i < all.size(); ++i) {
+    const Status status = all[i].get();
+    const RecoveryReport& report = *reports[i];
+    for (const std::string& damage : report.damage) MAYFLY_ERROR("shard {}: {}", setup_.first.value + i, damage);
+    if (report.found) {
+      brought_back_.push_back(
+          fmt::format("shard {}: {} records of {} brought back {} files and directories in {:.2f} s{}",
+                      setup_.first.value + i, report.records, SizeText(report.bytes), report.inodes,
+                      static_cast<double>(report.took) / 1e9, report.clean ? " (it was closed in order)" : ""));
+    }
+    if (!status.ok() && result.ok()) {
+      result = Fail(status.code(), "{}", report.refusal.empty() ? std::string(TextOf(status.code())) : report.refusal);
+    }
+  }
+  return result;
 }
 
 Outcome<Done> LocalShards::MeetOthers(Nanos within) {
@@ -159,6 +200,18 @@ Outcome<Done> LocalShards::MeetOthers(Nanos within) {
         Fail(status.code(), "{} cannot be reached from here ({}); {}", setup_.book->NameOf(missing[i]), cause, remedy);
   }
   return met;
+}
+
+Outcome<Done> LocalShards::Announce(std::vector<Shard::NewAddress> moved, View view, Nanos within) {
+  const Status status = threads_.front()
+                            ->Run([moved = std::move(moved), view, within](Shard& shard) {
+                              return shard.Announce(moved, view, shard.executor().now() + within);
+                            })
+                            .get();
+  if (status.ok()) return Done{};
+  const ShardId root = setup_.book->map().placement().RootShard();
+  return Fail(status.code(), "{}, which numbers the views, cannot be told ({}); bring it back first, or try again",
+              setup_.book->NameOf(root), TextOf(status.code()));
 }
 
 bool LocalShards::has_root() const {

@@ -12,6 +12,7 @@
 #include "shard_thread.h"
 #include "side_lane.h"
 #include "stage_host.h"
+#include "view_keeper.h"
 
 namespace mayfly {
 
@@ -28,12 +29,21 @@ class LocalShards {
     ShardOptions shard;              // of all of them, but for `self`
     ShardId first;                   // the others follow
     std::string arena_directory;
-    std::string session;          // path of the session file
-    bool oversubscribed = false;  // more shards than cores on this node
+    std::string session;           // path of the session file
+    bool oversubscribed = false;   // more shards than cores on this node
+    ViewKeeper* keeper = nullptr;  // outlives the member
+    std::string storage;           // of the member (storage.h); empty: nothing outlives the process
+    bool recover = false;
   };
-  void Start(Setup setup);
+  Outcome<Done> Start(Setup setup);
+  // Makes the journals, or brings back what they hold. Before anything is served.
+  Outcome<Done> Open(bool recover);
+  // After Open: what was brought back, a line a shard.
+  const std::vector<std::string>& brought_back() const { return brought_back_; }
   // The dissemination barrier: every shard of this process asks those at distance 1, 2, 4, ... for a sign of life.
   Outcome<Done> MeetOthers(Nanos within);
+  // Of a member that was started again: tells all others where its shards are.
+  Outcome<Done> Announce(std::vector<Shard::NewAddress> moved, View view, Nanos within);
   bool has_root() const;
 
   // Asks for the session's end: the root's shard, if it is one of ours, else by a message to it. Once; any thread.
@@ -59,6 +69,7 @@ class LocalShards {
   void AskRoot(bool flush);
 
   UcxOptions ucx_;
+  std::vector<std::string> brought_back_;
   std::vector<std::unique_ptr<UcxTransport>> transports_;  // until Start
   Setup setup_;
   std::unique_ptr<StageHost> stage_host_;

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cstdlib>
 
+#include "journal/format.h"
 #include "ring/layout.h"
 #include "session/uuid.h"
 
@@ -65,6 +66,11 @@ std::string CheckChunk(const std::string& text) {
                      SizeText(uint64_t{1} << kChunkBitsMax));
 }
 
+std::string CheckJournal(const std::string& text) {
+  const auto size = ParseSize(text);
+  return size.ok() ? CheckJournalBytes(*size) : size.failure().sentence;
+}
+
 // CLI11's own, without their text in --help, where ours says it.
 CLI::Validator OneOf(std::vector<std::string> words) { return CLI::IsMember(std::move(words)).description(""); }
 constexpr double kFlushByMax = 4e6;  // its milliseconds fit into 32 bits
@@ -110,11 +116,12 @@ std::string SizeText(uint64_t bytes) {
 
 std::string ServerOptions::Common() const {
   return fmt::format(
-      "--member-per {}\n--shards {}\n--session {}\n--flush-to {}\n--flush-by {}\n--no-flush {}\n--chunk {}\n"
+      "--member-per {}\n--durability {}\n--dir {}\n--journal-bytes {}\n--recover {}\n--shards {}\n--session "
+      "{}\n--flush-to {}\n--flush-by {}\n--no-flush {}\n--chunk {}\n"
       "--checksum {}\n--tls {}\n--rendezvous {}\n--start-timeout {}\n--version {}\n",
-      member_per == MemberPer::kNode ? "node" : "rank", shards, session, flush_to, flush_by_s, !flush_at_end,
-      uint64_t{1} << chunk_bits, checksums ? "xxh3" : "none", ucx.tls, ucx.eager_bytes_max, start_timeout_s,
-      MAYFLY_VERSION);
+      member_per == MemberPer::kNode ? "node" : "rank", durability == Durability::kNone ? "none" : "process", dir,
+      journal_bytes, recover, shards, session, flush_to, flush_by_s, !flush_at_end, uint64_t{1} << chunk_bits,
+      checksums ? "xxh3" : "none", ucx.tls, ucx.eager_bytes_max, start_timeout_s, MAYFLY_VERSION);
 }
 
 CommandLine ParseCommandLine(int argc, char** argv) {
@@ -122,7 +129,9 @@ CommandLine ParseCommandLine(int argc, char** argv) {
   ServerOptions& o = line.options;
   o.session = DefaultSession();
   std::string member_per = "node", memory, chunk, checksum = "xxh3", rendezvous, log_level = "info";
+  std::string durability = "none", journal_bytes;
   bool no_flush = false;
+  uint16_t member_number = 0;
 
   CLI::App app(kWhat, "mayflyd");
   app.footer(kEnd);
@@ -147,6 +156,26 @@ CommandLine ParseCommandLine(int argc, char** argv) {
          "SECONDS")
       ->check(CLI::Range(0.0, kFlushByMax).description(""));
   app.add_flag("--no-flush", no_flush, "when a signal ends the session, flush nothing");
+  option("--durability", durability,
+         "what an acknowledged operation survives: none, nothing; process, a kill of any or all servers, which are\n"
+         "started again with --recover (default: none)",
+         "none|process")
+      ->check(OneOf({"none", "process"}));
+  option("--dir", o.dir,
+         "node-local directory for the journals (NVMe); %h is the host, %r the rank, $TMPDIR a variable (default: in\n"
+         "memory, beside the files)",
+         "DIR");
+  option("--journal-bytes", journal_bytes, "size of the journal of each server thread (default: what suits)", "SIZE")
+      ->check(CheckJournal);
+  app.add_flag(
+      "--recover", o.recover,
+      "bring back the session of the session file, whose servers were killed: on the same nodes, with as many\n"
+      "processes, in any order");
+  app.add_flag("--rejoin", o.rejoin,
+               "bring back a member of a living session whose process on this node was killed; without the launcher,\n"
+               "one process a member");
+  CLI::Option* member =
+      option("--member", member_number, "with --rejoin: this member (default: one that is dead on this node)", "N");
   option("--member-per", member_per,
          "what a member of the filesystem is: a node, further processes of a node adding threads to it, or a rank,\n"
          "which is for a single machine (default: node)",
@@ -181,6 +210,11 @@ CommandLine ParseCommandLine(int argc, char** argv) {
   if (!line.print.empty() || !line.wrong.empty()) return line;
 
   o.member_per = member_per == "rank" ? ServerOptions::MemberPer::kRank : ServerOptions::MemberPer::kNode;
+  o.durability = durability == "none" ? ServerOptions::Durability::kNone : ServerOptions::Durability::kProcess;
+  if (!journal_bytes.empty()) o.journal_bytes = *ParseSize(journal_bytes);
+  if (member->count() != 0) o.rejoin_member = MemberId(member_number);
+  if (member->count() != 0 && !o.rejoin) line.wrong = Sentence("--member: needs --rejoin");
+  if (o.recover && o.rejoin) line.wrong = Sentence("--recover and --rejoin: one is for all servers, one for a single");
   o.flush_at_end = !no_flush;
   o.checksums = checksum == "xxh3";
   if (!memory.empty()) o.memory_bytes = *ParseSize(memory);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -22,6 +23,13 @@ struct ServerOptions {
   std::string flush_to;      // empty: nowhere
   double flush_by_s = 0;     // 0: no limit
   bool flush_at_end = true;  // when a signal ends the session
+  enum class Durability : uint8_t { kNone, kProcess };
+  Durability durability = Durability::kNone;
+  std::string dir;             // as given; empty: in memory
+  uint64_t journal_bytes = 0;  // of a shard; 0: what suits
+  bool recover = false;
+  bool rejoin = false;
+  std::optional<MemberId> rejoin_member;  // empty: any that is dead here
   uint8_t chunk_bits = kChunkBitsDefault;
   bool checksums = true;
   uint32_t weight = 1;

@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "bootstrap.h"
+#include "rejoin.h"
 #include "server_log.h"
 #include "session/verdict.h"
 #include "signals.h"
@@ -60,6 +61,7 @@ int RunServer(int argc, char** argv) {
   }
   Signals::Install();
   StartLog(LogLevel::kWarn);
+  if (line.wrong.empty() && line.options.rejoin) return RunRejoin(std::move(line));
   const std::string host = HostName();
   const ServerOptions asked = line.options;
   PosixClock clock;
@@ -93,6 +95,7 @@ int RunServer(int argc, char** argv) {
   }
   if (first) RemoveVerdict(bootstrap.options().session);  // of an earlier session of this name
   if (first) SetLogLevel(asked.log_level);
+  for (const std::string& line : bootstrap.shards().brought_back()) MAYFLY_INFO("{}", line);
   if (first) MAYFLY_INFO("{}, after {:.1f} s", bootstrap.ReadySentence(), (clock.Now() - started) / 1e9);
 
   watch.Ready();

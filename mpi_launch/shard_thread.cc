@@ -4,6 +4,7 @@
 #include "adapt/posix/clock.h"
 #include "adapt/posix/offload.h"
 #include "adapt/posix/pfs_tree.h"
+#include "adapt/posix/posix_kept_memory.h"
 #include "adapt/posix/random.h"
 #include "base/log.h"
 #include "signals.h"
@@ -20,16 +21,21 @@ constexpr Nanos kLinger = 20 * kMillisecond;
 
 // In the order of construction; a stuck shard leaves it behind as a whole.
 struct ShardThread::Core {
-  Core(std::unique_ptr<UcxTransport> network, PosixIdle& idle, const NodeBook& book, const Options& options)
+  Core(std::unique_ptr<UcxTransport> network, PosixIdle& idle, const NodeBook& book, Options& options)
       : transport(std::move(network)),
-        arena({options.arena_directory, options.arena_prefix}),
+        disk(std::move(options.disk)),
+        kept({options.arena_directory, options.kept_prefix}),
+        arena({.directory = options.arena_directory, .prefix = options.arena_prefix, .adopt = options.adopt}),
         offload({.wake = &idle}),
-        shard({clock, random, *transport, arena, offload, pfs}, book.map().placement(), book, options.shard),
+        shard({clock, random, *transport, arena, offload, pfs, disk.get(), disk != nullptr ? &kept : nullptr},
+              book.map().placement(), book, options.shard),
         spinner(shard.executor(), idle, options.spin) {}
 
   PosixClock clock;
   PosixRandom random;
   std::unique_ptr<UcxTransport> transport;
+  std::unique_ptr<LocalDisk> disk;
+  PosixKeptMemory kept;
   PosixArenaMemory arena;
   PosixOffload offload;
   PosixPfsTree pfs;
@@ -97,7 +103,7 @@ void ShardThread::Turn(Core& core) {
   if (worked) {
     core.spinner.Worked();
   } else {
-    core.spinner.Empty();
+    core.spinner.Empty(core.shard.next_timer());
   }
 }
 
@@ -124,6 +130,7 @@ void ShardThread::Main() {
   BlockSignals();
   auto core = std::make_unique<Core>(std::move(transport_), idle_, book_, options_);
   idle_.Add(core->transport.get());
+  if (core->disk != nullptr) idle_.Add(core->disk.get());
   core->shard.SetOnLeave([this] { leave_ = true; });
   while (!leave_.load(std::memory_order_relaxed)) Turn(*core);
   on_leave_();
@@ -134,6 +141,7 @@ void ShardThread::Main() {
   }
   const bool drained = Drain(*core);
   idle_.Remove(core->transport.get());
+  if (core->disk != nullptr) idle_.Remove(core->disk.get());
   if (drained) {
     core.reset();
   } else {

@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "adapt/local_disk.h"
 #include "adapt/posix/idle.h"
 #include "adapt/ucx/ucx_transport.h"
 #include "node_book.h"
@@ -26,6 +27,10 @@ class ShardThread {
     std::string arena_directory;
     std::string arena_prefix;
     Nanos spin = 20 * kMicrosecond;
+    // Null: nothing outlives the process.
+    std::unique_ptr<LocalDisk> disk;
+    std::string kept_prefix;
+    bool adopt = false;  // segments that a server before left
   };
   // How it ended.
   struct End {

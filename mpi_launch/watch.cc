@@ -134,7 +134,7 @@ void Watch::OnSignals(uint64_t signals) {
   }
   lock.unlock();
   if (Signals::BeforeKill(signals)) {
-    footprint_.Remove();
+    footprint_.RemoveEarly();
     RemoveMpiSegments();
   }
 }

@@ -1,0 +1,220 @@
+#include "rejoin.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+
+#include "adapt/posix/random.h"
+#include "base/log.h"
+#include "footprint.h"
+#include "local_shards.h"
+#include "node_book.h"
+#include "old_session.h"
+#include "server_log.h"
+#include "signals.h"
+#include "storage.h"
+#include "view_keeper.h"
+#include "watch.h"
+
+namespace mayfly {
+namespace {
+
+constexpr Nanos kEndWithin = 8 * kSecond;
+constexpr Nanos kAnnounceWithin = 60 * kSecond;
+// Of the mark of a process that is no rank: behind all ranks.
+constexpr uint32_t kFirstMark = 1u << 24;
+
+std::string HostName() {
+  char name[256] = {};
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
+std::string RuntimePath() {
+  const char* variable = std::getenv("MAYFLY_RUNTIME_DIR");
+  return RuntimeDir::PathFor(variable != nullptr ? variable : "", geteuid());
+}
+
+// What is known once the storage of a dead member was found.
+struct Found {
+  SessionFile session;
+  Charter charter;
+  std::string base;
+};
+
+class Rejoin {
+ public:
+  Rejoin(CommandLine line, Watch& watch, Footprint& footprint)
+      : options_(std::move(line.options)), watch_(watch), footprint_(footprint), host_(HostName()) {}
+
+  Outcome<Done> Run() {
+    watch_.SetStep("looking for the session");
+    Outcome<Done> done = Find();
+    if (!done.ok()) return done;
+    footprint_.KeepStorage(true);  // until it is back
+    Trail trail;
+    if (!options_.dir.empty()) trail.storage = base_;
+    done = footprint_.Join(runtime_path_, charter_.uuid, kFirstMark + charter_.self.value, trail);
+    if (!done.ok()) return done;
+    watch_.SetStep("opening the network");
+    auto shards = LocalShards::Create(options_);
+    if (!shards.ok()) return shards.failure();
+    shards_ = std::move(*shards);
+    std::vector<Shard::NewAddress> moved;
+    const ShardId first = book_->map().layout().FirstShardOf(charter_.self);
+    for (Bytes address : shards_->addresses()) {
+      moved.push_back({ShardId(first.value + static_cast<uint32_t>(moved.size())), std::string(AsText(address))});
+    }
+    watch_.SetStep("bringing the files back");
+    done = shards_->Start(SetupOf(first));
+    if (done.ok()) done = shards_->Open(true);
+    if (!done.ok()) return done;
+    footprint_.KeepStorage(false);
+    footprint_.CareForStorage(base_, charter_.self);
+    watch_.SetStep("telling the other servers");
+    return shards_->Announce(std::move(moved), keeper_->newest(), kAnnounceWithin);
+  }
+
+  LocalShards& shards() { return *shards_; }
+  const ServerOptions& options() const { return options_; }
+  std::string Sentence() const {
+    return fmt::format("member {} of the session is back on {}", charter_.self.value, host_);
+  }
+
+ private:
+  Outcome<Done> Find() {
+    std::error_code error;
+    options_.session = std::filesystem::absolute(options_.session, error).lexically_normal().string();
+    Outcome<std::optional<SessionFile>> file = ReadOldSession(options_.session);
+    if (!file.ok()) return file.failure();
+    if (!*file) {
+      return Fail(Code::kNoEntry, "--rejoin: there is no session file {}; name that of the living session",
+                  options_.session);
+    }
+    const Uuid uuid = (*file)->uuid;
+    runtime_path_ = RuntimePath();
+    const std::string session_directory = runtime_path_ + "/" + UuidText(uuid);
+    Outcome<std::string> directory = std::string();
+    if (!options_.dir.empty()) directory = ExpandDirectory(options_.dir, host_, 0);
+    if (!directory.ok()) return directory.failure();
+    base_ = StorageBase(*directory, session_directory, uuid);
+    Outcome<std::vector<Charter>> members = FindMembers(base_, host_, geteuid());
+    if (!members.ok()) return members.failure();
+    for (Charter& one : *members) {
+      if (options_.rejoin_member && one.self != *options_.rejoin_member) continue;
+      const ShardId first = FirstShardOf(one);
+      if (InUse(ShardStorage(base_, one.self, first))) continue;
+      charter_ = std::move(one);
+      return Describe(session_directory + "/map");
+    }
+    return Fail(Code::kNoEntry,
+                "--rejoin: no member of the session is dead on {} and has its files in {}{}; see `mayfly status`, and "
+                "give the --dir and MAYFLY_RUNTIME_DIR of its start",
+                host_, base_,
+                options_.rejoin_member ? fmt::format(" (asked for member {})", options_.rejoin_member->value) : "");
+  }
+
+  static ShardId FirstShardOf(const Charter& charter) {
+    uint32_t first = 0;
+    for (uint32_t m = 0; m < charter.self.value; ++m) first += charter.members[m].shards;
+    return ShardId(first);
+  }
+
+  Outcome<Done> Describe(const std::string& map_path) {
+    Outcome<NodeMap> map = NodeMap::Open(map_path, geteuid());
+    if (!map.ok()) return map.failure();
+    options_.shards = charter_.members[charter_.self.value].shards;
+    options_.chunk_bits = static_cast<uint8_t>(charter_.chunk_bits);
+    options_.checksums = charter_.checksums;
+    keeper_ = std::make_unique<ViewKeeper>(map_path, options_.session + ".map", geteuid(), map->view());
+    book_ = std::make_unique<NodeBook>(std::move(*map), map_path, geteuid());
+    return Done{};
+  }
+
+  LocalShards::Setup SetupOf(ShardId first) {
+    LocalShards::Setup setup;
+    PosixRandom random;
+    setup.book = book_.get();
+    setup.keeper = keeper_.get();
+    setup.first = first;
+    setup.arena_directory = footprint_.directory();
+    setup.session = options_.session;
+    setup.oversubscribed = true;
+    setup.storage = MemberStorage(base_, charter_.self);
+    setup.recover = true;
+    ShardOptions& shard = setup.shard;
+    shard.secret = charter_.secret;
+    shard.uuid = charter_.uuid;
+    shard.server_secret = charter_.server_secret;
+    shard.process = ClientId(random.U64() | 1);
+    shard.pid = static_cast<uint32_t>(getpid());
+    shard.host = host_;
+    shard.uid = geteuid();
+    shard.gid = getegid();
+    shard.durability = Durability::kProcess;
+    shard.journal.ring_bytes = charter_.journal_bytes;
+    shard.journal.window_bytes = WindowBytes(charter_.journal_bytes);
+    shard.memory_bytes = charter_.memory_bytes / options_.shards;
+    if (options_.dir.empty()) shard.memory_bytes -= shard.journal.ring_bytes + shard.journal.window_bytes;
+    shard.chunk_bits = options_.chunk_bits;
+    shard.checksums = options_.checksums;
+    shard.flush_target = charter_.flush_to;
+    for (const Member& member : book_->map().layout().members()) {
+      shard.stage_shards.push_back(book_->map().layout().FirstShardOf(member.id));
+    }
+    for (uint32_t i = 0; i < options_.shards; ++i) footprint_.AddShard(ShardId(first.value + i));
+    return setup;
+  }
+
+  ServerOptions options_;
+  Watch& watch_;
+  Footprint& footprint_;
+  const std::string host_;
+  std::string runtime_path_, base_;
+  Charter charter_;
+  std::unique_ptr<ViewKeeper> keeper_;
+  std::unique_ptr<NodeBook> book_;
+  std::unique_ptr<LocalShards> shards_;
+};
+
+}  // namespace
+
+int RunRejoin(CommandLine line) {
+  PosixClock clock;
+  Footprint footprint;
+  Watch watch(footprint, HostName(), true);
+  watch.Starting(clock.Now() + line.options.start_timeout_s * kSecond);
+  SetLogLevel(line.options.log_level);
+  Rejoin rejoin(std::move(line), watch, footprint);
+  const Outcome<Done> start = rejoin.Run();
+  if (!start.ok()) {
+    watch.Ending(clock.Now() + kEndWithin, kExitNotStarted, "");
+    footprint.Remove();
+    SayFailure(start.failure().sentence);
+    return kExitNotStarted;
+  }
+  watch.Serving([&](const std::string& signal, bool) {
+    MAYFLY_INFO("{}: ending the session", signal);
+    rejoin.shards().RequestStop(rejoin.options());
+  });
+  watch.Ready();
+  for (const std::string& line : rejoin.shards().brought_back()) MAYFLY_INFO("{}", line);
+  MAYFLY_INFO("{}", rejoin.Sentence());
+  const LocalShards::End end = rejoin.shards().Wait();
+  footprint.Remove();
+  int code = kExitDone;
+  std::string sentence;
+  if (!end.complete) sentence = end.sentence;
+  if (!end.request_failure.empty()) sentence = end.request_failure;
+  if (!sentence.empty()) {
+    code = kExitNotFlushed;
+    SayFailure(sentence);
+  }
+  watch.Ending(clock.Now() + kEndWithin, code, "");
+  if (end.stuck) _exit(code);
+  return code;
+}
+
+}  // namespace mayfly

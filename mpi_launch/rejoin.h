@@ -1,0 +1,12 @@
+// mayflyd --rejoin: one member of a living session whose server was killed, brought back beside the others. No MPI: the
+// launcher knows nothing of this process.
+#pragma once
+
+#include "options.h"
+
+namespace mayfly {
+
+// From the parsed command line to the exit code.
+int RunRejoin(CommandLine line);
+
+}  // namespace mayfly

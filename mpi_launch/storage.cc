@@ -1,0 +1,141 @@
+#include "storage.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+
+#include "journal/recover.h"
+#include "session/private_file.h"
+
+namespace mayfly {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kSessionPrefix = "mayfly-", kMemberPrefix = "member-", kShardPrefix = "shard-";
+constexpr uint64_t kMiB = uint64_t{1} << 20;
+constexpr uint64_t kJournalInMemoryMin = 4 * kMiB, kJournalInMemoryMax = 64 * kMiB, kJournalOnDisk = 256 * kMiB;
+constexpr uint64_t kWindowMin = kMiB, kWindowMax = 4 * kMiB;
+
+bool IsNameByte(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }
+
+}  // namespace
+
+Outcome<std::string> ExpandDirectory(const std::string& pattern, const std::string& host, uint32_t rank) {
+  std::string out;
+  for (size_t i = 0; i < pattern.size(); ++i) {
+    const char c = pattern[i];
+    if (c == '%' && i + 1 < pattern.size()) {
+      const char what = pattern[++i];
+      if (what == 'h') {
+        out += host;
+      } else if (what == 'r') {
+        out += std::to_string(rank);
+      } else if (what == '%') {
+        out += '%';
+      } else {
+        return Fail(Code::kInvalid, "--dir {}: %{} means nothing; %h is the host, %r the rank, %% a %", pattern, what);
+      }
+    } else if (c == '$') {
+      const bool braces = i + 1 < pattern.size() && pattern[i + 1] == '{';
+      size_t end = i + 1 + (braces ? 1 : 0);
+      const size_t begin = end;
+      while (end < pattern.size() && IsNameByte(pattern[end])) ++end;
+      const std::string name = pattern.substr(begin, end - begin);
+      const char* value = name.empty() ? nullptr : std::getenv(name.c_str());
+      if (value == nullptr || *value == 0 || (braces && (end == pattern.size() || pattern[end] != '}'))) {
+        return Fail(Code::kInvalid, "--dir {}: the variable {} is not set on {}; set it, or give a plain path", pattern,
+                    name, host);
+      }
+      out += value;
+      i = braces ? end : end - 1;
+    } else {
+      out += c;
+    }
+  }
+  std::error_code error;
+  return fs::absolute(out, error).lexically_normal().string();
+}
+
+std::string StorageBase(const std::string& directory, const std::string& session_directory, const Uuid& uuid) {
+  return directory.empty() ? session_directory : fmt::format("{}/{}{}", directory, kSessionPrefix, UuidText(uuid));
+}
+
+std::string MemberStorage(const std::string& base, MemberId member) {
+  return fmt::format("{}/{}{}", base, kMemberPrefix, member.value);
+}
+
+std::string ShardStorage(const std::string& base, MemberId member, ShardId shard) {
+  return fmt::format("{}/{}{}", MemberStorage(base, member), kShardPrefix, shard.value);
+}
+
+Outcome<std::vector<Charter>> FindMembers(const std::string& base, const std::string& host, uint32_t uid) {
+  std::vector<Charter> found;
+  std::error_code error;
+  for (fs::directory_iterator it(base, error), end; !error && it != end; it.increment(error)) {
+    if (!it->path().filename().string().starts_with(kMemberPrefix)) continue;
+    Outcome<Charter> charter = ReadCharter(it->path().string(), uid);
+    if (!charter.ok()) {
+      if (charter.failure().status.code() == Code::kNoEntry) continue;  // its start did not get far
+      return charter.failure();
+    }
+    // A directory that several nodes see holds the members of all of them.
+    if (charter->members[charter->self.value].host == host) found.push_back(std::move(*charter));
+  }
+  std::sort(found.begin(), found.end(), [](const Charter& a, const Charter& b) { return a.self < b.self; });
+  return found;
+}
+
+std::vector<Uuid> FindSessions(const std::string& directory) {
+  std::vector<Uuid> found;
+  std::error_code error;
+  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    if (!name.starts_with(kSessionPrefix)) continue;
+    if (const auto uuid = ParseUuid(std::string_view(name).substr(kSessionPrefix.size()))) found.push_back(*uuid);
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+bool InUse(const std::string& shard_storage) {
+  const FileDescriptor file(open((shard_storage + "/" + std::string(kJournalFileName)).c_str(), O_RDWR | O_CLOEXEC));
+  return !file.valid() || flock(file.get(), LOCK_EX | LOCK_NB) != 0;
+}
+
+Outcome<Done> MakeStorage(const std::string& base, MemberId member, const std::vector<ShardId>& shards) {
+  for (ShardId shard : shards) {
+    const std::string path = ShardStorage(base, member, shard);
+    // What is ours is closed to others; what is above --dir is as the user wants it.
+    const mode_t mask = umask(077);
+    std::error_code error;
+    fs::create_directories(path, error);
+    umask(mask);
+    if (error) return FailErrno(error.value(), "create", "directory", path);
+  }
+  return Done{};
+}
+
+void RemoveStorage(const std::string& base, MemberId member) {
+  std::error_code error;
+  fs::remove_all(MemberStorage(base, member), error);
+  rmdir(base.c_str());  // when it is empty
+}
+
+uint64_t JournalBytes(uint64_t asked, uint64_t memory_bytes, bool in_memory) {
+  if (asked != 0) return asked;
+  if (!in_memory) return kJournalOnDisk;
+  return std::clamp(memory_bytes / 16 / kMiB * kMiB, kJournalInMemoryMin, kJournalInMemoryMax);
+}
+
+uint64_t WindowBytes(uint64_t journal_bytes) {
+  return std::clamp(journal_bytes / 4 / kMiB * kMiB, kWindowMin, kWindowMax);
+}
+
+}  // namespace mayfly

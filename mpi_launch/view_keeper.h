@@ -1,0 +1,48 @@
+// Puts newer node maps on this node when shards have moved. Any thread.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "server/shard.h"
+#include "session/node_map.h"
+
+namespace mayfly {
+
+class ViewKeeper {
+ public:
+  // `map_path`: of the node; `shared_path`: beside the session file, which clients of other nodes look at.
+  ViewKeeper(std::string map_path, std::string shared_path, uint32_t uid, View newest)
+      : map_path_(std::move(map_path)), shared_path_(std::move(shared_path)), uid_(uid), newest_(newest.value) {}
+
+  View newest() const { return View(newest_.load()); }
+  // False if the node's map could not be replaced. Several processes of a node do so one after the other: the file's
+  // own view tells who came first.
+  bool Learn(View view, const std::vector<Shard::NewAddress>& moved) {
+    std::lock_guard lock(mutex_);
+    if (view.value <= newest_) return true;
+    std::vector<AddressChange> changes;
+    for (const auto& one : moved) changes.push_back({one.shard, AsBytes(one.address)});
+    const Outcome<Done> replaced = ReplaceAddresses(map_path_, uid_, view, changes);
+    if (!replaced.ok() && replaced.failure().status.code() != Code::kExists) {
+      MAYFLY_ERROR("{}: processes of this node do not find the servers that were started again",
+                   replaced.failure().sentence);
+      return false;
+    }
+    (void)ReplaceAddresses(shared_path_, uid_, view, changes);  // another node's may have done it, or the file is gone
+    newest_ = view.value;
+    return true;
+  }
+
+ private:
+  const std::string map_path_, shared_path_;
+  const uint32_t uid_;
+  std::mutex mutex_;
+  std::atomic<uint32_t> newest_;
+};
+
+}  // namespace mayfly
