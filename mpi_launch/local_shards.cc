@@ -118,6 +118,7 @@ Outcome<Done> LocalShards::Start(Setup setup) {
     if (!setup_.storage.empty()) {
       LocalDiskOptions disk;
       disk.directory.path = fmt::format("{}/shard-{}", setup_.storage, options.shard.self.value);
+      disk.at_once_in_memory = true;
       LocalDiskOpened opened = OpenLocalDisk(std::move(disk));
       if (opened.disk == nullptr) return Fail(opened.failure.code, "{}", opened.failure.sentence);
       if (!opened.warning.empty() && i == 0) MAYFLY_WARN("{}", opened.warning);

@@ -172,6 +172,10 @@ LocalDiskOpened OpenLocalDisk(LocalDiskOptions options) {
   DiskDirectory directory;
   opened.failure = directory.Open(std::move(options.directory));
   if (!opened.failure.ok()) return opened;
+  if (options.at_once_in_memory && directory.facts().in_memory) {
+    opened.disk = std::make_unique<PosixDisk>(std::move(directory), 0);
+    return opened;
+  }
   int error = 0;
   if (options.try_uring) {
     opened.disk = UringDisk::Make(directory, &error);

@@ -225,7 +225,8 @@ Task<Status> Shard::HandleUnlink(Request* r, const NameRequest& q, Empty*, Reply
     auto inode = names_.Unlink(q.parent, q.name, cred, wall());
     if (!inode.ok()) co_return inode.code();
     if ((*inode)->dead()) {
-      r->AnswerAhead(Empty());
+      // Without other shards there is nothing to wait for: the answer is in the same record.
+      if ((*inode)->extra != nullptr && !(*inode)->extra->shards.empty()) r->AnswerAhead(Empty());
       co_return co_await BuryOne((*inode)->id, r->deadline());
     }
     co_return Code::kOk;

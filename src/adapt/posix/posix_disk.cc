@@ -57,8 +57,9 @@ struct PosixDisk::Shared {
   std::vector<std::thread> threads;
 };
 
-PosixDisk::PosixDisk(DiskDirectory directory)
+PosixDisk::PosixDisk(DiskDirectory directory, size_t threads)
     : LocalDisk(std::move(directory)),
+      threads_(threads),
       event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       shared_(std::make_unique<Shared>()) {
   MAYFLY_CHECK(event_ >= 0);
@@ -87,7 +88,7 @@ void PosixDisk::StartThreads() {
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);  // inherited by the threads
   try {
-    for (size_t i = 0; i < kThreads; ++i) {
+    for (size_t i = 0; i < threads_; ++i) {
       shared_->threads.emplace_back([shared = shared_.get()] { Serve(*shared); });
     }
   } catch (const std::system_error&) {
@@ -99,7 +100,7 @@ void PosixDisk::StartThreads() {
 }
 
 void PosixDisk::Submit() {
-  if (!started_) StartThreads();
+  if (!started_ && threads_ != 0) StartThreads();
   if (shared_->threads.empty()) {
     for (DiskOp& op : asked_) CarryOut(op);
     std::lock_guard lock(shared_->mutex);

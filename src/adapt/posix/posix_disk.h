@@ -15,7 +15,8 @@ class PosixDisk final : public LocalDisk {
  public:
   static constexpr size_t kThreads = 4;  // a flush takes one for long
 
-  explicit PosixDisk(DiskDirectory directory);
+  // Without threads everything is done inside Poll: where nothing has to wait, in memory.
+  explicit PosixDisk(DiskDirectory directory, size_t threads = kThreads);
   PosixDisk(const PosixDisk&) = delete;
   PosixDisk& operator=(const PosixDisk&) = delete;
   ~PosixDisk() override;
@@ -35,6 +36,7 @@ class PosixDisk final : public LocalDisk {
   void StartThreads();
   void Submit();
 
+  const size_t threads_;
   int event_;
   std::unique_ptr<Shared> shared_;
   std::vector<DiskOp> asked_;  // since the last Poll

@@ -30,14 +30,18 @@ class Place {
 
 class LocalPlace final : public Place {
  public:
-  LocalPlace(bool uring, bool direct, bool in_memory)
-      : directory_(in_memory ? "/dev/shm" : std::filesystem::temp_directory_path()), uring_(uring), direct_(direct) {}
+  LocalPlace(bool uring, bool direct, bool in_memory, bool at_once = false)
+      : directory_(in_memory ? "/dev/shm" : std::filesystem::temp_directory_path()),
+        uring_(uring),
+        direct_(direct),
+        at_once_(at_once) {}
   std::unique_ptr<Disk> Open() override {
     LocalDiskOpened opened =
         OpenLocalDisk({.directory = {.path = directory_.path, .direct = direct_, .lock_wait = 20 * kMillisecond},
-                       .try_uring = uring_});
+                       .try_uring = uring_,
+                       .at_once_in_memory = at_once_});
     EXPECT_TRUE(opened.failure.ok()) << opened.failure.sentence;
-    EXPECT_EQ(opened.warning.empty(), uring_) << opened.warning;
+    EXPECT_EQ(opened.warning.empty(), uring_ || (at_once_ && opened.disk->facts().in_memory)) << opened.warning;
     return std::move(opened.disk);
   }
   void Wait(Disk& disk) override {
@@ -48,7 +52,7 @@ class LocalPlace final : public Place {
 
  private:
   TemporaryDirectory directory_;
-  bool uring_, direct_;
+  bool uring_, direct_, at_once_;
 };
 
 class SimPlace final : public Place {
@@ -377,6 +381,7 @@ const Kind kKinds[] = {
     {"Posix", MakeLocal<false, true, false>, false},
     {"PosixPageCache", MakeLocal<false, false, false>, false},
     {"PosixShm", MakeLocal<false, true, true>, false},
+    {"MemoryAtOnce", [] { return std::make_unique<LocalPlace>(false, true, true, true); }, false},
     {"Sim", [] { return std::make_unique<SimPlace>(); }, false},
 };
 constexpr auto kNameOf = [](const testing::TestParamInfo<Kind>& info) { return std::string(info.param.name); };
