@@ -35,7 +35,8 @@ constexpr const char* kEnd =
                           (mpirun kills one second after SIGTERM: send SIGUSR1 if there is something to flush)
   SIGTERM or SIGINT again end now; what was not flushed is lost
 Flushing copies every file to --flush-to and reads it back; without --flush-to nothing is kept. The processes, their
-memory and the session's files are gone afterwards. What a kill -9 leaves is removed by `mayfly clean`.
+memory and the session's files are gone afterwards. What a kill -9 leaves is removed by `mayfly clean`; with
+--durability process the same command with --recover brings it back, or `mayflyd --rejoin` a single server.
 
 Exit codes: 0 ended, and everything that was to be flushed is verified; 1 ended, but not everything was flushed;
   2 the command line is wrong; 3 the servers could not start (standard error says host, cause and remedy).

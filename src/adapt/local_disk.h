@@ -65,8 +65,8 @@ class LocalDisk : public Disk, public EventSource {
 struct LocalDiskOptions {
   DiskDirectory::Options directory;
   bool try_uring = true;
-  // Where the directory lies in memory everything is done inside Poll, by plain calls: nothing there makes anybody wait,
-  // and io_uring hands such writes to threads of the kernel.
+  // Where the directory lies in memory everything is done inside Poll, by plain calls: nothing there makes anybody
+  // wait, and io_uring hands such writes to threads of the kernel.
   bool at_once_in_memory = false;
 };
 

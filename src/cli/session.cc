@@ -70,6 +70,29 @@ std::string Refused(const std::map<std::string, uint64_t>& counts) {
   return list;
 }
 
+// What the shards' journals say together.
+struct Journals {
+  void Add(const Json& j) {
+    if (count++ == 0) how = j.value("how", "?") + (j.value("in_memory", false) ? ", in memory" : "");
+    live += j.value("live_bytes", uint64_t{0});
+    ring += j.value("ring_bytes", uint64_t{0});
+    records += j.value("records", uint64_t{0});
+    checkpoints += j.value("checkpoints", uint64_t{0});
+    stalls += j.value("stalls", uint64_t{0});
+    in_doubt += j.value("in_doubt", uint64_t{0});
+    failed += j.value("failed", false) ? 1 : 0;
+  }
+  void Print() const {
+    if (count == 0) return;
+    fmt::print("durability process: {} journals ({}), {} of {} in use; {} records, {} checkpoints, {} stalls\n", count,
+               how, Bytes(live), Bytes(ring), records, checkpoints, stalls);
+    if (in_doubt != 0) fmt::print("{} changes wait for a server that has not come back\n", in_doubt);
+    if (failed != 0) fmt::print("WARNING: {} journals have failed: these shards change nothing any more\n", failed);
+  }
+  uint64_t count = 0, live = 0, ring = 0, records = 0, checkpoints = 0, stalls = 0, in_doubt = 0, failed = 0;
+  std::string how;
+};
+
 int Status(const Context& c, bool as_json) {
   Session session(c);
   if (!session) return kFailed;
@@ -86,6 +109,7 @@ int Status(const Context& c, bool as_json) {
              "inodes", "clients", "requests", "transport");
   std::map<std::string, uint64_t> refused;
   uint64_t corrupt = 0;
+  Journals journals;
   for (const Json& shard : report.value("shards", Json::array())) {
     if (!shard.contains("status") || !shard["status"].contains("memory")) {
       fmt::print("{:>5} {} does not answer\n", shard.value("shard", -1), shard.value("name", "?"));
@@ -100,7 +124,9 @@ int Status(const Context& c, bool as_json) {
     for (const auto& [key, text] : kRefusals) refused[key] += r.value(key, uint64_t{0});
     refused[kFalseAnswers] += s["calls"].value("refused", uint64_t{0});
     corrupt += s["data"].value("corrupt_blocks", uint64_t{0});
+    if (s.contains("journal") && s["journal"].is_object()) journals.Add(s["journal"]);
   }
+  journals.Print();
   if (const std::string list = Refused(refused); !list.empty()) fmt::print("messages refused: {}\n", list);
   if (corrupt != 0) fmt::print("WARNING: {} blocks of data did not match their checksum\n", corrupt);
   return kDone;

@@ -11,6 +11,15 @@ constexpr size_t kJobsKept = 16;
 constexpr Nanos kUnsentWithin = 5 * kSecond;  // clients have so long to send what write-behind holds
 constexpr Nanos kToldWithin = 3 * kSecond;    // and so long to ask for the outcome before the servers are gone
 constexpr Nanos kFollowEvery = 20 * kMillisecond;
+// A path as JSON has it; what is not plain ASCII goes as a question mark.
+std::string JsonText(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c >= ' ' && c < 127 ? c : '?';
+  }
+  return out + "\"";
+}
 }  // namespace
 
 Task<Status> Shard::HandlePing(Request*, const Empty&, Empty*, ReplyPayload*) { co_return Code::kOk; }
@@ -30,14 +39,30 @@ std::string Shard::StatusJson() {
       R"("requests":{{"served":{},"connections":{},"hellos":{},"repeated":{},"expired":{},"malformed":{},)"
       R"("truncated":{},"oversized":{},"unauthenticated":{},"denied":{},"unknown_connection":{},"refused_grants":{}}},)"
       R"("calls":{{"made":{},"retries":{},"timeouts":{},"late_replies":{},"refused":{},"connects":{}}},)"
-      R"("flush":{{"written_bytes":{}}}}})",
+      R"("flush":{{"written_bytes":{}}},"journal":{}}})",
       options_.self.value, options_.host, options_.pid, is_root(), generation_.value, doors_.transport.Describe(),
       options_.checksums, refusing_, budget_.bytes_max(), budget_.used(), budget_.table_used(), arena.bytes_mapped,
       arena.bytes_used, arena.bytes_prefaulted, names_.inodes(), names_.memory_bytes(), names_.prepared(),
       soles_.size(), data.files, data.extents, data.staged, data.pins, data.corrupt_blocks, data.compacted_bytes,
       in.requests, responder_.connections(), in.hellos, in.repeated, in.expired, in.malformed, in.truncated,
       in.oversized, in.unauthenticated, in.denied, in.unknown_connection, grants_.refused(), out.calls, out.retries,
-      out.timeouts, out.late_replies, out.refused_messages, out.connects, flusher_->bytes_written());
+      out.timeouts, out.late_replies, out.refused_messages, out.connects, flusher_->bytes_written(), JournalJson());
+}
+
+// "null" where nothing outlives the process.
+std::string Shard::JournalJson() const {
+  if (journal_ == nullptr) return "null";
+  const JournalStats j = journal_->stats();
+  const Disk::Facts disk = doors_.disk->facts();
+  return fmt::format(
+      R"({{"durability":"process","directory":{},"how":"{}","in_memory":{},"ring_bytes":{},"live_bytes":{},)"
+      R"("unwritten_bytes":{},"records":{},"record_bytes":{},"write_bytes":{},"flushes":{},"groups":{},)"
+      R"("group_waiters":{},"stalls":{},"stalled_ms":{},"checkpoints":{},"checkpoints_failed":{},)"
+      R"("checkpoint_bytes":{},"starts":{},"in_doubt":{},"failed":{}}})",
+      JsonText(disk.directory), disk.how, disk.in_memory, j.ring_bytes, j.live_bytes, j.unwritten_bytes, j.records,
+      j.record_bytes, j.write_bytes, j.flushes, j.groups, j.group_waiters, j.stalls, j.stalled / kMillisecond,
+      j.checkpoints, j.checkpoints_failed, j.checkpoint_bytes, j.incarnation,
+      prepared_since_.size() + outcomes_.size() + resuming_.size(), j.failed || log_.failed());
 }
 
 Task<Status> Shard::HandleGetStatus(Request*, const StatusRequest&, Empty*, ReplyPayload* out) {

@@ -156,6 +156,7 @@ class Shard {
   bool is_root() const { return options_.self == placement_.RootShard(); }
   Executor& executor() { return executor_; }
   std::string StatusJson();
+  std::string JournalJson() const;
   // Walks the tables and compares; the first difference, empty if none (M4). For tests.
   std::string Check() const { return names_.Check(); }
   bool leaving() const { return leaving_; }
