@@ -6,9 +6,11 @@
 //             G2  all that is changed between two suspensions without a message in between is one record: it survives
 //             as
 //                 a whole or not at all.
-//             G3  once a record could not be written nothing is sent any more: who asks finds the shard silent, and
-//                 never told of something that is lost.
+//             G3  a message that would tell of a change whose record could not be written is not sent. From then on the
+//                 shard records nothing and changes nothing for clients: what is there can be read, and flushed.
 #pragma once
+
+#include <functional>
 
 #include "base/tlv.h"
 #include "journal/journal.h"
@@ -31,12 +33,14 @@ class ChangeLog {
   // One field, if anything is recorded. `bytes_max`: of its encoding.
   template <class Image>
   void Record(Tag tag, const Image& image, size_t bytes_max) {
-    if (journal_ != nullptr) changes_.Put(tag, image, bytes_max);
+    if (journal_ != nullptr && !failed_) changes_.Put(tag, image, bytes_max);
   }
 
   // G2. False: G3.
-  bool Seal() { return changes_.empty() ? !failed_ : SealChanges(); }
+  bool Seal() { return changes_.empty() || SealChanges(); }
   bool failed() const { return failed_; }
+  // Called once, when the journal has failed: the owner stops recording.
+  void SetOnFailure(std::function<void()> fn) { on_failure_ = std::move(fn); }
 
   // A request that changes something is let in only while the journal has room for what it may record; waits for a
   // checkpoint otherwise. kReadOnly: the journal has failed.
@@ -51,11 +55,13 @@ class ChangeLog {
 
  private:
   bool SealChanges();
+  Result<Lsn> AppendInParts(Bytes fields);
 
   Journal* journal_ = nullptr;
   TlvWriter changes_;
   Lsn sealed_;
   bool failed_ = false;
+  std::function<void()> on_failure_;
 };
 
 // G1. Everything else is the inner transport's.

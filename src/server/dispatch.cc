@@ -93,7 +93,8 @@ Task<Status> Shard::Run(Request* r) {
   if (status.ok() && refusing_ && !r->party().peer && !AllowedWhileStopping(M)) status = Code::kShutdown;
   if constexpr (MethodTypes<M>::kOnce) {
     // Peers work for a request that was let in.
-    if (status.ok() && !r->party().peer && !log_.HasRoom()) status = co_await log_.WaitForRoom(r->deadline());
+    const bool waits = !r->party().peer && !AllowedWhileStopping(M);
+    if (status.ok() && waits && !log_.HasRoom()) status = co_await log_.WaitForRoom(r->deadline());
   }
   if constexpr (NamesAnEntry(M)) {
     if (status.ok()) {

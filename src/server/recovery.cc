@@ -34,6 +34,11 @@ Task<Status> Shard::Open(bool recover, RecoveryReport* report) {
   MAYFLY_CHECK(doors_.disk != nullptr && doors_.kept != nullptr);
   const Nanos begun = executor_.clock().Now();
   MAYFLY_CO_TRY(co_await OpenJournal(recover, report));
+  log_.SetOnFailure([this] {
+    names_.SetRecorder(nullptr);
+    store_.SetRecorder(nullptr);
+    responder_.SetRecorder(nullptr);
+  });
   names_.SetRecorder(log_.recorder());
   store_.SetRecorder(log_.recorder());
   responder_.SetRecorder(log_.recorder());

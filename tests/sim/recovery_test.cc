@@ -373,6 +373,59 @@ class World {
   uint64_t kills_ = 0, damage_ = 0;
 };
 
+// A server whose device fails goes read-only: nothing is acknowledged that is not kept, and what there is can be read.
+TEST(Recovery, AJournalThatFailsMakesTheShardReadOnly) {
+  SimClusterOptions options;
+  options.members = 1;
+  options.memory_bytes = 16u << 20;
+  options.durability = Durability::kProcess;
+  SimCluster cluster(options);
+  auto client = std::make_unique<SimClient>(cluster);
+  Lane& lane = client->lane();
+  ASSERT_TRUE(client->Wait(lane.Create("/before", true, 0644)).ok());
+  cluster.platter(0).faults.write_errors = 1000;
+  Status status;
+  int made = 0;
+  while (status.ok() && made < 10'000) {
+    status = client->Wait(lane.Create("/f" + std::to_string(made), true, 0644));
+    if (status.ok()) ++made;
+  }
+  EXPECT_TRUE(status.code() == Code::kReadOnly || status.code() == Code::kTimedOut) << TextOf(status.code());
+  EXPECT_EQ(client->Wait(lane.Mkdir("/after", 0755)).code(), Code::kReadOnly);
+  EXPECT_TRUE(client->Wait(lane.Stat("/before", false)).ok());
+  for (int i = 0; i < made; ++i) EXPECT_TRUE(client->Wait(lane.Stat("/f" + std::to_string(i), false)).ok()) << i;
+  client.reset();
+}
+
+// More was changed at once than one record holds.
+TEST(Recovery, AProcessWithManyOpenFilesDies) {
+  SimClusterOptions options;
+  options.members = 1;
+  options.memory_bytes = 16u << 20;
+  options.durability = Durability::kProcess;
+  SimCluster cluster(options);
+  auto client = std::make_unique<SimClient>(cluster);
+  constexpr int kFiles = 6000;
+  for (int i = 0; i < kFiles; ++i) {
+    ASSERT_TRUE(client->Wait(client->lane().Open("/f" + std::to_string(i), kOpenCreate | kOpenWrite, 0644)).ok());
+  }
+  client.reset();
+  cluster.RunFor(60 * kSecond);
+  auto other = std::make_unique<SimClient>(cluster);
+  EXPECT_TRUE(other->Wait(other->lane().Create("/more", true, 0644)).ok());
+  cluster.Kill(ShardId(0));
+  RecoveryReport report;
+  auto open = cluster.Restart(ShardId(0), &report);
+  for (int i = 0; i < 1'000'000 && !open.done(); ++i) {
+    if (!cluster.Step()) cluster.clock().Advance(kMillisecond);
+  }
+  ASSERT_TRUE(open.done());
+  EXPECT_TRUE(open.Take().ok()) << report.refusal;
+  EXPECT_EQ(cluster.shard(0).Check(), "");
+  EXPECT_TRUE(other->Wait(other->lane().Unlink("/more")).ok());
+  other.reset();
+}
+
 uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
   const char* value = std::getenv(name);
   return value == nullptr ? otherwise : std::strtoull(value, nullptr, 10);
