@@ -3,9 +3,8 @@
 // Invariants  Q1  a close waits at most kAgeMax, if somebody calls TakeOlder that often (the helper does).
 #pragma once
 
-#include <absl/container/flat_hash_map.h>
-
 #include <atomic>
+#include <map>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -65,7 +64,7 @@ class CloseQueue {
     Nanos since = 0;
   };
   std::mutex mutex_;
-  absl::flat_hash_map<uint32_t, Waiting> by_home_;
+  std::map<uint32_t, Waiting> by_home_;  // in order: a run is a function of its inputs
   std::atomic<Nanos> oldest_{kNever};
 };
 

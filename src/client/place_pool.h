@@ -3,9 +3,8 @@
 // Invariants  P1  a place is in one pair of hands: Take gives it out once.
 #pragma once
 
-#include <absl/container/flat_hash_map.h>
-
 #include <atomic>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -121,8 +120,8 @@ class PlacePool {
     std::vector<uint64_t> returns;
   };
   std::mutex mutex_;
-  absl::flat_hash_map<uint32_t, OfShard> shards_;
-  uint64_t bytes_ = 0;  // kept
+  std::map<uint32_t, OfShard> shards_;  // in order: a run is a function of its inputs
+  uint64_t bytes_ = 0;                  // kept
   std::atomic<Nanos> oldest_{kNever};
   std::atomic<uint64_t> last_{0};
 };
