@@ -164,7 +164,13 @@ Task<Status> Shard::TruncateAt(ShardId shard, TruncateRequest q, Nanos deadline)
   co_return co_await caller_.Call<Method::kChunkTruncate>(shard, q, &reply, options);
 }
 
-Task<Status> Shard::HandleChunkTruncate(Request*, const TruncateRequest& q, Empty*, ReplyPayload*) {
+Task<Status> Shard::HandleChunkTruncate(Request* r, const TruncateRequest& q, Empty*, ReplyPayload*) {
+  // The home let this shard join before it began, and that answer was overtaken: it would set the epoch back.
+  while (store_.Figures(q.inode).epoch == 0) {
+    const auto joining = joining_.find(q.inode);
+    if (joining == joining_.end()) break;
+    MAYFLY_CO_TRY(co_await joining->second->Wait(r->deadline()));
+  }
   const FileFigures figures = store_.Figures(q.inode);
   if (figures.epoch == 0 || q.epoch + 1 <= figures.epoch) co_return Code::kOk;  // not joined, or a later one came first
   MAYFLY_CHECK(store_.Truncate(q.inode, q.size));
