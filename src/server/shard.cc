@@ -24,10 +24,10 @@ Identity IdentityOf(const ShardOptions& o, Random& random) {
   return identity;
 }
 
-// Where servers come back, they are waited for.
+// Where servers come back, they are waited for: by each call for as long as it may take.
 Caller::Timing TimingOf(const ShardOptions& o) {
   Caller::Timing timing;
-  if (o.durability != Durability::kNone) timing.unreachable_after = o.peer_deadline;
+  if (o.durability != Durability::kNone) timing.unreachable_after = kNever;
   return timing;
 }
 
