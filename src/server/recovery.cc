@@ -15,8 +15,10 @@
 namespace mayfly {
 namespace {
 
-// A client that has not come back by then has its files closed.
+// A client that has not come back by then has its files closed. One that only computes does not notice that its server
+// was away, and has no reason to ask; whoever may buffer writes listens, so others need not wait long for it.
 constexpr Nanos kComeBackWithin = 30 * kSecond;
+constexpr Nanos kAskWithin = 600 * kSecond;
 
 template <class Image>
 Status Read(Bytes value, Image* image) {
@@ -232,8 +234,12 @@ Status Shard::FinishRecovery(RecoveryReport* report) {
   MAYFLY_TRY(names_.FinishRecovery(&to_bury_, &orphans));
   ChargeTables();
   const Nanos now = executor_.now();
-  for (ClientId process : names_.Openers()) responder_.ExpectProcess(process, now + kComeBackWithin);
   for (ClientId process : attached_) responder_.ExpectProcess(process, now + kComeBackWithin);
+  absl::flat_hash_set<ClientId> listening;
+  for (const auto& [id, sole] : soles_) listening.insert(sole.process);
+  for (ClientId process : names_.Openers()) {
+    responder_.ExpectProcess(process, now + (listening.contains(process) ? kComeBackWithin : kAskWithin));
+  }
   // Not kept: whether somebody else's file has suid or sgid is asked at the first write.
   store_.ForEachFile([this](InodeId file) {
     if (!IsHome(file)) privileged_[file] = 0;
