@@ -262,6 +262,7 @@ void SimDisk::Begin(Kind kind, DiskFileId file, uint64_t offset, const uint8_t* 
   MAYFLY_CHECK(kind == Kind::kFlush || bytes != 0);
   MAYFLY_CHECK((offset | bytes | reinterpret_cast<uintptr_t>(data)) % kBlockBytes == 0);
   MAYFLY_CHECK(pending_ < kPendingMax);
+  Moment();
   ++pending_;
   ++entry.under_way;
   Op op;
@@ -274,6 +275,7 @@ void SimDisk::Begin(Kind kind, DiskFileId file, uint64_t offset, const uint8_t* 
   op.done = done;
   op.covers = entry.file->next_sequence;
   asked_.push_back(std::move(op));
+  Moment();
 }
 
 void SimDisk::Read(DiskFileId file, uint64_t offset, MutableBytes to, Completion* done) {
@@ -334,6 +336,7 @@ bool SimDisk::Poll() {
     const Status status = End(op);
     --pending_;
     --entries_[op.index].under_way;
+    Moment();
     op.done->fn(op.done, status);
   }
   return started || ended;

@@ -20,6 +20,7 @@
 
 #include <array>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -119,6 +120,8 @@ class SimDisk final : public Disk {
   void Crash(bool power);
   // When a Poll will have something to do: now, later, or kNever.
   Nanos NextAt() const;
+  // Called before and after each request and each end of one, where a process may be killed inside a turn.
+  void SetOnMoment(std::function<void()> fn) { on_moment_ = std::move(fn); }
 
   Facts facts() const override;
   Result<DiskFileId> Open(std::string_view name, OpenHow how) override;
@@ -168,8 +171,13 @@ class SimDisk final : public Disk {
   void Record(SimPlatter::File& file, SimPlatter::Change change);
   void Interrupt(const Op& op);
 
+  void Moment() {
+    if (on_moment_) on_moment_();
+  }
+
   SimPlatter& platter_;
   Clock& clock_;
+  std::function<void()> on_moment_;
   bool dead_ = false;
   std::vector<Entry> entries_ = std::vector<Entry>(kFilesMax);
   std::vector<Op> asked_;  // since the last Poll

@@ -25,6 +25,16 @@ void SimNetwork::Kill(SimTransport& victim) {
   victim.Leave(options_.detect_nanos);
 }
 
+void SimNetwork::Bury(std::unique_ptr<SimTransport> victim) {
+  if (!victim->killed_) victim->Leave(options_.detect_nanos);
+  victim->in_callback_ = false;
+  victim->receiver_ = nullptr;
+  victim->endpoints_.clear();
+  victim->outgoing_.clear();
+  victim->events_.clear();
+  victim->held_.clear();
+}
+
 void SimNetwork::Cut(SimTransport& a, SimTransport& b) {
   links_[PairOf(a.node(), b.node())] = Link::kCut;
   SimTransport* const ends[] = {&a, &b};
@@ -112,6 +122,13 @@ void SimTransport::Close(EndpointId id) {
 }
 
 Transport::Sent SimTransport::Send(EndpointId to, Bytes header, Bytes payload, Completion* done) {
+  Moment();
+  const Sent sent = SendNow(to, header, payload, done);
+  Moment();
+  return sent;
+}
+
+Transport::Sent SimTransport::SendNow(EndpointId to, Bytes header, Bytes payload, Completion* done) {
   MAYFLY_CHECK(header.size() <= kHeaderBytesMax);
   MAYFLY_CHECK(done != nullptr && done->fn != nullptr);
   auto found = endpoints_.find(to.value);
@@ -131,6 +148,11 @@ Transport::Sent SimTransport::Send(EndpointId to, Bytes header, Bytes payload, C
 
 void SimTransport::Transmit(uint64_t peer_node, Bytes header, Bytes payload, bool rendezvous, uint64_t outgoing) {
   ++network_.messages_sent_;
+  for (const uint64_t part :
+       {static_cast<uint64_t>(network_.Now()), node_, peer_node, Checksum(header), Checksum(payload)}) {
+    network_.trace_ = (network_.trace_ ^ part) * 0x9e3779b97f4a7c15u;
+    network_.trace_ ^= network_.trace_ >> 29;
+  }
   SimNetwork::Fate fate;
   if (network_.policy_) fate = network_.policy_({node_, peer_node, header, payload.size()});
   SimTransport* peer = network_.Find(peer_node);
@@ -160,6 +182,7 @@ bool SimTransport::Progress() {
     const auto& [due, sequence] = events_.begin()->first;
     if (due > now || sequence >= created_before) break;
     Handle(std::move(events_.extract(events_.begin()).mapped()));
+    Moment();
     worked = true;
   }
   return worked;
@@ -250,6 +273,7 @@ void SimTransport::HandleFetched(Event event) {
   }
   std::copy(outgoing->payload.begin(), outgoing->payload.end(), event.to.begin());
   sender->Post(network_.Now(), Event{Event::Kind::kComplete, message.outgoing});
+  Moment();
   event.done->fn(event.done, Code::kOk);
 }
 

@@ -67,6 +67,8 @@ class SimNetwork {
   // does. Its peers' endpoints go down, their pending sends to it and fetches from it complete with kUnavailable.
   // The object stays usable for winding up: its own endpoints are down too, and everything pending completes.
   void Kill(SimTransport& victim);
+  // The same, of a process that never runs again, wherever it stood: nothing of it completes, and the object goes.
+  void Bury(std::unique_ptr<SimTransport> victim);
   // No byte passes between the two: endpoints go down on both sides, new ones go down at once, until Mend.
   void Cut(SimTransport& a, SimTransport& b);
   // Messages between the two wait, and nobody is told, until Mend.
@@ -76,6 +78,8 @@ class SimNetwork {
   // When the next thing is due on any transport (now or earlier: progress will do something); kNever if nothing is.
   Nanos next_event() const;
   uint64_t messages_sent() const { return messages_sent_; }
+  // Of all that was sent until now, with its moments: two runs that are the same have the same.
+  uint64_t trace() const { return trace_; }
 
  private:
   friend class SimTransport;
@@ -95,6 +99,7 @@ class SimNetwork {
   uint64_t last_node_ = 0;
   uint64_t sequence_ = 0;
   uint64_t messages_sent_ = 0;
+  uint64_t trace_ = 0;
 };
 
 class SimTransport final : public Transport, private Payload::Source {
@@ -111,6 +116,8 @@ class SimTransport final : public Transport, private Payload::Source {
   void Register(MutableBytes) override {}
   std::string Describe() const override { return "simulated"; }
 
+  // Called before and after each send and each thing that happens, where a process may be killed inside a turn.
+  void SetOnMoment(std::function<void()> fn) { on_moment_ = std::move(fn); }
   uint64_t node() const { return node_; }
   bool killed() const { return killed_; }
   Nanos next_event() const { return events_.empty() ? kNever : events_.begin()->first.first; }
@@ -155,6 +162,10 @@ class SimTransport final : public Transport, private Payload::Source {
   void Fetch(void* token, MutableBytes to, Completion* done) override;
   void Drop(void* token) override;
 
+  void Moment() {
+    if (on_moment_) on_moment_();
+  }
+  Sent SendNow(EndpointId to, Bytes header, Bytes payload, Completion* done);
   void Post(Nanos due, Event event);
   void PostDown(uint64_t endpoint, Nanos due);
   void Handle(Event event);
@@ -175,6 +186,7 @@ class SimTransport final : public Transport, private Payload::Source {
   const uint64_t node_;
   uint8_t address_[16];
   Receiver* receiver_ = nullptr;
+  std::function<void()> on_moment_;
   bool killed_ = false;
   bool in_callback_ = false;
   uint64_t last_endpoint_ = 0;

@@ -13,6 +13,7 @@
 #include "fake/sim_arena.h"
 #include "fake/sim_clock.h"
 #include "fake/sim_disk.h"
+#include "fake/sim_fiber.h"
 #include "fake/sim_kept_memory.h"
 #include "fake/sim_network.h"
 #include "fake/sim_offload.h"
@@ -34,6 +35,7 @@ struct SimClusterOptions {
   std::string flush_target;
   Durability durability = Durability::kNone;
   uint64_t journal_bytes = 4u << 20;
+  uint64_t window_bytes = 0;  // of the journal's tail; 0: a quarter of the journal
 };
 
 class SimCluster final : public AddressBook {
@@ -134,8 +136,8 @@ class SimCluster final : public AddressBook {
 
   bool Step() {
     bool worked = false;
-    for (auto& node : nodes_) {
-      if (!node->dead) worked |= node->server->shard->RunOnce();
+    for (uint32_t s = 0; s < nodes_.size(); ++s) {
+      if (!nodes_[s]->dead) worked |= Step(s);
     }
     for (Lane* lane : lanes_) worked |= lane->Step();
     for (Steppable* other : others_) worked |= other->Step();
@@ -175,13 +177,17 @@ class SimCluster final : public AddressBook {
   void Kill(ShardId shard) {
     Node& node = *nodes_[shard.value];
     node.dead = true;
+    node.moments = -1;
     network_.Kill(*node.server->transport);
     if (options_.durability == Durability::kNone) return;  // it stays dead, and is taken down with the cluster
     node.server->disk->Crash(false);
     node.arena->Died();
-    node.server->transport.reset();  // the network's, of which nothing may be left
+    network_.Bury(std::move(node.server->transport));
     Graveyard().push_back(node.server.release());
   }
+  // The same in the middle of a turn, at the n-th moment from now on: before or after a send, a thing that arrived, or
+  // a transfer of the disk. Negative: not.
+  void KillInside(ShardId shard, int64_t moments) { nodes_[shard.value]->moments = moments; }
   bool dead(ShardId shard) const { return nodes_[shard.value]->dead; }
   // The same server again, on what the node kept. The caller drives the cluster until the task is done.
   Task<Status> Restart(ShardId shard, RecoveryReport* report) {
@@ -193,6 +199,7 @@ class SimCluster final : public AddressBook {
     return node.server->shard->Open(true, report);
   }
 
+  uint32_t shard_count() const override { return placement_->shard_count(); }
   const Placement& placement() const { return *placement_; }
   const Layout& layout() const { return *layout_; }
   const AddressBook& book() const { return *this; }
@@ -214,6 +221,8 @@ class SimCluster final : public AddressBook {
     SimOffload offload;
     PosixPfsTree pfs;
     std::unique_ptr<Shard> shard;
+    SimFiber fiber;  // where it runs while it is to be killed inside a turn
+    bool worked = false;
   };
   struct Node {
     std::unique_ptr<SimRandom> random;
@@ -223,12 +232,27 @@ class SimCluster final : public AddressBook {
     std::vector<uint8_t> address;    // of its newest server
     std::unique_ptr<Server> server;  // null: killed, and not started again
     bool dead = false;
+    int64_t moments = -1;  // until it is killed inside a turn
   };
   static std::vector<Server*>& Graveyard() {
     static auto* servers = new std::vector<Server*>;
     return *servers;
   }
 
+  bool Step(uint32_t s) {
+    Node& node = *nodes_[s];
+    Server& server = *node.server;
+    if (node.moments < 0) return server.shard->RunOnce();
+    const bool lives = server.fiber.Run(
+        [](void* one) {
+          auto* const running = static_cast<Server*>(one);
+          running->worked = running->shard->RunOnce();
+        },
+        &server);
+    if (lives) return server.worked;
+    Kill(ShardId(s));
+    return true;
+  }
   SimNetwork::Options NetworkOptions() {
     SimNetwork::Options o;
     o.eager_bytes_max = options_.eager_bytes_max;
@@ -243,6 +267,11 @@ class SimCluster final : public AddressBook {
     node.address.assign(address.begin(), address.end());
     node.server->disk = std::make_unique<SimDisk>(*node.platter, clock_);
     node.server->kept = std::make_unique<SimKeptMemory>(node.kept);
+    auto on_moment = [&node] {
+      if (node.moments >= 0 && node.server->fiber.inside() && node.moments-- == 0) node.server->fiber.Leave();
+    };
+    node.server->transport->SetOnMoment(on_moment);
+    node.server->disk->SetOnMoment(on_moment);
   }
   void Start(ShardId s) {
     Node& node = *nodes_[s.value];
@@ -261,7 +290,7 @@ class SimCluster final : public AddressBook {
     Server& server = *node.server;
     o.durability = options_.durability;
     o.journal.ring_bytes = options_.journal_bytes;
-    o.journal.window_bytes = options_.journal_bytes / 4;
+    o.journal.window_bytes = options_.window_bytes != 0 ? options_.window_bytes : options_.journal_bytes / 4;
     Doors doors{clock_, *node.random, *server.transport, *node.arena, server.offload, server.pfs};
     if (options_.durability != Durability::kNone) {
       doors.disk = server.disk.get();
@@ -270,7 +299,6 @@ class SimCluster final : public AddressBook {
     server.shard = std::make_unique<Shard>(doors, *placement_, *this, std::move(o));
   }
 
-  uint32_t shard_count() const override { return placement_->shard_count(); }
   Bytes AddressOf(ShardId shard) const override { return nodes_[shard.value]->address; }
   std::string NameOf(ShardId shard) const override { return layout_->member(layout_->MemberOf(shard)).host; }
 

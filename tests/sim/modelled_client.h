@@ -1,0 +1,124 @@
+// A client that works by itself, as one coroutine: operations by a seed in a directory of its own, of which it keeps a
+// model, and in one that it shares with others, where each operation's outcome can be told alone. What it is told must
+// be what the model says. The first thing that is wrong ends it.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "client/directory.h"
+#include "sim/client.h"
+
+namespace mayfly {
+
+// What the clients of a run know together.
+struct SharedModel {
+  static constexpr const char* kDir = "/shared";
+  static constexpr const char* kLog = "/shared/log";
+  std::multiset<std::string> records;  // that were acknowledged
+  std::map<std::string, int> races;    // names that several try to make: how often one was told that it did
+  std::set<std::string> made;          // names that one client alone has made
+  uint64_t hash = 0;                   // of all results and their moments
+};
+
+class ModelledClient {
+ public:
+  struct Options {
+    uint64_t seed = 1;
+    uint32_t number = 0;
+    bool write_behind = false;
+    bool mapped = false;
+    bool idles = true;  // sometimes, for longer than anything waits
+    bool one_at_a_time = false;
+  };
+  ModelledClient(SimCluster& cluster, Options options, SharedModel* shared, std::function<void()> before_operation);
+
+  // Once, before Live.
+  Task<void> MakeHome();
+  Task<void> Live(int operations);
+  // Everything there is.
+  Task<void> CheckAll();
+  // The shared directory; by one client.
+  Task<void> CheckShared();
+  // Closes and removes all.
+  Task<void> Leave();
+  const std::string& failure() const { return failure_; }
+
+ private:
+  struct Node {
+    FileType type = FileType::kFile;
+    std::string data;  // of a file; target of a symlink
+    uint16_t permissions = 0644;
+    std::map<std::string, std::string> xattrs;
+    Nanos mtime = kNever;  // kNever: unknown
+  };
+  using NodeRef = std::shared_ptr<Node>;
+  struct Held {
+    int fd = -1;
+    FileRef file;
+    NodeRef node;
+  };
+
+  uint64_t Below(uint64_t n) { return random_.U64() % n; }
+  bool OneIn(uint64_t n) { return Below(n) == 0; }
+  Lane& lane() { return client_.lane(); }
+  void Fail(std::string what);
+  // Of what the client was told.
+  void Note(uint64_t result);
+  bool Told(Code got, Code want, const std::string& what);
+
+  std::string SomePath(int depth = 0);
+  static std::string ParentOf(const std::string& path);
+  NodeRef Find(const std::string& path) const;
+  Code ParentState(const std::string& path) const;
+  bool HasChildren(const std::string& path) const;
+  uint32_t LinksOf(const NodeRef& node) const;
+  void Touched(const std::string& path);  // its directory's mtime
+  void Move(const std::string& from, const std::string& to, std::map<std::string, NodeRef>* out);
+  std::string Text(size_t n);
+
+  Task<void> Operate();
+  Task<void> Mkdir(std::string path);
+  Task<void> Rmdir(std::string path);
+  Task<FileRef> Open(std::string path, uint32_t flags, int* fd);
+  Task<void> Close(int fd);
+  Task<void> WriteSome(FileRef file, NodeRef node);
+  Task<void> Write(std::string path);
+  Task<void> Append(std::string path);
+  Task<void> Truncate(std::string path);
+  Task<void> Unlink(std::string path);
+  Task<void> Link(std::string from, std::string to);
+  Task<void> Symlink(std::string path);
+  Task<void> Rename(std::string from, std::string to, uint32_t flags);
+  Task<void> Attributes(std::string path);
+  Task<void> Xattr(std::string path);
+  Task<void> Allocate(std::string path);
+  Task<void> List(std::string path);
+  Task<void> Hold(std::string path);
+  Task<void> UseHeld();
+  Task<void> DropHeld();
+  Task<void> Share();
+  Task<void> CheckOne(std::string path, NodeRef node);
+  Task<void> CheckData(FileRef file, NodeRef node, std::string path);
+
+  const Options options_;
+  SimRandom random_;
+  SimCluster& cluster_;
+  SimClient client_;
+  SharedModel* const shared_;
+  std::function<void()> before_;
+  const std::string home_;
+  std::map<std::string, NodeRef> tree_;
+  std::vector<Held> held_;
+  std::set<std::string> my_records_;
+  uint64_t number_ = 0;  // of records and shared names
+  std::string failure_;
+};
+
+}  // namespace mayfly
