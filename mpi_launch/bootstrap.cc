@@ -283,7 +283,8 @@ Outcome<Done> Bootstrap::PlanRoom() {
     if (runtime.ok()) {
       const auto leftovers = runtime->Leftovers();
       for (size_t i = 0; leftovers.ok() && i < leftovers->size(); ++i) {
-        if ((*leftovers)[i].uuid == agreed_.old) continue;  // brought back, or refused, or not worth keeping
+        // What can be brought back is brought back, or refused by name.
+        if ((*leftovers)[i].uuid == agreed_.old && LeftFiles(agreed_.old)) continue;
         MAYFLY_INFO("removing {}, which a dead session left", (*leftovers)[i].path);
         (void)runtime->RemoveLeftover((*leftovers)[i]);
       }
