@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -133,6 +134,18 @@ Outcome<Done> RuntimeDir::Join(const Uuid& uuid, uint32_t rank) const {
   // Each round either joins the directory that is there or moves a finished one into place (D2). It fails only if
   // another rank did the opposite at that moment, which cannot go on for long.
   constexpr int kRounds = 16;
+  // D4: of two that look at the same mark one is first.
+  const FileDescriptor lock(open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (lock.valid()) (void)flock(lock.get(), LOCK_EX);
+  for (const RankProcess& other : ProcessesIn(directory)) {
+    if (other.rank != rank || other.liveness != Liveness::kAlive || other.pid == static_cast<uint32_t>(getpid())) {
+      continue;
+    }
+    return Fail(Code::kBusy,
+                "server {} of the session runs already (process {}): another start is under way or has been done; wait "
+                "for that one",
+                rank, other.pid);
+  }
   for (int round = 0; round < kRounds; ++round) {
     Outcome<Done> joined = MarkRank(directory, rank);
     if (joined.ok() || joined.failure().status.code() != Code::kNoEntry) return joined;
@@ -151,22 +164,31 @@ Outcome<Done> RuntimeDir::Join(const Uuid& uuid, uint32_t rank) const {
 
 Outcome<Done> RuntimeDir::Note(const Uuid& uuid, uint32_t rank, const Trail& trail) const {
   const std::string text = EncodeTrail(trail);
-  return WritePrivateFile({TrailPath(SessionPath(uuid), rank), "process trail", uid_}, AsBytes(text));
+  // The session goes on, but what a launcher and a library made for the process before is of no use to it.
+  const std::string path = TrailPath(SessionPath(uuid), rank);
+  const Outcome<std::string> old_text = ReadPrivateFile({path, "process trail", uid_}, kTrailBytesMax);
+  if (auto old = old_text.ok() ? ParseTrail(*old_text) : std::nullopt; old) {
+    std::erase_if(old->segments, [&](const std::string& segment) {
+      return std::find(trail.segments.begin(), trail.segments.end(), segment) != trail.segments.end();
+    });
+    (void)RemoveTrail({"", old->segments, old->launcher_directory, ""}, uuid, uid_, HostName());
+  }
+  return WritePrivateFile({path, "process trail", uid_}, AsBytes(text));
 }
 
 Outcome<Done> RuntimeDir::Withdraw(const Uuid& uuid, uint32_t rank) const {
-  const std::string directory = SessionPath(uuid), mark = MarkPath(directory, rank);
-  // Before the mark: another rank that leaves may else take a trail without one for a dead rank's.
-  const std::string trail = TrailPath(directory, rank);
-  if (unlink(trail.c_str()) != 0 && errno != ENOENT) return FailErrno(errno, "remove", "process trail", trail);
+  const std::string mark = MarkPath(SessionPath(uuid), rank);
   if (unlink(mark.c_str()) != 0 && errno != ENOENT) return FailErrno(errno, "remove", "process mark", mark);
   return Done{};
 }
 
 Outcome<Done> RuntimeDir::Leave(const Uuid& uuid, uint32_t rank) const {
+  const std::string directory = SessionPath(uuid);
+  // Before the mark: another rank that leaves may else take a trail without one for a dead rank's.
+  const std::string trail = TrailPath(directory, rank);
+  if (unlink(trail.c_str()) != 0 && errno != ENOENT) return FailErrno(errno, "remove", "process trail", trail);
   Outcome<Done> withdrawn = Withdraw(uuid, rank);
   if (!withdrawn.ok()) return withdrawn;
-  const std::string directory = SessionPath(uuid);
   // A dead rank's mark does not keep the directory; one that cannot be judged does (D3).
   if (Overall(ProcessesIn(directory)) != Liveness::kDead) return Done{};
   Outcome<bool> removed = RemoveLeftover({directory, uuid, {}});

@@ -7,6 +7,7 @@
 //             D2  a session's directory never exists without the mark of a process that made it, so that one being
 //                 born is never taken for a leftover.
 //             D3  only what belongs to dead processes is a leftover; what cannot be told is left alone.
+//             D4  no mark of a living process is replaced: of two starts that bring the same session back one fails.
 #pragma once
 
 #include <cstdint>
@@ -59,14 +60,17 @@ class RuntimeDir {
   std::string SessionFilePath(const Uuid& uuid) const { return SessionPath(uuid) + "/session.json"; }
   std::string MapPath(const Uuid& uuid) const { return SessionPath(uuid) + "/map"; }
 
-  // Makes the session's directory if this is the node's first rank, and marks this process as the server `rank`.
+  // Makes the session's directory if this is the node's first rank, and marks this process as the server `rank`. kBusy
+  // if another living process is that (D4).
   Outcome<Done> Join(const Uuid& uuid, uint32_t rank) const;
-  // Writes down what else this rank leaves on the node. After Join.
+  // Writes down what else this rank leaves on the node. After Join. What a launcher and a library left for a dead
+  // process that had the rank before is removed.
   Outcome<Done> Note(const Uuid& uuid, uint32_t rank, const Trail& trail) const;
   // Takes trail and mark away; the last rank removes the directory, and what the trails of dead ranks name.
   Outcome<Done> Leave(const Uuid& uuid, uint32_t rank) const;
 
-  // Takes trail and mark away and leaves all else there: who is dead may still be brought back.
+  // Takes the mark away and leaves all else there, the trail too: who is dead may still be brought back, or given up by
+  // `mayfly clean`.
   Outcome<Done> Withdraw(const Uuid& uuid, uint32_t rank) const;
 
   // All sessions, dead ones too, oldest first (by creation time, then uuid; those without a file last).

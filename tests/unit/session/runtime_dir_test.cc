@@ -1,12 +1,14 @@
 #include "session/runtime_dir.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <fstream>
 #include <thread>
 
 #include "scratch.h"
@@ -257,6 +259,46 @@ TEST_F(RuntimeDirTest, WhatADeadRankLeftOutsideGoesWithTheSession) {
   EXPECT_EQ(leftovers[0].outside.here, std::vector<std::string>{At("vader_segment.0")});
   EXPECT_TRUE(*runtime_.RemoveLeftover(leftovers[0]));
   EXPECT_FALSE(fs::exists(At("vader_segment.0")));
+}
+
+TEST_F(RuntimeDirTest, WhoComesBackTakesAwayWhatItsDeadProcessLeftOutside) {
+  for (const char* segment : {"vader_segment.0", "vader_segment.1"}) Write(At(segment), "x");
+  ASSERT_TRUE(runtime_.Join(a_, 0).ok());
+  ASSERT_TRUE(runtime_.Note(a_, 0, Trail{"", {At("vader_segment.0")}, "", ""}).ok());
+  MarkAs(a_, 0, MarkOfADeadProcess());
+  ASSERT_TRUE(runtime_.Join(a_, 0).ok());
+  ASSERT_TRUE(runtime_.Note(a_, 0, Trail{"", {At("vader_segment.1")}, "", ""}).ok());
+  EXPECT_FALSE(fs::exists(At("vader_segment.0")));
+  EXPECT_TRUE(fs::exists(At("vader_segment.1")));
+}
+
+TEST_F(RuntimeDirTest, AFailedReturnLeavesTheTrail) {
+  Write(At("vader_segment.0"), "x");
+  ASSERT_TRUE(runtime_.Join(a_, 0).ok());
+  ASSERT_TRUE(runtime_.Note(a_, 0, Trail{"", {At("vader_segment.0")}, "", ""}).ok());
+  ASSERT_TRUE(runtime_.Withdraw(a_, 0).ok());
+  const auto leftovers = runtime_.Leftovers().value();
+  ASSERT_EQ(leftovers.size(), 1u);
+  EXPECT_EQ(leftovers[0].outside.here, std::vector<std::string>{At("vader_segment.0")});
+}
+
+TEST_F(RuntimeDirTest, ALivingProcessKeepsItsMark) {
+  const pid_t child = fork();
+  if (child == 0) {
+    pause();
+    _exit(0);
+  }
+  ASSERT_TRUE(runtime_.Join(a_, 1).ok());
+  ProcessMark mark = MarkOfThisProcess();
+  std::ifstream stat("/proc/" + std::to_string(child) + "/stat");
+  for (int field = 1; field < 22; ++field) stat.ignore(4096, ' ');
+  stat >> mark.start_ticks;
+  mark.pid = static_cast<uint32_t>(child);
+  MarkAs(a_, 0, mark);
+  EXPECT_EQ(runtime_.Join(a_, 0).failure().status, Code::kBusy);
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+  EXPECT_TRUE(runtime_.Join(a_, 0).ok());
 }
 
 TEST_F(RuntimeDirTest, RemovingDoesNotFollowLinks) {
