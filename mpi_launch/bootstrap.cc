@@ -200,15 +200,20 @@ Outcome<Done> Bootstrap::FindStorage() {
   const std::string base = StorageBase(*directory, session_directory, agreed_.uuid);
   Outcome<std::vector<Charter>> found = FindMembers(base, world_.host(), geteuid());
   if (!found.ok()) return found.failure();
-  const size_t wanted = per_rank() ? world_.node_size() : 1;
+  // With %r each rank looks into a directory of its own.
+  const Outcome<std::string> next = ExpandDirectory(options_.dir, world_.host(), world_.rank() + 1);
+  const bool shared = options_.dir.empty() || (next.ok() && *next == *directory);
+  const size_t wanted = per_rank() && shared ? world_.node_size() : 1;
   if (found->size() != wanted) {
     return Fail(Code::kNoEntry,
                 "--recover: {} holds {} member{} of the session in {}, and {} would be started there; start {} there, "
                 "with the --dir and MAYFLY_RUNTIME_DIR of the first start",
                 world_.host(), found->size(), found->size() == 1 ? "" : "s", base, wanted,
-                per_rank() ? "as many processes" : "one process a node");
+                per_rank() && shared ? "as many processes"
+                : per_rank()         ? "them in the same order"
+                                     : "one process a node");
   }
-  recalled_ = std::move((*found)[per_rank() ? world_.node_rank() : 0]);
+  recalled_ = std::move((*found)[per_rank() && shared ? world_.node_rank() : 0]);
   return Done{};
 }
 
@@ -482,8 +487,9 @@ Outcome<Done> Bootstrap::KeepCharter() {
   Outcome<Done> made = WithRemedy(MakeStorage(base_, member(), shards), "give a --dir that you may write");
   const uint32_t shards_of_member = layout_->member(member()).shards;
   options_.journal_bytes = JournalBytes(options_.journal_bytes, member_bytes_ / shards_of_member, options_.dir.empty());
-  if (!made.ok() || recalled_ || layout_->FirstShardOf(member()) != first_shard_) return made;
+  if (!made.ok() || layout_->FirstShardOf(member()) != first_shard_) return made;
   footprint_.CareForStorage(base_, member());
+  if (recalled_) return made;
   Charter charter;
   charter.uuid = agreed_.uuid;
   charter.secret = agreed_.secret;

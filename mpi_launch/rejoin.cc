@@ -22,7 +22,8 @@ namespace mayfly {
 namespace {
 
 constexpr Nanos kEndWithin = 8 * kSecond;
-constexpr Nanos kAnnounceWithin = 60 * kSecond;
+constexpr Nanos kAnnounceWithin = 60 * kSecond, kKilledIsGoneWithin = 3 * kSecond;
+constexpr unsigned kLookAgainAfterUs = 20'000;
 // Of the mark of a process that is no rank: behind all ranks.
 constexpr uint32_t kFirstMark = 1u << 24;
 
@@ -102,12 +103,16 @@ class Rejoin {
     base_ = StorageBase(*directory, session_directory, uuid);
     Outcome<std::vector<Charter>> members = FindMembers(base_, host_, geteuid());
     if (!members.ok()) return members.failure();
-    for (Charter& one : *members) {
-      if (options_.rejoin_member && one.self != *options_.rejoin_member) continue;
-      const ShardId first = FirstShardOf(one);
-      if (InUse(ShardStorage(base_, one.self, first))) continue;
-      charter_ = std::move(one);
-      return Describe(session_directory + "/map");
+    // A process that was just killed holds its locks until its memory is taken down.
+    PosixClock clock;
+    for (const Nanos until = clock.Now() + kKilledIsGoneWithin;; usleep(kLookAgainAfterUs)) {
+      for (Charter& one : *members) {
+        if (options_.rejoin_member && one.self != *options_.rejoin_member) continue;
+        if (InUse(ShardStorage(base_, one.self, FirstShardOf(one)))) continue;
+        charter_ = std::move(one);
+        return Describe(session_directory + "/map");
+      }
+      if (clock.Now() >= until) break;
     }
     return Fail(Code::kNoEntry,
                 "--rejoin: no member of the session is dead on {} and has its files in {}{}; see `mayfly status`, and "

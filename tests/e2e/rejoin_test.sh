@@ -1,0 +1,105 @@
+#!/bin/bash
+# ctest: TIMEOUT 900
+# One server of a living session is killed while clients work, and started again by --rejoin: the clients wait and go on,
+# nothing acknowledged is lost, and a stop flushes everything.
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/lib.sh"
+. "$here/survive_common.sh"
+e2e_mpirun=(--enable-recovery)
+
+# kill_member N: pids are as `mayfly status` had them at the start, then as rejoin notes them.
+kill_member() { # N
+  kill -KILL "${pids[$1]}"
+  e2e_within 20 gone "${pids[$1]}" || e2e_fail "a killed server lives"
+  wait "${pids[$1]}" 2>/dev/null
+}
+rejoin_begin() { # N OPTION...
+  local member=$1
+  shift
+  : >"$work/rejoin-$member.log"
+  mayflyd --rejoin --session "$MAYFLY_SESSION" "$@" 6>&- </dev/null >>"$work/rejoin-$member.log" 2>&1 &
+  pids[member]=$!
+  rejoined+=($!)
+}
+is_back() { grep -q 'is back' "$work/rejoin-$1.log" || gone "${pids[$1]}"; }
+rejoin_end() { # N
+  e2e_within 120 is_back "$1" || e2e_fail "member $1 does not come back: $(cat "$work/rejoin-$1.log")"
+  grep -q "member $1 of the session is back" "$work/rejoin-$1.log" || {
+      wait "${pids[$1]}"
+      e2e_fail "member $1 is not back but ended with $?: $(cat "$work/rejoin-$1.log")"
+    }
+}
+forget() { # the processes that were killed
+  local pid living=()
+  for pid in "${rejoined[@]}"; do gone "$pid" || living+=("$pid"); done
+  rejoined=("${living[@]}")
+}
+rejoin() { # N OPTION...
+  rejoin_begin "$@"
+  rejoin_end "$1"
+  forget
+}
+refused() { # PATTERN OPTION...
+  local pattern=$1 status=0
+  shift
+  timeout 60 mayflyd --rejoin --session "$MAYFLY_SESSION" "$@" 6>&- </dev/null >"$work/refused.log" 2>&1 || status=$?
+  ((status == 3)) || e2e_fail "status $status instead of 3 from --rejoin $*: $(cat "$work/refused.log")"
+  [[ $(grep -c '^mayflyd: ' "$work/refused.log") == 1 ]] && grep -qE "^mayflyd: .*($pattern)" "$work/refused.log" ||
+    e2e_fail "no sentence like '$pattern': $(cat "$work/refused.log")"
+  echo "    $(cut -c 1-170 "$work/refused.log")"
+}
+
+life() { # DIRECTORY OPTION...
+  local dir=$1 root i
+  shift
+  start --memory 192M --shards 2 --durability process --flush-to "$work/out" "$@"
+  local options=()
+  [[ $# == 0 ]] || options=("$@")
+  e2e_servers 6 # two shards each, by member
+  for i in 0 1 2 3 4 5; do [[ " ${others[*]} " == *" $i "* ]] || root=$((i / 2)); done
+  pids=("${pids[0]}" "${pids[2]}" "${pids[4]}")
+  others=($(((root + 1) % 3)) $(((root + 2) % 3)))
+  names=()
+  work a
+  work b
+  all_go_on 100
+  step "nobody is dead"
+  refused 'no member of the session is dead' "${options[@]}"
+  refused "no member of the session is dead.*asked for member ${others[0]}" --member "${others[0]}" "${options[@]}"
+  step "one that is not the root, three times"
+  for i in 1 2 3; do
+    kill_member "${others[0]}"
+    rejoin "${others[0]}" "${options[@]}"
+    all_go_on 100
+  done
+  step "the root"
+  kill_member "$root"
+  rejoin "$root" --member "$root" "${options[@]}"
+  all_go_on 100
+  step "two at once, in this order and in that"
+  kill_member "${others[0]}"
+  kill_member "${others[1]}"
+  rejoin_begin "${others[0]}" --member "${others[0]}" "${options[@]}"
+  rejoin_begin "${others[1]}" --member "${others[1]}" "${options[@]}"
+  rejoin_end "${others[0]}"
+  rejoin_end "${others[1]}"
+  forget
+  all_go_on 100
+  kill_member "${others[1]}"
+  kill_member "$root"
+  rejoin_begin "$root" --member "$root" "${options[@]}"
+  rejoin_begin "${others[1]}" --member "${others[1]}" "${options[@]}"
+  rejoin_end "$root"
+  rejoin_end "${others[1]}"
+  forget
+  all_go_on 100
+  end_workers
+  stop "$dir"
+  [[ -n $(ls "$work/out/a") ]] || e2e_fail "nothing was flushed"
+  rm -rf "$work/out"
+}
+
+life "$work/none"
+step "with --dir"
+life "$work/disk" --dir "$work/disk/%h"
+echo "all as expected"

@@ -1,0 +1,140 @@
+# Sourced by recover_test.sh and rejoin_test.sh, after lib.sh: sessions of three members whose servers are killed and
+# started again, and clients that work meanwhile (survivor.cc).
+export OMPI_MCA_orte_abort_print_stack=0
+survivor=$MAYFLY_BUILD_DIR/tests/e2e_survivor
+[[ -x $survivor ]] || e2e_skip "e2e_survivor was not built"
+e2e_have mpirun mayflyd mayfly
+export MAYFLY_SESSION=$work/session.json
+workers=() names=() rejoined=() servers=() segments=()
+ranks=3
+step() { echo "--- $*"; }
+
+end_all() {
+  local pid
+  exec 6>&-
+  for pid in "${workers[@]}" "${rejoined[@]}" "${servers[@]}"; do kill -KILL "$pid"; done 2>/dev/null
+  e2e_end
+}
+trap end_all EXIT
+mkfifo "$work/go"
+exec 6<>"$work/go" # as long as it is open the clients work
+
+# launch OPTION...: $ranks servers; their output in servers.log.
+launch() {
+  : >"$work/servers.log" # now: who looks next must not see what the last ones said
+  mpirun -n "$ranks" "${e2e_mpirun[@]}" --oversubscribe mayflyd --member-per rank --log-level debug --session "$MAYFLY_SESSION" "$@" \
+    </dev/null 6>&- >>"$work/servers.log" 2>&1 &
+  e2e_launcher=$!
+}
+says_ready() { grep -qs ' ready: ' "$work/servers.log" || e2e_ended; }
+wait_ready() {
+  e2e_within 120 says_ready || e2e_fail "the servers are not ready in time"
+  grep -q ' ready: ' "$work/servers.log" || {
+    wait "$e2e_launcher"
+    e2e_fail "the servers did not start, but the launcher ended with $?"
+  }
+  mapfile -t servers < <(pgrep -P "$e2e_launcher" -x mayflyd)
+  ((${#servers[@]} == ranks)) || e2e_fail "not $ranks servers but ${#servers[@]}"
+  note_segments
+}
+note_segments() { # what MPI has in /dev/shm for the servers
+  local pid more
+  for pid in "${servers[@]}"; do
+    mapfile -t more < <(grep -o '/dev/shm/vader_segment[^ ]*' "/proc/$pid/maps" 2>/dev/null | sort -u)
+    segments+=("${more[@]}")
+  done
+}
+start() { # OPTION...
+  launch "$@"
+  wait_ready
+}
+gone() { # PID...
+  local pid
+  for pid; do [[ ! -e /proc/$pid || $(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null) == [ZX]* ]] || return 1; done
+}
+kill_all() { # the launcher too
+  mapfile -t servers < <(pgrep -P "$e2e_launcher" -x mayflyd)
+  note_segments
+  kill -KILL "$e2e_launcher" "${servers[@]}" "${rejoined[@]}"
+  wait "$e2e_launcher" "${rejoined[@]}" 2>/dev/null
+  e2e_launcher=''
+  e2e_within 20 gone "${servers[@]}" || e2e_fail "killed servers live"
+  rejoined=()
+}
+
+# work NAME: a client that works in /NAME, and what it has had acknowledged.
+work() {
+  : >"$work/$1.out"
+  "$survivor" work "$1" <"$work/go" 6>&- >"$work/$1.out" 2>"$work/$1.err" &
+  workers+=($!)
+  names+=("$1")
+}
+acknowledged() { # NAME
+  local count=0
+  [[ ! -s $work/$1.out ]] || read -r count <"$work/$1.out"
+  [[ $count =~ ^[0-9]+$ ]] || count=0
+  echo $((10#$count))
+}
+goes_on() { # NAME COUNT
+  (($(acknowledged "$1") > $2)) || [[ -s $work/$1.err ]]
+}
+# All clients get COUNT further operations done, each.
+all_go_on() { # COUNT
+  local name before
+  for name in "${names[@]}"; do
+    before=$(acknowledged "$name")
+    e2e_within 120 goes_on "$name" $((before + $1)) || e2e_fail "the client $name does not go on after $before operations"
+    [[ ! -s $work/$name.err ]] || e2e_fail "the client $name: $(cat "$work/$name.err")"
+  done
+}
+# The clients end their work and check it; then others look: $work/NAME.out is what must be there.
+end_workers() {
+  local i done_by
+  done_by=$(for i in "${names[@]}"; do acknowledged "$i"; done)
+  exec 6>&-
+  for ((i = 0; i < ${#workers[@]}; ++i)); do
+    wait "${workers[i]}" || e2e_fail "the client ${names[i]} ended with $?: $(cat "$work/${names[i]}.err")"
+  done
+  workers=()
+  echo "    operations: $(xargs <<<"$done_by")"
+  look
+  exec 6<>"$work/go"
+}
+look() {
+  local name
+  for name in "${names[@]}"; do
+    timeout 120 "$survivor" look "$name" >"$work/$name.found" 2>"$work/$name.err" || e2e_fail "looking at $name: $(cat "$work/$name.err")"
+    diff "$work/$name.out" "$work/$name.found" >"$work/$name.diff" || e2e_fail "$name: not what was acknowledged: $(head -n 20 "$work/$name.diff")"
+  done
+}
+# `mayfly stop`, which flushes and verifies, and nothing is left on the node, nor in DIRECTORY.
+stop() { # DIRECTORY
+  local status=0 pid
+  timeout 120 mayfly stop >"$work/stop.log" 2>&1 || e2e_fail "mayfly stop: $(cat "$work/stop.log")"
+  e2e_within 60 e2e_ended || e2e_fail "the servers do not end"
+  wait "$e2e_launcher" || status=$?
+  e2e_launcher=''
+  servers=()
+  # A launcher that saw a server die says so.
+  ((status == 0)) || ((${#rejoined[@]} > 0)) || e2e_fail "the servers ended with status $status"
+  for pid in "${rejoined[@]}"; do
+    e2e_within 60 gone "$pid" || e2e_fail "a server that was started again does not end"
+    wait "$pid" || e2e_fail "a server that was started again ended with $?: $(cat "$work"/rejoin*.log)"
+  done
+  rejoined=()
+  expect_nothing "$1"
+}
+left_behind() { # DIRECTORY
+  find "$shm" -mindepth 1
+  find "$1" ! -type d 2>/dev/null
+  find "$1" -name 'mayfly-*' 2>/dev/null
+  find "$work" -maxdepth 1 -name 'session.json*'
+  # What MPI made for the servers.
+  local segment
+  for segment in "${segments[@]}"; do [[ ! -e $segment ]] || echo "$segment"; done
+}
+nothing_left() { [[ -z $(left_behind "$1" | grep -vxF "$MAYFLY_RUNTIME_DIR") ]]; }
+expect_nothing() { # DIRECTORY
+  e2e_within 20 nothing_left "$1" || e2e_fail "left behind: $(left_behind "$1")"
+  segments=()
+}
