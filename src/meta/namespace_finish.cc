@@ -72,14 +72,14 @@ std::string Namespace::Impl::FinishTransactions() {
 }
 
 // How many names that nobody holds now, less links, prepared transactions may bring to inodes of this shard. Whoever
-// adds a name adds a link, too, or holds another name; whoever takes a link holds a name. So whichever of them commit,
-// an inode has as many links as names.
+// adds a name adds a link, too, or holds another name. Who takes a link holds a name, but perhaps not any more: a
+// coordinator that died lets go of its own part when it is back, and the link is in doubt until this shard has asked.
 std::map<InodeId, uint64_t> Namespace::Impl::NamesToCome() {
   std::map<InodeId, uint64_t> all;
   for (const Transaction* txn : transactions.Sorted()) {
     std::map<InodeId, int64_t> more;
     for (const TxnOp& op : txn->ops) {
-      if (op.kind == TxnKind::kLink) more[op.inode] -= op.delta;
+      if (op.kind == TxnKind::kLink && op.delta > 0) more[op.inode] -= op.delta;
       if (op.kind == TxnKind::kDentry && op.set.valid() && op.set.home() == options.self) ++more[op.set];
     }
     for (const auto& [inode, names] : more) all[inode] += static_cast<uint64_t>(std::max<int64_t>(names, 0));
