@@ -135,6 +135,10 @@ bool Journal::Turn() {
   bool worked = StartGroup(now);
   worked |= StartWrites();
   worked |= StartFlush();
+  if (!room_waiters_.empty() && HasRoom(room_waiters_.front()->bytes)) {
+    WakeRoom();  // those who were let in before have not taken all that they might have
+    worked = true;
+  }
   if (head_ - superblock_head_ >= ring_bytes_ / 8 && !superblock_busy_ && !closing_) {
     gate_.Spawn(Refresh(this), "the journal's superblock");
     worked = true;

@@ -246,6 +246,16 @@ TEST_F(JournalRoom, AFullRegionWaitsForTheDisk) {
   EXPECT_EQ(visitor.table, table);
 }
 
+// Each asks for more than it takes in the end, and nothing else happens that would make room.
+TEST_F(JournalRoom, WhoTakesLessThanHeMightLetsTheNextIn) {
+  ASSERT_NO_FATAL_FAILURE(Fill());
+  std::vector<Status> ended;
+  for (int i = 0; i < 3; ++i) world.gate.Spawn(Wait(&world, world.options.window_bytes / 2, kNever, &ended), "room");
+  Turns(20);
+  ASSERT_EQ(ended.size(), 3u);
+  for (Status status : ended) EXPECT_TRUE(status.ok());
+}
+
 TEST_F(JournalRoom, AFullRingWaitsForACheckpointInOrder) {
   while (world.journal->stats().live_bytes < world.options.ring_bytes * 3 / 4) {
     ASSERT_NO_FATAL_FAILURE(Fill());
