@@ -96,12 +96,9 @@ Outcome<Done> Bootstrap::Run(const std::function<void()>& serving) {
   if (result.ok()) result = CheckFlushTarget();
   if (result.ok()) {
     result = Step("joining the session on this node", [&]() -> Outcome<Done> {
-      Trail trail{options_.session, MpiSegments(), MpiLauncherDirectory(), ""};
-      if (!options_.dir.empty()) {
-        const Outcome<std::string> directory = ExpandDirectory(options_.dir, world_.host(), world_.rank());
-        if (!directory.ok()) return directory.failure();
-        trail.storage = StorageBase(*directory, "", agreed_.uuid);
-      }
+      const Outcome<std::string> base = StorageOf(agreed_.uuid);
+      if (!base.ok()) return base.failure();
+      const Trail trail{options_.session, MpiSegments(), MpiLauncherDirectory(), options_.dir.empty() ? "" : *base};
       return WithRemedy(footprint_.Join(agreed_.runtime_path, agreed_.uuid, world_.rank(), trail),
                         "set MAYFLY_RUNTIME_DIR to a node-local directory that you may write");
     });
@@ -190,25 +187,28 @@ Outcome<Done> Bootstrap::RecallSession() {
   return Done{};
 }
 
+// Where this rank's part of a session keeps what outlives it.
+Outcome<std::string> Bootstrap::StorageOf(const Uuid& uuid) const {
+  const Outcome<std::string> directory = ExpandDirectory(options_.dir, world_.host(), world_.rank());
+  if (!directory.ok()) return directory;
+  return StorageBase(*directory, agreed_.runtime_path + "/" + UuidText(uuid), uuid);
+}
+
 // The storage of this rank's member, on every rank.
 Outcome<Done> Bootstrap::FindStorage() {
-  const Outcome<std::string> directory = options_.dir.empty()
-                                             ? Outcome<std::string>(std::string())
-                                             : ExpandDirectory(options_.dir, world_.host(), world_.rank());
-  if (!directory.ok()) return directory.failure();
-  const std::string session_directory = agreed_.runtime_path + "/" + UuidText(agreed_.uuid);
-  const std::string base = StorageBase(*directory, session_directory, agreed_.uuid);
-  Outcome<std::vector<Charter>> found = FindMembers(base, world_.host(), geteuid());
+  const Outcome<std::string> base = StorageOf(agreed_.uuid);
+  if (!base.ok()) return base.failure();
+  Outcome<std::vector<Charter>> found = FindMembers(*base, world_.host(), geteuid());
   if (!found.ok()) return found.failure();
   // With %r each rank looks into a directory of its own.
-  const Outcome<std::string> next = ExpandDirectory(options_.dir, world_.host(), world_.rank() + 1);
-  const bool shared = options_.dir.empty() || (next.ok() && *next == *directory);
+  const bool shared = *ExpandDirectory(options_.dir, world_.host(), world_.rank() + 1) ==
+                      *ExpandDirectory(options_.dir, world_.host(), world_.rank());
   const size_t wanted = per_rank() && shared ? world_.node_size() : 1;
   if (found->size() != wanted) {
     return Fail(Code::kNoEntry,
                 "--recover: {} holds {} member{} of the session in {}, and {} would be started there; start {} there, "
                 "with the --dir and MAYFLY_RUNTIME_DIR of the first start",
-                world_.host(), found->size(), found->size() == 1 ? "" : "s", base, wanted,
+                world_.host(), found->size(), found->size() == 1 ? "" : "s", *base, wanted,
                 per_rank() && shared ? "as many processes"
                 : per_rank()         ? "them in the same order"
                                      : "one process a node");
@@ -226,8 +226,7 @@ Outcome<Done> Bootstrap::CheckMembers() {
     agreed_.created_ns = recalled_->created_ns;
     agreed_.job = recalled_->job;
   }
-  constexpr size_t kAgreementBytesMax = 64 * 1024;
-  agreed_ = Decoded<Agreement>(world_.Share(Encoded(agreed_, kAgreementBytesMax)));
+  ShareAgreement();
   options_.chunk_bits = static_cast<uint8_t>(recalled_->chunk_bits);
   options_.checksums = recalled_->checksums;
   options_.journal_bytes = recalled_->journal_bytes;
@@ -245,6 +244,11 @@ Outcome<Done> Bootstrap::CheckMembers() {
     }
     return Done{};
   });
+}
+
+void Bootstrap::ShareAgreement() {
+  constexpr size_t kBytesMax = 64 * 1024;  // four paths and 104 bytes
+  agreed_ = Decoded<Agreement>(world_.Share(Encoded(agreed_, kBytesMax)));
 }
 
 Outcome<Done> Bootstrap::DrawSession() {
@@ -266,8 +270,7 @@ Outcome<Done> Bootstrap::DrawSession() {
       agreed_.old = (*old)->uuid;
     }
   }
-  constexpr size_t kAgreementBytesMax = 64 * 1024;  // four paths and 88 bytes
-  agreed_ = Decoded<Agreement>(world_.Share(Encoded(agreed_, kAgreementBytesMax)));
+  ShareAgreement();
   options_.session = agreed_.session_path;
   options_.flush_to = agreed_.flush_target;
   return recalled;
@@ -372,12 +375,9 @@ Outcome<Done> Bootstrap::CheckFlushTarget() {
 
 // Whether this node holds files of the session, which --recover could bring back.
 bool Bootstrap::LeftFiles(const Uuid& uuid) const {
-  const Outcome<std::string> directory = options_.dir.empty()
-                                             ? Outcome<std::string>(std::string())
-                                             : ExpandDirectory(options_.dir, world_.host(), world_.rank());
-  if (!directory.ok()) return false;
-  const std::string base = StorageBase(*directory, agreed_.runtime_path + "/" + UuidText(uuid), uuid);
-  const Outcome<std::vector<Charter>> found = FindMembers(base, world_.host(), geteuid());
+  const Outcome<std::string> base = StorageOf(uuid);
+  if (!base.ok()) return false;
+  const Outcome<std::vector<Charter>> found = FindMembers(*base, world_.host(), geteuid());
   return !found.ok() || !found->empty();
 }
 
@@ -478,10 +478,9 @@ Outcome<Done> Bootstrap::BuildLayout(const std::vector<Introduction>& ranks) {
 
 // The directories of this rank's shards, and by the member's first rank its charter.
 Outcome<Done> Bootstrap::KeepCharter() {
-  Outcome<std::string> directory = std::string();
-  if (!options_.dir.empty()) directory = ExpandDirectory(options_.dir, world_.host(), world_.rank());
-  if (!directory.ok()) return directory.failure();
-  base_ = StorageBase(*directory, footprint_.directory(), agreed_.uuid);
+  const Outcome<std::string> base = StorageOf(agreed_.uuid);
+  if (!base.ok()) return base.failure();
+  base_ = *base;
   std::vector<ShardId> shards;
   for (uint32_t i = 0; i < options_.shards; ++i) shards.push_back(ShardId(first_shard_.value + i));
   Outcome<Done> made = WithRemedy(MakeStorage(base_, member(), shards), "give a --dir that you may write");
@@ -573,7 +572,6 @@ Outcome<Done> Bootstrap::StartShards() {
   placement_.reset();  // from now on the one that the whole node shares
   addresses_.clear();
 
-  PosixRandom random;
   LocalShards::Setup setup;
   setup.book = book_.get();
   keeper_ = std::make_unique<ViewKeeper>(footprint_.directory() + "/map", options_.session + ".map", geteuid(), view_);
@@ -584,24 +582,16 @@ Outcome<Done> Bootstrap::StartShards() {
   setup.oversubscribed = uint64_t{options_.shards} * world_.node_size() >
                          static_cast<uint64_t>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
   ShardOptions& shard = setup.shard;
+  shard = OptionsOfThisProcess(world_.host());
   shard.secret = agreed_.secret;
   shard.uuid = agreed_.uuid;
   shard.server_secret = agreed_.server_secret;
-  shard.process = ClientId(random.U64() | 1);
-  shard.pid = static_cast<uint32_t>(getpid());
-  shard.host = world_.host();
-  shard.uid = geteuid();
-  shard.gid = getegid();
   const uint32_t shards_of_member = layout_->member(layout_->MemberOf(first_shard_)).shards;
   shard.memory_bytes = member_bytes_ / shards_of_member / kShardMemoryUnit * kShardMemoryUnit;
   if (keeps()) {
-    shard.durability = Durability::kProcess;
-    shard.journal.ring_bytes = options_.journal_bytes;
-    shard.journal.window_bytes = WindowBytes(options_.journal_bytes);
-    setup.storage = MemberStorage(base_, member());
+    KeepJournal(&shard, options_.journal_bytes, options_.dir.empty());
+    setup.storage = base_;
     setup.recover = options_.recover;
-    // In memory the journal is a part of what the member was given.
-    if (options_.dir.empty()) shard.memory_bytes -= shard.journal.ring_bytes + shard.journal.window_bytes;
   }
   shard.prefault_ahead_bytes = std::min(shard.memory_bytes / 4, kPrefaultMax);
   shard.chunk_bits = options_.chunk_bits;

@@ -79,6 +79,8 @@ class Bootstrap {
 
   Outcome<Done> Understand();
   Outcome<Done> DrawSession();
+  void ShareAgreement();
+  Outcome<std::string> StorageOf(const Uuid& uuid) const;
   Outcome<Done> RecallSession();
   Outcome<Done> FindStorage();
   Outcome<Done> CheckMembers();

@@ -1,10 +1,14 @@
 #include "local_shards.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 
+#include "adapt/posix/random.h"
 #include "base/log.h"
 #include "footprint.h"
 #include "stop_report.h"
+#include "storage.h"
 
 namespace mayfly {
 namespace {
@@ -76,6 +80,24 @@ Task<Status> AskForStop(SideLane* lane, ShardId root, bool flush, bool* told, st
 
 }  // namespace
 
+ShardOptions OptionsOfThisProcess(const std::string& host) {
+  PosixRandom random;
+  ShardOptions shard;
+  shard.process = ClientId(random.U64() | 1);
+  shard.pid = static_cast<uint32_t>(getpid());
+  shard.host = host;
+  shard.uid = geteuid();
+  shard.gid = getegid();
+  return shard;
+}
+
+void KeepJournal(ShardOptions* shard, uint64_t journal_bytes, bool in_memory) {
+  shard->durability = Durability::kProcess;
+  shard->journal.ring_bytes = journal_bytes;
+  shard->journal.window_bytes = WindowBytes(journal_bytes);
+  if (in_memory) shard->memory_bytes -= shard->journal.ring_bytes + shard->journal.window_bytes;
+}
+
 Outcome<std::unique_ptr<LocalShards>> LocalShards::Create(const ServerOptions& options) {
   std::unique_ptr<LocalShards> member(new LocalShards);
   member->ucx_ = options.ucx;
@@ -117,7 +139,8 @@ Outcome<Done> LocalShards::Start(Setup setup) {
     options.shard.turns_a_look = kTurnsALook;
     if (!setup_.storage.empty()) {
       LocalDiskOptions disk;
-      disk.directory.path = fmt::format("{}/shard-{}", setup_.storage, options.shard.self.value);
+      const MemberId member = setup_.book->map().layout().MemberOf(options.shard.self);
+      disk.directory.path = ShardStorage(setup_.storage, member, options.shard.self);
       disk.at_once_in_memory = true;
       LocalDiskOpened opened = OpenLocalDisk(std::move(disk));
       if (opened.disk == nullptr) return Fail(opened.failure.code, "{}", opened.failure.sentence);

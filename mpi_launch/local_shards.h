@@ -16,6 +16,11 @@
 
 namespace mayfly {
 
+// Who this process is, as all its shards say it; the rest is the caller's.
+ShardOptions OptionsOfThisProcess(const std::string& host);
+// Durability `process` with a journal of so many bytes. One in memory is a part of what the shard was given.
+void KeepJournal(ShardOptions* shard, uint64_t journal_bytes, bool in_memory);
+
 class LocalShards {
  public:
   // Network addresses first: they go to all others before any shard can be made.
@@ -32,7 +37,7 @@ class LocalShards {
     std::string session;           // path of the session file
     bool oversubscribed = false;   // more shards than cores on this node
     ViewKeeper* keeper = nullptr;  // outlives the member
-    std::string storage;           // of the member (storage.h); empty: nothing outlives the process
+    std::string storage;           // its base (storage.h); empty: nothing outlives the process
     bool recover = false;
   };
   Outcome<Done> Start(Setup setup);

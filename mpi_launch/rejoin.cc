@@ -2,17 +2,15 @@
 
 #include <unistd.h>
 
-#include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 
-#include "adapt/posix/random.h"
 #include "base/log.h"
 #include "footprint.h"
 #include "local_shards.h"
 #include "node_book.h"
 #include "old_session.h"
 #include "server_log.h"
+#include "session/discover.h"
 #include "signals.h"
 #include "storage.h"
 #include "view_keeper.h"
@@ -27,28 +25,15 @@ constexpr unsigned kLookAgainAfterUs = 20'000;
 // Of the mark of a process that is no rank: behind all ranks.
 constexpr uint32_t kFirstMark = 1u << 24;
 
-std::string HostName() {
-  char name[256] = {};
-  gethostname(name, sizeof name - 1);
-  return name;
-}
-
-std::string RuntimePath() {
-  const char* variable = std::getenv("MAYFLY_RUNTIME_DIR");
-  return RuntimeDir::PathFor(variable != nullptr ? variable : "", geteuid());
-}
-
-// What is known once the storage of a dead member was found.
-struct Found {
-  SessionFile session;
-  Charter charter;
-  std::string base;
-};
-
 class Rejoin {
  public:
-  Rejoin(CommandLine line, Watch& watch, Footprint& footprint)
-      : options_(std::move(line.options)), watch_(watch), footprint_(footprint), host_(HostName()) {}
+  // `here`: this node, as a client sees it.
+  Rejoin(CommandLine line, const DiscoverOptions& here, Watch& watch, Footprint& footprint)
+      : options_(std::move(line.options)),
+        watch_(watch),
+        footprint_(footprint),
+        host_(here.host),
+        runtime_path_(here.runtime_path) {}
 
   Outcome<Done> Run() {
     watch_.SetStep("looking for the session");
@@ -95,10 +80,8 @@ class Rejoin {
                   options_.session);
     }
     const Uuid uuid = (*file)->uuid;
-    runtime_path_ = RuntimePath();
     const std::string session_directory = runtime_path_ + "/" + UuidText(uuid);
-    Outcome<std::string> directory = std::string();
-    if (!options_.dir.empty()) directory = ExpandDirectory(options_.dir, host_, 0);
+    const Outcome<std::string> directory = ExpandDirectory(options_.dir, host_, 0);
     if (!directory.ok()) return directory.failure();
     base_ = StorageBase(*directory, session_directory, uuid);
     Outcome<std::vector<Charter>> members = FindMembers(base_, host_, geteuid());
@@ -140,29 +123,21 @@ class Rejoin {
 
   LocalShards::Setup SetupOf(ShardId first) {
     LocalShards::Setup setup;
-    PosixRandom random;
     setup.book = book_.get();
     setup.keeper = keeper_.get();
     setup.first = first;
     setup.arena_directory = footprint_.directory();
     setup.session = options_.session;
     setup.oversubscribed = true;
-    setup.storage = MemberStorage(base_, charter_.self);
+    setup.storage = base_;
     setup.recover = true;
     ShardOptions& shard = setup.shard;
+    shard = OptionsOfThisProcess(host_);
     shard.secret = charter_.secret;
     shard.uuid = charter_.uuid;
     shard.server_secret = charter_.server_secret;
-    shard.process = ClientId(random.U64() | 1);
-    shard.pid = static_cast<uint32_t>(getpid());
-    shard.host = host_;
-    shard.uid = geteuid();
-    shard.gid = getegid();
-    shard.durability = Durability::kProcess;
-    shard.journal.ring_bytes = charter_.journal_bytes;
-    shard.journal.window_bytes = WindowBytes(charter_.journal_bytes);
     shard.memory_bytes = charter_.memory_bytes / options_.shards;
-    if (options_.dir.empty()) shard.memory_bytes -= shard.journal.ring_bytes + shard.journal.window_bytes;
+    KeepJournal(&shard, charter_.journal_bytes, options_.dir.empty());
     shard.chunk_bits = options_.chunk_bits;
     shard.checksums = options_.checksums;
     shard.flush_target = charter_.flush_to;
@@ -177,7 +152,8 @@ class Rejoin {
   Watch& watch_;
   Footprint& footprint_;
   const std::string host_;
-  std::string runtime_path_, base_;
+  const std::string runtime_path_;
+  std::string base_;
   Charter charter_;
   std::unique_ptr<ViewKeeper> keeper_;
   std::unique_ptr<NodeBook> book_;
@@ -189,10 +165,11 @@ class Rejoin {
 int RunRejoin(CommandLine line) {
   PosixClock clock;
   Footprint footprint;
-  Watch watch(footprint, HostName(), true);
+  const DiscoverOptions here = DiscoverOptions::FromEnvironment("", {kWireVersion, kWireVersion});
+  Watch watch(footprint, here.host, true);
   watch.Starting(clock.Now() + line.options.start_timeout_s * kSecond);
   SetLogLevel(line.options.log_level);
-  Rejoin rejoin(std::move(line), watch, footprint);
+  Rejoin rejoin(std::move(line), here, watch, footprint);
   const Outcome<Done> start = rejoin.Run();
   if (!start.ok()) {
     watch.Ending(clock.Now() + kEndWithin, kExitNotStarted, "");

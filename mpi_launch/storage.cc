@@ -28,6 +28,7 @@ bool IsNameByte(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 
 }  // namespace
 
 Outcome<std::string> ExpandDirectory(const std::string& pattern, const std::string& host, uint32_t rank) {
+  if (pattern.empty()) return std::string();
   std::string out;
   for (size_t i = 0; i < pattern.size(); ++i) {
     const char c = pattern[i];

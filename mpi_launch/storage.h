@@ -15,6 +15,7 @@
 namespace mayfly {
 
 // A --dir as this process has it: %h is the host, %r the rank, $NAME or ${NAME} a variable of the environment.
+// Without one it is empty.
 Outcome<std::string> ExpandDirectory(const std::string& pattern, const std::string& host, uint32_t rank);
 
 // `directory` of the session: of --dir, expanded, or empty.
