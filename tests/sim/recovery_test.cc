@@ -121,13 +121,17 @@ class World {
   std::vector<std::unique_ptr<ModelledClient>> clients_;
 };
 
-// A server whose device fails goes read-only: nothing is acknowledged that is not kept, and what there is can be read.
-TEST(Recovery, AJournalThatFailsMakesTheShardReadOnly) {
+SimClusterOptions OneServer() {
   SimClusterOptions options;
   options.members = 1;
   options.memory_bytes = 16u << 20;
   options.durability = Durability::kProcess;
-  SimCluster cluster(options);
+  return options;
+}
+
+// A server whose device fails goes read-only: nothing is acknowledged that is not kept, and what there is can be read.
+TEST(Recovery, AJournalThatFailsMakesTheShardReadOnly) {
+  SimCluster cluster(OneServer());
   auto client = std::make_unique<SimClient>(cluster);
   Lane& lane = client->lane();
   ASSERT_TRUE(client->Wait(lane.Create("/before", true, 0644)).ok());
@@ -147,11 +151,7 @@ TEST(Recovery, AJournalThatFailsMakesTheShardReadOnly) {
 
 // More was changed at once than one record holds.
 TEST(Recovery, AProcessWithManyOpenFilesDies) {
-  SimClusterOptions options;
-  options.members = 1;
-  options.memory_bytes = 16u << 20;
-  options.durability = Durability::kProcess;
-  SimCluster cluster(options);
+  SimCluster cluster(OneServer());
   auto client = std::make_unique<SimClient>(cluster);
   constexpr int kFiles = 6000;
   for (int i = 0; i < kFiles; ++i) {

@@ -3,36 +3,13 @@
 
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <map>
-#include <sstream>
-
 #include "base/checksum.h"
 #include "base/tlv.h"
-#include "fake/source_dir.h"
+#include "fake/worked_example.h"
 #include "unit/journal/journal_world.h"
 
 namespace mayfly {
 namespace {
-
-using Page = std::map<std::string, std::vector<uint8_t>>;
-
-// Lines of one name are one after the other.
-Page ReadExample() {
-  std::ifstream file(SourceDir() / "share/doc/format/journal.md");
-  EXPECT_TRUE(file.good());
-  Page page;
-  bool inside = false;
-  for (std::string text; std::getline(file, text);) {
-    if (text.starts_with("```")) inside = text == "```text";
-    if (!inside || text.starts_with("```")) continue;
-    std::istringstream words(text);
-    std::string name;
-    words >> name;
-    for (std::string word; words >> word;) page[name].push_back(static_cast<uint8_t>(std::stoul(word, nullptr, 16)));
-  }
-  return page;
-}
 
 std::string Dump(const std::string& name, Bytes bytes) {
   std::string text;
@@ -49,7 +26,7 @@ struct JournalFormat : testing::Test {
   void Same(const std::string& name, const std::vector<uint8_t>& built) {
     EXPECT_EQ(page[name], built) << Dump(name, built);
   }
-  Page page = ReadExample();
+  ExamplePage page = ReadExample("journal.md");
   JournalIdentity identity = ExampleIdentity();
 };
 

@@ -1,29 +1,12 @@
 // Decodes the worked example of share/doc/format/images.md, and builds it again.
 #include <fmt/format.h>
 
-#include <fstream>
-#include <sstream>
-
-#include "fake/source_dir.h"
+#include "fake/worked_example.h"
 #include "meta/images.h"
 #include "unit/meta/support.h"
 
 namespace mayfly {
 namespace {
-
-std::vector<uint8_t> ReadExample(const std::string& wanted) {
-  std::ifstream file(SourceDir() / "share/doc/format/images.md");
-  EXPECT_TRUE(file.good());
-  std::vector<uint8_t> bytes;
-  for (std::string text; std::getline(file, text);) {
-    std::istringstream words(text);
-    std::string name;
-    words >> name;
-    if (name != wanted) continue;
-    for (std::string word; words >> word;) bytes.push_back(static_cast<uint8_t>(std::stoul(word, nullptr, 16)));
-  }
-  return bytes;
-}
 
 std::string Hex(Bytes bytes) {
   std::string text;
@@ -32,7 +15,7 @@ std::string Hex(Bytes bytes) {
 }
 
 TEST(ImagesFormat, TheWorkedExampleIsWhatACreateWrites) {
-  const std::vector<uint8_t> example = ReadExample("create");
+  const std::vector<uint8_t> example = ReadExample("images.md").at("create");
   Shard shard;
   TlvWriter out;
   shard.ns.SetRecorder(&out);

@@ -1,10 +1,7 @@
 // The images as bytes: the worked example of share/doc/format/images.md, and what is refused.
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
 
-#include "fake/source_dir.h"
+#include "fake/worked_example.h"
 #include "recording.h"
 
 namespace mayfly {
@@ -14,22 +11,6 @@ using store_internal::DecodeRange;
 using store_internal::RangeImage;
 using store_internal::SliceImage;
 using store_internal::SliceKind;
-
-// The lines of the page's examples that begin with `name`.
-Record Example(const std::string& name) {
-  std::ifstream file(SourceDir() / "share/doc/format/images.md");
-  EXPECT_TRUE(file.good());
-  Record bytes;
-  bool inside = false;
-  for (std::string text; std::getline(file, text);) {
-    if (text.starts_with("```")) inside = text == "```text";
-    std::istringstream words(text);
-    std::string word;
-    if (!inside || !(words >> word) || word != name) continue;
-    while (words >> word) bytes.push_back(static_cast<uint8_t>(std::stoul(word, nullptr, 16)));
-  }
-  return bytes;
-}
 
 // As the page has it.
 std::string TextOf(const Record& record) {
@@ -48,7 +29,7 @@ TEST(StoreImages, TheWorkedExampleIsWhatTheStoreWrites) {
   const ChunkRange range{.file = InodeId::Make(ShardId(3), 2), .chunk_bits = 22, .offset = 4096, .bytes = 5};
   ASSERT_TRUE(test.Write(range, AsBytes("hello"), true, 10'000).ok());
   recording.Seal();
-  const Record example = Example("commit");
+  const Record example = ReadExample("images.md").at("commit");
   EXPECT_TRUE(recording.records.at(0) == example) << TextOf(recording.records[0]);
 
   TlvReader reader(example);

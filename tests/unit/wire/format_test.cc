@@ -1,35 +1,11 @@
 // Decodes the worked example of share/doc/format/wire.md, and builds it again.
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <fstream>
-#include <map>
-#include <sstream>
-
-#include "fake/source_dir.h"
+#include "fake/worked_example.h"
 #include "unit/wire/message_fill.h"
 
 namespace mayfly {
 namespace {
-
-using Page = std::map<std::string, std::vector<uint8_t>>;
-
-// Lines of one name are one after the other.
-Page ReadExample() {
-  std::ifstream file(SourceDir() / "share/doc/format/wire.md");
-  EXPECT_TRUE(file.good());
-  Page page;
-  bool inside = false;
-  for (std::string text; std::getline(file, text);) {
-    if (text.starts_with("```")) inside = text == "```text";
-    if (!inside || text.starts_with("```")) continue;
-    std::istringstream words(text);
-    std::string name;
-    words >> name;
-    for (std::string word; words >> word;) page[name].push_back(static_cast<uint8_t>(std::stoul(word, nullptr, 16)));
-  }
-  return page;
-}
 
 template <class Array>
 Array ArrayOf(Bytes bytes) {
@@ -50,7 +26,7 @@ std::vector<uint8_t> Built(const TagKey& key, const Part&... parts) {
 }
 
 struct WireFormat : testing::Test {
-  Page page = ReadExample();
+  ExamplePage page = ReadExample("wire.md");
   Secret secret = ArrayOf<Secret>(page["secret"]);
   SessionUuid uuid = ArrayOf<SessionUuid>(page["uuid"]);
   TagKey key = ArrayOf<TagKey>(page["key"]);
