@@ -231,7 +231,7 @@ Outcome<Done> Bootstrap::CheckMembers() {
   options_.checksums = recalled_->checksums;
   options_.journal_bytes = recalled_->journal_bytes;
   if (options_.flush_to.empty()) options_.flush_to = recalled_->flush_to;
-  options_.durability = ServerOptions::Durability::kProcess;
+  options_.durability = Durability::kProcess;
   const std::vector<std::string> ids = world_.GatherAll(std::to_string(recalled_->self.value));
   return Step("looking for every member", [&]() -> Outcome<Done> {
     if (world_.rank() != 0) return Done{};

@@ -99,7 +99,7 @@ class Bootstrap {
   Outcome<Done> StartShards();
   Outcome<Done> BecomeReady();
   SessionFile DescribeSession(SessionState state) const;
-  bool keeps() const { return options_.durability != ServerOptions::Durability::kNone; }
+  bool keeps() const { return options_.durability != Durability::kNone; }
   MemberId member() const { return layout_->MemberOf(first_shard_); }
   bool per_rank() const { return options_.member_per == ServerOptions::MemberPer::kRank; }
 

@@ -211,7 +211,7 @@ CommandLine ParseCommandLine(int argc, char** argv) {
   if (!line.print.empty() || !line.wrong.empty()) return line;
 
   o.member_per = member_per == "rank" ? ServerOptions::MemberPer::kRank : ServerOptions::MemberPer::kNode;
-  o.durability = durability == "none" ? ServerOptions::Durability::kNone : ServerOptions::Durability::kProcess;
+  o.durability = durability == "none" ? Durability::kNone : Durability::kProcess;
   if (!journal_bytes.empty()) o.journal_bytes = *ParseSize(journal_bytes);
   if (member->count() != 0) o.rejoin_member = MemberId(member_number);
   if (member->count() != 0 && !o.rejoin) line.wrong = Sentence("--member: needs --rejoin");

@@ -8,6 +8,7 @@
 
 #include "adapt/ucx/ucx_worker.h"
 #include "base/log.h"
+#include "server/durability.h"
 #include "session/outcome.h"
 #include "wire/types.h"
 
@@ -23,7 +24,6 @@ struct ServerOptions {
   std::string flush_to;      // empty: nowhere
   double flush_by_s = 0;     // 0: no limit
   bool flush_at_end = true;  // when a signal ends the session
-  enum class Durability : uint8_t { kNone, kProcess };
   Durability durability = Durability::kNone;
   std::string dir;             // as given; empty: in memory
   uint64_t journal_bytes = 0;  // of a shard; 0: what suits

@@ -21,7 +21,6 @@ bool ChangeLog::SealChanges() {
     if (on_failure_) on_failure_();
     return false;
   }
-  sealed_ = *lsn;
   return true;
 }
 
@@ -48,12 +47,6 @@ Result<Lsn> ChangeLog::AppendInParts(Bytes fields) {
 Task<Status> ChangeLog::WaitForRoom(Nanos deadline) {
   if (failed_) co_return Code::kReadOnly;
   co_return co_await journal_->WaitForRoom(kRequestBytesMax, deadline);
-}
-
-Task<Status> ChangeLog::Durable(Nanos deadline) {
-  if (journal_ == nullptr) co_return Code::kOk;
-  if (!Seal()) co_return Code::kIo;
-  co_return co_await journal_->Durable(sealed_, deadline);
 }
 
 }  // namespace mayfly

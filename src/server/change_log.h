@@ -46,8 +46,6 @@ class ChangeLog {
   // checkpoint otherwise. kReadOnly: the journal has failed.
   bool HasRoom() const { return journal_ == nullptr || (!failed_ && journal_->HasRoom(kRequestBytesMax)); }
   Task<Status> WaitForRoom(Nanos deadline);
-  // Until all that was sealed is on the disk, as level `node` wants it before some answers.
-  Task<Status> Durable(Nanos deadline);
 
   // More than any request changes at one shard at a time: the longest name and target, an xattr value, the sums of the
   // largest transfer, an answer with its payload.
@@ -59,7 +57,6 @@ class ChangeLog {
 
   Journal* journal_ = nullptr;
   TlvWriter changes_;
-  Lsn sealed_;
   bool failed_ = false;
   std::function<void()> on_failure_;
 };

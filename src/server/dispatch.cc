@@ -44,25 +44,6 @@ constexpr bool SpeaksOfNames(Code code) {
   }
 }
 
-// At durability `node` these are flushed before they are answered, whatever fsync says: what makes a file reachable,
-// and what other shards build on.
-constexpr bool IsFlushedFirst(Method m) {
-  switch (m) {
-    case Method::kMkdir:
-    case Method::kRmdir:
-    case Method::kLink:
-    case Method::kRename:
-    case Method::kRenameDir:
-    case Method::kDirJoin:
-    case Method::kFileJoin:
-    case Method::kPrepare:
-    case Method::kDecide:
-      return true;
-    default:
-      return false;
-  }
-}
-
 // What a stopping session still answers: what a client needs to send the rest of its data and to watch the end.
 constexpr bool AllowedWhileStopping(Method m) {
   switch (m) {
@@ -114,11 +95,6 @@ Task<Status> Shard::Run(Request* r) {
     }
   }
   ChargeTables();
-  if constexpr (MethodTypes<M>::kOnce) {
-    if (status.ok() && (IsFlushedFirst(M) || options_.fsync_always)) {
-      status = co_await Flushed(executor_.now() + options_.peer_deadline);
-    }
-  }
   if (!r->answered()) co_await r->Reply(status.code(), a, status.ok() ? out.bytes() : Bytes());
   r->Finish();
   co_return Code::kOk;

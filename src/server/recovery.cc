@@ -257,9 +257,4 @@ Status Shard::FinishRecovery(RecoveryReport* report) {
   return {};
 }
 
-Task<Status> Shard::Flushed(Nanos deadline) {
-  if (options_.durability != Durability::kNode) co_return Code::kOk;
-  co_return co_await log_.Durable(deadline);
-}
-
 }  // namespace mayfly

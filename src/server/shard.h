@@ -39,6 +39,7 @@
 #include "rpc/caller.h"
 #include "rpc/responder.h"
 #include "server/change_log.h"
+#include "server/durability.h"
 #include "server/grants.h"
 #include "server/images.h"
 #include "server/loans.h"
@@ -51,10 +52,6 @@
 namespace mayfly {
 
 class Flusher;
-
-// What an acknowledged operation survives: nothing; a kill of any or all servers; a loss of power (at fsync and close,
-// or with `fsync_always` every operation).
-enum class Durability : uint8_t { kNone, kProcess, kNode };
 
 struct ShardOptions {
   ShardId self;
@@ -77,7 +74,6 @@ struct ShardOptions {
   std::vector<ShardId> stage_shards;  // a shard of each member: they are asked to take part in a stage-in
   uint64_t prefault_ahead_bytes = 0;  // keep so much of the arena's free memory touched; 0: leave it alone
   Durability durability = Durability::kNone;
-  bool fsync_always = false;
   JournalOptions journal;
 };
 
@@ -295,7 +291,6 @@ class Shard {
   Status ApplyField(Tag tag, Bytes value);
   Status ApplyRecord(Bytes fields);
   Status FinishRecovery(RecoveryReport* report);
-  Task<Status> Flushed(Nanos deadline);  // at level node: until what was changed is on the disk
 
   // checkpoint.cc
   void CheckpointIfDue();

@@ -159,7 +159,6 @@ Task<Status> Shard::DecideAll(Transaction* txn, bool commit) {
   log_.Record(kTagOutcome, outcome, outcome.encoded_bytes());
   const auto entry = outcomes_.insert_or_assign(outcome.txn, std::make_unique<OutcomeImage>(std::move(outcome))).first;
   OutcomeImage* const kept = entry->second.get();
-  MAYFLY_CO_TRY(co_await Flushed(executor_.now() + kDecideWithin));
   const Status told = co_await TellAll(kept, true);
   if (told.ok()) {
     ForgetOutcome(kept->txn);
