@@ -248,7 +248,7 @@ void StageBoard::Ended(Job* job, Out out, StageEnd end) {
   const bool done = end == StageEnd::kDone;
   if (what.kind == StageKind::kRange) EndRange(job, out.piece.large, done);
   if (what.kind == StageKind::kDirectory && done) {
-    job->endings[DepthOf(what.path)].push_back({std::move(what.path), what.command_only});
+    job->endings[DepthOf(what.path)].push_back({std::move(what.path), what.facts, what.command_only});
   }
 }
 
@@ -294,6 +294,7 @@ void StageBoard::Advance(Job* job) {
     const bool own = ending.command_only;
     bytes[own] += ending.path.size();
     piece[own].what.names.push_back(std::move(ending.path));
+    piece[own].what.seen.push_back(ending.facts);
     if (piece[own].what.names.size() >= kBatchMax || bytes[own] >= kPieceBytesMax) push(own);
   }
   push(false);

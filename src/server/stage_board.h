@@ -95,6 +95,7 @@ class StageBoard {
   };
   struct Ending {
     std::string path;
+    StageFacts facts;
     bool command_only = false;
   };
   struct Job {

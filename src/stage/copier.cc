@@ -77,8 +77,8 @@ void Copier::FailSource(const std::string& path, const char* what, int error) {
   outbox_.report().failures.push_back(std::move(sentence));
 }
 
-bool Copier::LooksTheSame(const StageItem& item, const struct stat& now) const {
-  return links_ != nullptr || FactsOf(now) == item.facts;  // what the command sees is what is meant
+bool Copier::LooksTheSame(const StageFacts& seen, const struct stat& now) const {
+  return links_ != nullptr || FactsOf(now) == seen;  // what the command sees is what is meant
 }
 
 bool Copier::IsMountOfThisNode(int folder, const std::string& name) const {
@@ -95,7 +95,7 @@ StageEnd Copier::MakeDirectory(const StageItem& item) {
     FailSource(item.path, "the directory cannot be read");
     return StageEnd::kFailed;
   }
-  if (!LooksTheSame(item, st)) return StageEnd::kDeclined;
+  if (!LooksTheSame(item.facts, st)) return StageEnd::kDeclined;
   if (!MakeTarget(item.path) || !ListDirectory(item, folder.get())) return StageEnd::kFailed;
   return stopped_ ? StageEnd::kStopped : StageEnd::kDone;
 }
@@ -183,11 +183,16 @@ bool Copier::ListDirectory(const StageItem& item, int folder) {
 
 StageEnd Copier::EndDirectories(const StageItem& item) {
   bool good = true;
-  for (const std::string& path : item.names) {
+  if (item.seen.size() != item.names.size()) return StageEnd::kDeclined;
+  for (size_t i = 0; i < item.names.size(); ++i) {
+    const std::string& path = item.names[i];
     if (Target(path) == "/") continue;  // the namespace's root is nobody's copy
     const Descriptor folder = source_.OpenAt(path, O_DIRECTORY);
     struct stat st;
-    if (!folder.ok() || ::fstat(folder.get(), &st) != 0) {
+    if (!folder.ok() && links_ == nullptr) return StageEnd::kDeclined;
+    if (folder.ok() && ::fstat(folder.get(), &st) == 0) {
+      if (!LooksTheSame(item.seen[i], st)) return StageEnd::kDeclined;
+    } else {
       FailSource(path, "the directory cannot be looked at again");
       good = false;
       continue;
@@ -211,7 +216,7 @@ StageEnd Copier::CopyEntries(const StageItem& item) {
       FailSource("", "cannot be looked at");
       return StageEnd::kFailed;
     }
-    if (!LooksTheSame(item, st)) return StageEnd::kDeclined;
+    if (!LooksTheSame(item.facts, st)) return StageEnd::kDeclined;
     if (!S_ISDIR(st.st_mode)) ++outbox_.report().counts.files_found;
   } else {
     folder = source_.OpenAt(item.path, O_DIRECTORY);
@@ -221,7 +226,7 @@ StageEnd Copier::CopyEntries(const StageItem& item) {
       outbox_.report().counts.failed += item.names.size() - 1;
       return StageEnd::kFailed;
     }
-    if (!LooksTheSame(item, st)) return StageEnd::kDeclined;
+    if (!LooksTheSame(item.facts, st)) return StageEnd::kDeclined;
   }
   std::vector<std::string> linked;
   bool good = true;

@@ -59,7 +59,7 @@ class Copier {
   void FailSource(const std::string& path, const char* what, int error);
 
   bool IsMountOfThisNode(int folder, const std::string& name) const;       // G6
-  bool LooksTheSame(const StageItem& item, const struct stat& now) const;  // G5
+  bool LooksTheSame(const StageFacts& seen, const struct stat& now) const;  // G5
   StageEnd MakeDirectory(const StageItem& item);
   bool MakeTarget(const std::string& path);
   bool ListDirectory(const StageItem& item, int folder);

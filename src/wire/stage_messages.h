@@ -52,9 +52,10 @@ struct StageItem {
   StageFacts facts;  // of `path`, as whoever found it saw them
   uint64_t begin = 0, end = 0;
   std::vector<std::string> names;
+  std::vector<StageFacts> seen;  // kDirectoryEnds: of each of `names`, as whoever found it saw them
   template <class Io>
   void Fields(Io& io) {
-    io(kind, command_only, path, facts, begin, end, names);
+    io(kind, command_only, path, facts, begin, end, names, seen);
   }
 };
 

@@ -38,6 +38,9 @@ whole() { # WHAT SERVERS
   rm -rf "$work/out"
   mayfly stage-out /in "$work/out" 2>"$work/flushed" || e2e_fail "$1: stage-out: $(cat "$work/flushed")"
   diff -r "$source" "$work/out" >"$work/difference" || e2e_fail "$1: $(head -n 20 "$work/difference")"
+  # What another sees in its place must not lend the directory its times and mode.
+  diff <(cd "$source" && find . -printf '%p %m %T@\n' | sort) <(cd "$work/out" && find . -printf '%p %m %T@\n' | sort) \
+    >"$work/difference" || e2e_fail "$1: attributes: $(head -n 20 "$work/difference")"
   ! grep -Eo "\(member [$2]\)" "$work/report" || e2e_fail "$1: a server that does not see it took part"
   echo "$1: $(tail -n 1 "$work/said")"
 }

@@ -181,7 +181,9 @@ TEST_F(StageBoardTest, DirectoriesEndWhenAllElseHasDeepestFirst) {
   PutIn(1, Item(StageKind::kDirectory, "b"));
   Done(1, top);
   const StageBoard::Piece b = Take(1), a = Take(1);
-  PutIn(1, Item(StageKind::kDirectory, "b/c"));
+  StageItem deep = Item(StageKind::kDirectory, "b/c");
+  deep.facts = {.inode = 7, .size = 0, .mtime = 9};
+  PutIn(1, deep);
   Done(1, b);
   Done(1, a);
   const StageBoard::Piece c = Take(1);
@@ -192,6 +194,8 @@ TEST_F(StageBoardTest, DirectoriesEndWhenAllElseHasDeepestFirst) {
     const StageBoard::Piece end = Take(1);
     EXPECT_EQ(end.what.kind, StageKind::kDirectoryEnds);
     EXPECT_EQ(Take(1).item, 0u);  // one level after the other
+    ASSERT_EQ(end.what.seen.size(), end.what.names.size());
+    EXPECT_EQ(end.what.seen[0] == deep.facts, i == 0);  // by these a server knows what it does not see
     ends.push_back(end.what.names);
     Done(1, end);
   }
