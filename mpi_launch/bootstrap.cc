@@ -16,6 +16,7 @@
 #include "server_log.h"
 #include "session/discover.h"
 #include "storage.h"
+#include "store/chunk_file.h"
 
 namespace mayfly {
 namespace {
@@ -231,7 +232,8 @@ Outcome<Done> Bootstrap::CheckMembers() {
   options_.checksums = recalled_->checksums;
   options_.journal_bytes = recalled_->journal_bytes;
   if (options_.flush_to.empty()) options_.flush_to = recalled_->flush_to;
-  options_.durability = Durability::kProcess;
+  options_.durability = DurabilityOf(recalled_->durability);
+  options_.fsync = FsyncOf(recalled_->fsync);
   const std::vector<std::string> ids = world_.GatherAll(std::to_string(recalled_->self.value));
   return Step("looking for every member", [&]() -> Outcome<Done> {
     if (world_.rank() != 0) return Done{};
@@ -499,8 +501,8 @@ Outcome<Done> Bootstrap::KeepCharter() {
   charter.member_per_rank = per_rank();
   charter.chunk_bits = options_.chunk_bits;
   charter.checksums = options_.checksums;
-  charter.durability = "process";
-  charter.fsync = "commit";
+  charter.durability = TextOf(options_.durability);
+  charter.fsync = TextOf(options_.fsync);
   charter.journal_bytes = options_.journal_bytes;
   charter.memory_bytes = member_bytes_;
   charter.flush_to = options_.flush_to;
@@ -521,6 +523,7 @@ SessionFile Bootstrap::DescribeSession(SessionState state) const {
   file.protocol = kWireVersion;
   file.state = state;
   file.durable = keeps();
+  file.syncs = options_.durability == Durability::kNode && options_.fsync == Fsync::kCommit;
   file.job = agreed_.job;
   file.uid = geteuid();
   file.created_ns = agreed_.created_ns;
@@ -589,7 +592,9 @@ Outcome<Done> Bootstrap::StartShards() {
   const uint32_t shards_of_member = layout_->member(layout_->MemberOf(first_shard_)).shards;
   shard.memory_bytes = member_bytes_ / shards_of_member / kShardMemoryUnit * kShardMemoryUnit;
   if (keeps()) {
-    KeepJournal(&shard, options_.journal_bytes, options_.dir.empty());
+    KeepJournal(&shard, options_.durability, options_.fsync, options_.journal_bytes, options_.dir.empty());
+    const uint64_t capacity = options_.capacity_bytes != 0 ? options_.capacity_bytes : 2 * member_bytes_;
+    shard.disk_bytes = std::max(capacity / shards_of_member, kChunkFileBytesMin);
     setup.storage = base_;
     setup.recover = options_.recover;
   }

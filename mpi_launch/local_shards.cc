@@ -91,8 +91,9 @@ ShardOptions OptionsOfThisProcess(const std::string& host) {
   return shard;
 }
 
-void KeepJournal(ShardOptions* shard, uint64_t journal_bytes, bool in_memory) {
-  shard->durability = Durability::kProcess;
+void KeepJournal(ShardOptions* shard, Durability durability, Fsync fsync, uint64_t journal_bytes, bool in_memory) {
+  shard->durability = durability;
+  shard->fsync = fsync;
   shard->journal.ring_bytes = journal_bytes;
   shard->journal.window_bytes = WindowBytes(journal_bytes);
   if (in_memory) shard->memory_bytes -= shard->journal.ring_bytes + shard->journal.window_bytes;
@@ -145,6 +146,10 @@ Outcome<Done> LocalShards::Start(Setup setup) {
       LocalDiskOpened opened = OpenLocalDisk(std::move(disk));
       if (opened.disk == nullptr) return Fail(opened.failure.code, "{}", opened.failure.sentence);
       if (!opened.warning.empty() && i == 0) MAYFLY_WARN("{}", opened.warning);
+      if (i == 0 && setup_.shard.durability == Durability::kNode && opened.disk->facts().in_memory) {
+        MAYFLY_WARN("{} lies in memory: what is there survives no loss of power; give a --dir on a disk",
+                    opened.disk->facts().directory);
+      }
       options.disk = std::move(opened.disk);
       options.kept_prefix = Footprint::KeptPrefix(options.shard.self);
       options.adopt = setup_.recover;

@@ -18,8 +18,8 @@ namespace mayfly {
 
 // Who this process is, as all its shards say it; the rest is the caller's.
 ShardOptions OptionsOfThisProcess(const std::string& host);
-// Durability `process` with a journal of so many bytes. One in memory is a part of what the shard was given.
-void KeepJournal(ShardOptions* shard, uint64_t journal_bytes, bool in_memory);
+// A durability above `none`, with a journal of so many bytes. One in memory is a part of what the shard was given.
+void KeepJournal(ShardOptions* shard, Durability durability, Fsync fsync, uint64_t journal_bytes, bool in_memory);
 
 class LocalShards {
  public:

@@ -117,10 +117,11 @@ std::string SizeText(uint64_t bytes) {
 
 std::string ServerOptions::Common() const {
   return fmt::format(
-      "--member-per {}\n--durability {}\n--dir {}\n--journal-bytes {}\n--recover {}\n--shards {}\n--session "
+      "--member-per {}\n--durability {}\n--fsync {}\n--dir {}\n--capacity {}\n--journal-bytes {}\n--recover "
+      "{}\n--shards {}\n--session "
       "{}\n--flush-to {}\n--flush-by {}\n--no-flush {}\n--chunk {}\n"
       "--checksum {}\n--tls {}\n--rendezvous {}\n--start-timeout {}\n--version {}\n",
-      member_per == MemberPer::kNode ? "node" : "rank", durability == Durability::kNone ? "none" : "process", dir,
+      member_per == MemberPer::kNode ? "node" : "rank", TextOf(durability), TextOf(fsync), dir, capacity_bytes,
       journal_bytes, recover, shards, session, flush_to, flush_by_s, !flush_at_end, uint64_t{1} << chunk_bits,
       checksums ? "xxh3" : "none", ucx.tls, ucx.eager_bytes_max, start_timeout_s, MAYFLY_VERSION);
 }
@@ -130,7 +131,7 @@ CommandLine ParseCommandLine(int argc, char** argv) {
   ServerOptions& o = line.options;
   o.session = DefaultSession();
   std::string member_per = "node", memory, chunk, checksum = "xxh3", rendezvous, log_level = "info";
-  std::string durability = "none", journal_bytes;
+  std::string durability = "none", fsync = "commit", journal_bytes, capacity;
   bool no_flush = false;
   uint16_t member_number = 0;
 
@@ -159,13 +160,27 @@ CommandLine ParseCommandLine(int argc, char** argv) {
   app.add_flag("--no-flush", no_flush, "when a signal ends the session, flush nothing");
   option("--durability", durability,
          "what an acknowledged operation survives: none, nothing; process, a kill of any or all servers, which are\n"
-         "started again with --recover (default: none)",
-         "none|process")
-      ->check(OneOf({"none", "process"}));
+         "started again with --recover; node, a loss of power as well, with what was synced or closed in --dir\n"
+         "(default: none)",
+         "none|process|node")
+      ->check(OneOf({"none", "process", "node"}));
+  CLI::Option* fsync_option =
+      option("--fsync", fsync,
+             "at --durability node, what waits for the disk: commit, fsync and close and what makes files reachable;\n"
+             "always, every operation (default: commit)",
+             "commit|always")
+          ->check(OneOf({"commit", "always"}));
   option("--dir", o.dir,
-         "node-local directory for the journals (NVMe); %h is the host, %r the rank, $TMPDIR a variable (default: in\n"
-         "memory, beside the files)",
+         "node-local directory for the journals, and at --durability node the files (NVMe); %h is the host, %r the\n"
+         "rank, $TMPDIR a variable (default: in memory, beside the files)",
          "DIR");
+  CLI::Option* capacity_option =
+      option(
+          "--capacity", capacity,
+          "at --durability node, what each member may take of --dir for the files' data; as much memory is needed as\n"
+          "there is data (default: twice --memory)",
+          "SIZE")
+          ->check(CheckSize);
   option("--journal-bytes", journal_bytes, "size of the journal of each server thread (default: what suits)", "SIZE")
       ->check(CheckJournal);
   app.add_flag(
@@ -211,7 +226,17 @@ CommandLine ParseCommandLine(int argc, char** argv) {
   if (!line.print.empty() || !line.wrong.empty()) return line;
 
   o.member_per = member_per == "rank" ? ServerOptions::MemberPer::kRank : ServerOptions::MemberPer::kNode;
-  o.durability = durability == "none" ? Durability::kNone : Durability::kProcess;
+  o.durability = DurabilityOf(durability);
+  o.fsync = FsyncOf(fsync);
+  if (!capacity.empty()) o.capacity_bytes = *ParseSize(capacity);
+  if (o.durability == Durability::kNode && o.dir.empty() && !o.recover && !o.rejoin) {
+    line.wrong = Sentence("--durability node: needs --dir, a directory on a disk of each node");
+  }
+  for (const CLI::Option* one : {fsync_option, capacity_option}) {
+    if (one->count() != 0 && o.durability != Durability::kNode) {
+      line.wrong = Sentence(one->get_name() + ": is for --durability node");
+    }
+  }
   if (!journal_bytes.empty()) o.journal_bytes = *ParseSize(journal_bytes);
   if (member->count() != 0) o.rejoin_member = MemberId(member_number);
   if (member->count() != 0 && !o.rejoin) line.wrong = Sentence("--member: needs --rejoin");

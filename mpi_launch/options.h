@@ -25,8 +25,10 @@ struct ServerOptions {
   double flush_by_s = 0;     // 0: no limit
   bool flush_at_end = true;  // when a signal ends the session
   Durability durability = Durability::kNone;
-  std::string dir;             // as given; empty: in memory
-  uint64_t journal_bytes = 0;  // of a shard; 0: what suits
+  Fsync fsync = Fsync::kCommit;
+  std::string dir;              // as given; empty: in memory
+  uint64_t capacity_bytes = 0;  // of each member's data in `dir`, at level `node`; 0: what suits
+  uint64_t journal_bytes = 0;   // of a shard; 0: what suits
   bool recover = false;
   bool rejoin = false;
   std::optional<MemberId> rejoin_member;  // empty: any that is dead here

@@ -137,7 +137,8 @@ class Rejoin {
     shard.uuid = charter_.uuid;
     shard.server_secret = charter_.server_secret;
     shard.memory_bytes = charter_.memory_bytes / options_.shards;
-    KeepJournal(&shard, charter_.journal_bytes, options_.dir.empty());
+    KeepJournal(&shard, DurabilityOf(charter_.durability), FsyncOf(charter_.fsync), charter_.journal_bytes,
+                options_.dir.empty());
     shard.chunk_bits = options_.chunk_bits;
     shard.checksums = options_.checksums;
     shard.flush_target = charter_.flush_to;

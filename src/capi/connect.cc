@@ -72,6 +72,7 @@ ClientOptions ClientOptionsOf(const mayfly_options& options) {
 mayfly_fs* ConnectTo(std::unique_ptr<Platform> platform, const ClientOptions& asked, Nanos wait) {
   ClientOptions options = asked;
   if (platform->servers_come_back()) options.unreachable_after = options.op_timeout;
+  options.syncs = platform->syncs();
   Registry::Get();  // guards and fork handlers before anything else
   auto fs = std::make_unique<mayfly_fs>(std::move(platform), options);
   Instance& instance = fs->instance;

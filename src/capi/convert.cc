@@ -60,6 +60,7 @@ Result<uint32_t> OpenFlagsOf(int flags) {
   if ((flags & O_DIRECTORY) != 0) out |= kOpenDirectory;
   if ((flags & O_NOFOLLOW) != 0) out |= kOpenNoFollow;
   if ((flags & (O_SYNC | O_DSYNC | O_DIRECT)) != 0) out |= kOpenUnshared;
+  if ((flags & (O_SYNC | O_DSYNC)) != 0) out |= kOpenSync;
   return out;
 }
 

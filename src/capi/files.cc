@@ -214,9 +214,8 @@ int mayfly_fdatasync(int fd) { return mayfly_fsync(fd); }
 int mayfly_sync(mayfly_fs* fs) {
   const Call call{"sync", ""};
   MAYFLY_NEED(call, fs != nullptr);
-  return static_cast<int>(Enter(call, InstanceOf(fs), [&](Engine& engine) -> int64_t {
-    return Returned(call, InstanceOf(fs).FlushFiles(engine));
-  }));
+  return static_cast<int>(Enter(
+      call, InstanceOf(fs), [&](Engine& engine) -> int64_t { return Returned(call, InstanceOf(fs).Sync(engine)); }));
 }
 
 int mayfly_ftruncate(int fd, off_t size) {

@@ -135,11 +135,21 @@ Task<Status> SyncAll(Lane* lane, std::vector<FileRef> files) {
 
 Status Instance::FlushFiles(Engine& engine) {
   std::vector<FileRef> files = mount_.files().Of(mount_);
-  std::erase_if(files, [](const FileRef& file) { return !file->buffered && file->deferred == Code::kOk; });
+  std::erase_if(files, [this](const FileRef& file) {
+    return !file->buffered && file->deferred == Code::kOk && !(mount_.options().syncs && file->unsynced);
+  });
   if (files.empty()) return Status();
   Task<Status> task = SyncAll(&engine.lane(), std::move(files));
   engine.Finish(task);
   return task.Take();
+}
+
+Status Instance::Sync(Engine& engine) {
+  const Status flushed = FlushFiles(engine);
+  Task<Status> task = engine.lane().SyncSession();
+  engine.Finish(task);
+  const Status synced = task.Take();
+  return flushed.ok() ? synced : flushed;
 }
 
 Status Instance::Close() {

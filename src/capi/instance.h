@@ -36,6 +36,8 @@ class Instance {
 
   // Sends what the files of this process hold. The first error.
   Status FlushFiles(Engine& engine);
+  // Besides, at level `node`: until the servers' disks have all that was done in the session. The first error.
+  Status Sync(Engine& engine);
   // The end of a session in this process: closes its files, sends what waits, ends helper and engines.
   Status Close();
   // At exit(): sends what is buffered and stops the helper.

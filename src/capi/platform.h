@@ -47,6 +47,8 @@ class Platform {
   virtual bool SessionIsGone() = 0;
   // A server that was killed is started again with what it held.
   virtual bool servers_come_back() const { return false; }
+  // What was synced or closed is to survive a loss of power.
+  virtual bool syncs() const { return false; }
   // Whether a thread may run the helper. Without one nothing is buffered or read ahead.
   virtual bool MayStartThreads() const { return true; }
 };

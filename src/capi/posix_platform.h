@@ -26,6 +26,7 @@ class PosixPlatform final : public Platform, private AddressBook, private ArenaV
   Identity identity() const override;
   bool SessionIsGone() override;
   bool servers_come_back() const override { return found_.file.durable; }
+  bool syncs() const override { return found_.file.syncs; }
   ArenaViews* arena_views() override { return this; }
 
  private:

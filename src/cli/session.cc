@@ -73,7 +73,10 @@ std::string Refused(const std::map<std::string, uint64_t>& counts) {
 // What the shards' journals say together.
 struct Journals {
   void Add(const Json& j) {
-    if (count++ == 0) how = j.value("how", "?") + (j.value("in_memory", false) ? ", in memory" : "");
+    if (count++ == 0) {
+      how = j.value("how", "?") + (j.value("in_memory", false) ? ", in memory" : "");
+      durability = j.value("durability", "?");
+    }
     live += j.value("live_bytes", uint64_t{0});
     ring += j.value("ring_bytes", uint64_t{0});
     records += j.value("records", uint64_t{0});
@@ -84,13 +87,13 @@ struct Journals {
   }
   void Print() const {
     if (count == 0) return;
-    fmt::print("durability process: {} journals ({}), {} of {} in use; {} records, {} checkpoints, {} stalls\n", count,
-               how, Bytes(live), Bytes(ring), records, checkpoints, stalls);
+    fmt::print("durability {}: {} journals ({}), {} of {} in use; {} records, {} checkpoints, {} stalls\n", durability,
+               count, how, Bytes(live), Bytes(ring), records, checkpoints, stalls);
     if (in_doubt != 0) fmt::print("{} changes wait for a server that has not come back\n", in_doubt);
     if (failed != 0) fmt::print("WARNING: {} journals have failed: these shards change nothing any more\n", failed);
   }
   uint64_t count = 0, live = 0, ring = 0, records = 0, checkpoints = 0, stalls = 0, in_doubt = 0, failed = 0;
-  std::string how;
+  std::string how, durability;
 };
 
 int Status(const Context& c, bool as_json) {

@@ -72,7 +72,10 @@ class Lane {
   Task<Result<size_t>> WriteAt(FileRef file, Bytes data, uint64_t offset);
   enum class Whence : uint8_t { kSet, kCurrent, kEnd, kData, kHole };
   Task<Result<uint64_t>> Seek(FileRef file, int64_t offset, Whence whence);
+  // At level `node` it waits for the servers' disks too. SyncSession: for all that was changed in the session, by
+  // anybody.
   Task<Status> Sync(FileRef file);
+  Task<Status> SyncSession();
   Task<Status> Truncate(FileRef file, uint64_t size);
   enum class Allocate : uint8_t { kExtend, kKeepSize, kPunch };
   Task<Status> Fallocate(FileRef file, Allocate what, uint64_t offset, uint64_t bytes);
@@ -146,6 +149,8 @@ class Lane {
   Task<Result<size_t>> WriteHere(OpenFile& file, Bytes data, uint64_t offset, FileGuard* guard, bool keep);
   // Before this process changes or looks at an inode other than by the open file that may buffer bytes of it.
   Task<Status> FlushInode(InodeId inode);
+  Task<Status> SyncAt(ShardId shard, InodeId inode);
+  bool SyncsEach(const OpenFile& file) const { return (file.flags & kOpenSync) != 0 && mount_.options().syncs; }
 
   // lane_buffer.cc: write-behind and readahead, under the file's lock.
   Task<Result<size_t>> BufferWrite(OpenFile& file, Bytes data, uint64_t offset);

@@ -141,28 +141,36 @@ Task<Result<size_t>> Lane::WriteAt(FileRef file, Bytes data, uint64_t offset) {
   if (!file->writable()) co_return Code::kBadHandle;
   if (data.empty()) co_return size_t{0};
   if (file->epoch.load(std::memory_order_acquire) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(*file));
+  file->unsynced = true;
+  Result<size_t> written = size_t{0};
   if (file->appends()) {  // wherever the caller wanted it, as Linux
     uint64_t end = 0;
-    co_return co_await data_.Append(IdOf(*file), data, &end);
+    written = co_await data_.Append(IdOf(*file), data, &end);
+  } else {
+    FileGuard guard;
+    written = co_await WriteHere(*file, data, offset, &guard, false);
   }
-  FileGuard guard;
-  co_return co_await WriteHere(*file, data, offset, &guard, false);
+  if (written.ok() && SyncsEach(*file)) MAYFLY_CO_TRY(co_await Sync(file));
+  co_return written;
 }
 
 Task<Result<size_t>> Lane::Write(FileRef file, Bytes data) {
   if (!file->writable()) co_return Code::kBadHandle;
   if (data.empty()) co_return size_t{0};
   if (file->epoch.load(std::memory_order_acquire) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(*file));
+  file->unsynced = true;
   FileGuard guard;
   if (!guard.Try(file->lock)) MAYFLY_CO_TRY(co_await LockSlow(*file, &guard));
   if (file->appends()) {
     uint64_t end = 0;
     auto written = co_await data_.Append(IdOf(*file), data, &end);
     if (written.ok()) file->offset = end;
+    if (written.ok() && SyncsEach(*file)) MAYFLY_CO_TRY(co_await Sync(file));
     co_return written;
   }
   auto written = co_await WriteHere(*file, data, file->offset, &guard, true);
   if (written.ok()) file->offset += *written;
+  if (written.ok() && SyncsEach(*file)) MAYFLY_CO_TRY(co_await Sync(file));
   co_return written;
 }
 
@@ -175,13 +183,25 @@ Task<Status> Lane::Sync(FileRef file) {
     status = co_await FlushBuffer(*file);
   }
   if (Status deferred = TakeDeferred(*file); status.ok()) status = deferred;
+  if (!status.ok() || !mount_.options().syncs) co_return status;
+  file->unsynced = false;  // before: what is written meanwhile need not be in it
+  status = co_await SyncAt(file->inode.home(), file->inode);
+  if (!status.ok()) file->unsynced = true;
   co_return status;
+}
+
+Task<Status> Lane::SyncAt(ShardId shard, InodeId inode) {
+  InodeRequest request;
+  request.inode = inode;
+  Empty reply;
+  co_return co_await caller_.Call<Method::kSync>(shard, request, &reply, ByHandle(Deadline()));
 }
 
 // ---- size, space, position ----------------------------------------------------------------------------------------
 
 Task<Status> Lane::Truncate(FileRef file, uint64_t size) {
   if (!file->writable() || file->type != FileType::kFile) co_return Code::kInvalid;
+  file->unsynced = true;
   FileGuard guard;
   if (file->sole) {
     MAYFLY_CO_TRY(co_await Lock(*file, &guard));
@@ -205,6 +225,7 @@ Task<Status> Lane::Fallocate(FileRef file, Allocate what, uint64_t offset, uint6
   if (!file->writable()) co_return Code::kBadHandle;
   const uint64_t size_max = DataPath::SizeMax(file->chunk_bits);
   if (offset > size_max || bytes > size_max - offset) co_return Code::kFileTooBig;
+  file->unsynced = true;
   if (file->epoch.load(std::memory_order_acquire) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(*file));
   FileGuard guard;
   if (file->sole) {

@@ -123,6 +123,10 @@ Task<Status> Lane::Close(int fd) {
     if (file->buffered) DropBuffer(*file);
   }
   if (Status deferred = TakeDeferred(*file); status.ok()) status = deferred;
+  if (mount_.options().syncs && file->unsynced && file->epoch == mount_.epoch()) {
+    const Status synced = co_await Sync(file);
+    if (status.ok()) status = synced;
+  }
   mount_.files().FinishClose(fd);
   if (file->epoch == mount_.epoch()) QueueClose(file->inode);
   co_return status;

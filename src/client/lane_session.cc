@@ -18,6 +18,23 @@ Task<Status> StatFsOf(Lane* lane, ShardId shard, StatFsReply* reply) {
 
 }  // namespace
 
+Task<Status> Lane::SyncSession() {
+  if (!mount_.options().syncs) co_return Code::kOk;
+  const uint32_t shards = mount_.placement().shard_count();
+  Status status;
+  for (uint32_t first = 0; first < shards; first += kShardsAtOnce) {
+    std::vector<Task<Status>> tasks;
+    for (uint32_t s = first; s < std::min<uint32_t>(first + kShardsAtOnce, shards); ++s) {
+      tasks.push_back(SyncAt(ShardId(s), InodeId()));
+    }
+    for (auto& task : tasks) {
+      const Status one = co_await task;
+      if (!one.ok()) status = one;
+    }
+  }
+  co_return status;
+}
+
 // The sum over all shards; what cannot be reached does not count.
 Task<Result<StatFs>> Lane::StatFileSystem() {
   const uint32_t shards = mount_.placement().shard_count();

@@ -99,7 +99,8 @@ struct OpenFile {
         flags(flags),
         original(original),
         tag(original.grant.tag),
-        epoch(epoch) {}
+        epoch(epoch),
+        unsynced((flags & (kOpenCreate | kOpenTruncate)) != 0) {}
   OpenFile(const OpenFile&) = delete;
 
   Mount& mount;
@@ -110,6 +111,7 @@ struct OpenFile {
   const Granted original;       // of mayfly_open, in this process or one that it descends from
   std::atomic<uint64_t> tag;    // of this process's grant, F4
   std::atomic<uint64_t> epoch;  // Mount::epoch() of the process that opened it at its home
+  std::atomic<bool> unsynced;   // changed by this handle, perhaps, since the last Sync
   std::atomic<bool> sole{false};
   std::atomic<bool> leased{false};
   std::atomic<bool> buffered{false};  // buffer.size != 0

@@ -1,7 +1,7 @@
 #include "journal/checkpoint_reader.h"
 
-#include "journal/block_buffer.h"
-#include "journal/disk_request.h"
+#include "os/block_buffer.h"
+#include "task/disk_request.h"
 
 namespace mayfly {
 

@@ -1,6 +1,7 @@
 #include "journal/journal.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/checksum.h"
 #include "base/log.h"
@@ -81,7 +82,11 @@ void Journal::Pad() {
   uint64_t rest = BlockCeil(head_) - head_;
   if (rest == 0) return;
   if (rest < RecordHeader::kBytes) rest += kJournalBlockBytes;
+  const bool released = released_ == head_;
+  pad_begin_ = head_;
   Put(RecordType::kPad, Bytes(kZeros).first(rest - RecordHeader::kBytes), TxnId());
+  pad_end_ = head_;
+  if (released) released_ = head_;
   ++counts_.pads;
   counts_.pad_bytes += rest;
 }
@@ -128,6 +133,19 @@ Task<Status> Journal::Durable(Lsn lsn, Nanos deadline) {
   co_return Status();
 }
 
+void Journal::Release(Lsn lsn) {
+  MAYFLY_CHECK(lsn.value <= head_);
+  // Padding speaks of nothing.
+  released_ = std::max(released_, lsn.value == pad_begin_ ? pad_end_ : lsn.value);
+}
+
+bool Journal::WantsRelease() const {
+  if (released_ >= head_) return false;
+  const uint64_t whole = BlockFloor(head_) - issued_;
+  return wanted_ > released_ || (group_ && group_target_ > released_) || !room_waiters_.empty() ||
+         whole >= std::min(kWriteBytesMin, window_.size() / 4);
+}
+
 bool Journal::Turn() {
   if (ended_ != Code::kOk) return false;
   const Nanos now = executor_.now();
@@ -157,7 +175,7 @@ bool Journal::StartGroup(Nanos now) {
   if (wanted_ <= durable_ && !due) return false;
   if (due || wanted_ > issued_) Pad();  // J3
   group_target_ = due || wanted_ > issued_ ? head_ : issued_;
-  group_waiters_ = waiters_;
+  group_waiters_ = waiters_ + std::exchange(asked_, 0);
   group_ = true;
   return true;
 }
@@ -165,7 +183,8 @@ bool Journal::StartGroup(Nanos now) {
 bool Journal::StartWrites() {
   bool worked = false;
   while (write_count_ < kWritesMax) {
-    const uint64_t whole = BlockFloor(head_) - issued_;
+    const uint64_t upto = std::max(BlockFloor(std::min(head_, released_)), issued_);  // J7
+    const uint64_t whole = upto - issued_;
     const bool hurry = (group_ && issued_ < group_target_) || !room_waiters_.empty();
     if (whole == 0 || (!hurry && whole < std::min(kWriteBytesMin, window_.size() / 4))) break;
     const uint64_t to_window_end = window_.size() - issued_ % window_.size();

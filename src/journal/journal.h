@@ -12,15 +12,18 @@
 //             J5  after a failed write or flush the journal has failed for good: Append, Durable, WaitForRoom give
 //                 kIo (the disk's K5). At level `process` too: the region is not the place to collect what no disk
 //                 takes, and a shard that goes read-only loses nothing.
+//             J7  with HoldBack nothing goes to the disk before Release said that it may: what records speak of is
+//             there
+//                 first.
 //             J6  no LSN is used twice: what recovery found no record at is never gone back to.
 #pragma once
 
 #include <array>
 #include <memory>
 
-#include "journal/block_buffer.h"
-#include "journal/disk_request.h"
 #include "journal/recover.h"
+#include "os/block_buffer.h"
+#include "task/disk_request.h"
 #include "task/sync.h"
 
 namespace mayfly {
@@ -63,9 +66,10 @@ class Journal {
   // A new journal: the files must not be there (kExists). kNoSpace, kInvalid (sizes), kIo.
   static Task<Result<std::unique_ptr<Journal>>> Create(Executor* executor, Disk* disk, KeptMemory* kept,
                                                        JournalOptions options);
-  // Goes on behind what Recover found. The region that it found, if any, is kept as it is.
+  // Goes on behind what Recover found. The region that it found, if any, is kept as it is. `first`: fields of a record
+  // that is in the region as soon as the journal counts as opened; short.
   static Task<Result<std::unique_ptr<Journal>>> Open(Executor* executor, Disk* disk, KeptMemory* kept,
-                                                     JournalOptions options, Recovered recovered);
+                                                     JournalOptions options, Recovered recovered, Bytes first = {});
   ~Journal();
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
@@ -83,6 +87,17 @@ class Journal {
   // Waits for that, first come first served. kTimedOut, kIo, kShutdown. kTooBig if there never will be.
   Task<Status> WaitForRoom(uint64_t bytes, Nanos deadline);
 
+  // J7. From now on, what is appended waits in the region for Release: of all before `lsn`.
+  void HoldBack() { released_ = head_; }
+  void Release(Lsn lsn);
+  // Something would be written if it were released.
+  bool WantsRelease() const;
+
+  // As Durable, for who looks at durable() instead of waiting.
+  void Want(Lsn lsn) {
+    wanted_ = std::max(wanted_, lsn.value);
+    ++asked_;
+  }
   // J2. kIo, kTimedOut (it may become durable all the same), kShutdown.
   Task<Status> Durable(Lsn lsn, Nanos deadline);
 
@@ -176,10 +191,13 @@ class Journal {
   FlushOp flush_;
   bool flushing_ = false;
   uint64_t flush_covers_ = 0;
-  bool group_ = false;         // one is under way
-  uint64_t group_target_ = 0;  // its end
-  uint64_t wanted_ = 0;        // somebody waits for it to be durable
-  uint64_t waiters_ = 0;       // in durable_waiters_
+  bool group_ = false;                    // one is under way
+  uint64_t group_target_ = 0;             // its end
+  uint64_t wanted_ = 0;                   // somebody waits for it to be durable
+  uint64_t waiters_ = 0;                  // in durable_waiters_
+  uint64_t asked_ = 0;                    // by Want, since the last group began
+  uint64_t released_ = kNever;            // J7
+  uint64_t pad_begin_ = 0, pad_end_ = 0;  // the last
   uint64_t group_waiters_ = 0;
   Nanos committed_at_ = 0;
   WaitQueue durable_waiters_, idle_;

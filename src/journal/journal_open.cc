@@ -109,7 +109,7 @@ Task<Result<std::unique_ptr<Journal>>> Journal::Create(Executor* executor, Disk*
 }
 
 Task<Result<std::unique_ptr<Journal>>> Journal::Open(Executor* executor, Disk* disk, KeptMemory* kept,
-                                                     JournalOptions options, Recovered recovered) {
+                                                     JournalOptions options, Recovered recovered, Bytes first) {
   std::unique_ptr<Journal> journal(new Journal(*executor, *disk, *kept, options));
   Journal& j = *journal;
   j.superblock_ = recovered.superblock;
@@ -141,6 +141,7 @@ Task<Result<std::unique_ptr<Journal>>> Journal::Open(Executor* executor, Disk* d
   j.checkpoint_sequence_ = s.checkpoint.sequence;
   j.SetLimits();
   MAYFLY_CO_TRY(co_await j.WriteOut());
+  if (!first.empty()) j.Put(RecordType::kChanges, first, TxnId());
   // The first makes durable what was recovered, then says that the stream goes on. A new journal gets both blocks.
   for (int i = recovered.superblock.sequence == 0 ? 0 : 1; i < 2; ++i) {
     const Status status = co_await j.WriteSuperblock(Change());

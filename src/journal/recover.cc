@@ -1,9 +1,9 @@
 #include "journal/recover.h"
 
-#include "journal/block_buffer.h"
 #include "journal/checkpoint_reader.h"
-#include "journal/disk_request.h"
 #include "journal/walk.h"
+#include "os/block_buffer.h"
+#include "task/disk_request.h"
 
 namespace mayfly {
 namespace {

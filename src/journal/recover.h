@@ -29,6 +29,7 @@ struct JournalRecord {
   Lsn lsn, end;
   TxnId transaction;
   uint32_t incarnation = 0;
+  bool in_region = false;  // the ring need not have it
   RecordType type = RecordType::kChanges;
   Bytes payload;  // until the visitor returns
 };

@@ -4,9 +4,9 @@
 //             S2  a view is good until the next call.
 #pragma once
 
-#include "journal/block_buffer.h"
-#include "journal/disk_request.h"
 #include "journal/tail_window.h"
+#include "os/block_buffer.h"
+#include "task/disk_request.h"
 #include "task/task.h"
 
 namespace mayfly {

@@ -341,16 +341,22 @@ void Responder::Repeat(Request* working, Request* again) {
 
 void Responder::SendAgain(const Request& request, const History::Answer& answer) {
   Connection* c = FindConnection(request.connection_);
+  const bool distrusted = distrusted_ && answer.code == Code::kOk;
   ReplyHeader header;
-  header.code = answer.code;
+  header.code = distrusted ? Code::kIo : answer.code;
   header.generation = generation_;
   uint8_t bytes[kReplyBefore + History::kBodyMax];
   Encoder e{MutableBytes(bytes)};
   Pack(e, MessageKind::kReply, c->id, request.slot_, request.generation_);
   e.Put(header);
-  e.Raw(answer.body_view().data(), answer.body_view().size());
+  if (!distrusted) e.Raw(answer.body_view().data(), answer.body_view().size());
   MAYFLY_CHECK(e.ok());
-  Parcel::Send(transport_, c->endpoint, {bytes, e.size()}, answer.payload_view(), c->key);
+  Parcel::Send(WayOf(request), c->endpoint, {bytes, e.size()}, distrusted ? Bytes() : answer.payload_view(), c->key);
+}
+
+Transport& Responder::WayOf(const Request& request) {
+  const bool holds = options_.held != nullptr && options_.holds(*request.party_, request.method_);
+  return holds ? *options_.held : transport_;
 }
 
 void Responder::OnEndpointDown(EndpointId endpoint) {
@@ -515,7 +521,7 @@ void Request::SendReply(Code code, size_t body_bytes, Bytes payload) {
   e.Put(header);
   SealHeader({out_, kReplyBefore + body_bytes}, c->key);
   pending_ = sending_ = true;
-  if (responder.transport_.Send(c->endpoint, {out_, kReplyBefore + body_bytes}, payload, &link_) ==
+  if (responder.WayOf(*this).Send(c->endpoint, {out_, kReplyBefore + body_bytes}, payload, &link_) ==
       Transport::Sent::kDone) {
     pending_ = sending_ = false;
   }

@@ -145,6 +145,9 @@ class Responder final : public Receiver {
     uint32_t uid = 0;                    // of the server: the only one it serves, unless it is 0
     Nanos gone_after = 5 * kSecond;      // without any connection a process counts as dead
     Nanos forget_after = 600 * kSecond;  // a lane's answers are kept so long after its last connection
+    // The network again, by a way that may take longer, for the answers that `holds` picks; null: none.
+    Transport* held = nullptr;
+    bool (*holds)(const Party& party, Method method) = nullptr;
   };
 
   // `caller`: this shard's own asking side; gets replies, welcomes and endpoint failures that are its. May be null.
@@ -172,6 +175,8 @@ class Responder final : public Receiver {
   // From now on each answer of success to a request that executes once is written there as it is sent, as an
   // AnswerImage; null: no longer. What an answer tells of was written before it.
   void SetRecorder(TlvWriter* recorder) { recorder_ = recorder; }
+  // The answers so far may tell of what was not kept, and whoever asks again for one gets kIo instead.
+  void DistrustAnswers() { distrusted_ = true; }
   // An answer that was written so before this object was made. kCorrupt.
   Status ApplyAnswer(Bytes image);
   // Writes the answers of one lane; the lanes, in order.
@@ -197,6 +202,7 @@ class Responder final : public Receiver {
   bool IsNewOnce(Request* request);
   void Repeat(Request* working, Request* again);
   void SendAgain(const Request& request, const History::Answer& answer);
+  Transport& WayOf(const Request& request);
   void Pack(Encoder& e, MessageKind kind, uint64_t connection, uint32_t slot, uint32_t generation) const;
   Connection* FindConnection(uint64_t id);
   void CloseConnection(Connection* connection);
@@ -232,6 +238,7 @@ class Responder final : public Receiver {
   Executor::TimerId sweep_;
   ResponderStats stats_;
   TlvWriter* recorder_ = nullptr;
+  bool distrusted_ = false;
 };
 
 template <class R>

@@ -244,12 +244,13 @@ Task<Status> Shard::HandleWrite(Request* r, const WriteRequest& q, Empty*, Reply
 Result<Place> Shard::Stage(uint32_t bytes) {
   Result<Place> place = store_.Stage(bytes);
   if (place.ok() || !log_.active() || !log_.Seal()) return place;
-  store_.Settle();
+  store_.Settle(log_.sealed().value);
   return store_.Stage(bytes);
 }
 
 // The payload into a fresh place, verified, and then swapped in (V3).
 Task<Status> Shard::ReceiveInto(Request* r, ChunkRange range, std::span<const uint64_t> sums) {
+  if (keeps_data()) MAYFLY_CO_TRY(co_await KeepDiskRoom(range.bytes, r->deadline()));
   auto place = Stage(range.bytes);
   if (!place.ok()) co_return co_await ReceivePiecemeal(r, range, sums);
   CountStaged(range.bytes);
@@ -364,6 +365,7 @@ Task<Status> Shard::HandleAppend(Request* r, const AppendRequest& q, OffsetReply
   }
   Bytes data(buffer.get(), bytes);
   if (!SumsMatch(data, q.sums)) co_return Code::kIo;
+  if (keeps_data()) MAYFLY_CO_TRY(co_await KeepDiskRoom(bytes, r->deadline()));
   MAYFLY_CO_TRY(co_await LockSize(q.inode, r->deadline()));
   Attr attr;
   status = co_await ExactAttr(q.inode, r->deadline(), &attr);
@@ -534,6 +536,7 @@ Task<Status> Shard::HandleChunkReserve(Request* r, const RangeRequest& q, Empty*
   range.chunk_bits = q.chunk_bits;
   range.offset = q.offset;
   range.bytes = static_cast<uint32_t>(q.bytes);
+  if (keeps_data()) MAYFLY_CO_TRY(co_await KeepDiskRoom(q.bytes, r->deadline()));
   co_return store_.ReserveRange(range);
 }
 

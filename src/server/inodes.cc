@@ -423,6 +423,8 @@ void Shard::ProcessGone(ClientId process) {
   TakeBackAll(process);
   yielded_.WakeAll();
   LeaveStages(process);
+  MAYFLY_DEBUG("shard {}: the process {:#x} counts as dead; files without a name that only it had open: {}",
+               options_.self.value, process.value, died.size());
   if (!died.empty()) gate_.Spawn(Bury(std::move(died), executor_.now() + options_.peer_deadline), "dropping orphans");
   ChargeTables();
 }

@@ -50,6 +50,7 @@ class Loans {
         std::count_if(lent_.begin(), lent_.end(), [&](const auto& e) { return e.first.first == process.value; }));
   }
   size_t size() const { return lent_.size(); }
+  void Clear() { lent_.clear(); }
 
  private:
   using Key = std::pair<uint64_t, uint64_t>;  // process, number

@@ -40,6 +40,7 @@ Task<Status> Shard::Open(bool recover, RecoveryReport* report) {
     names_.SetRecorder(nullptr);
     store_.SetRecorder(nullptr);
     responder_.SetRecorder(nullptr);
+    responder_.DistrustAnswers();
   });
   names_.SetRecorder(log_.recorder());
   store_.SetRecorder(log_.recorder());
@@ -52,6 +53,7 @@ Task<Status> Shard::Open(bool recover, RecoveryReport* report) {
     co_await executor_.Sleep(ReadLeases::kLease);
     std::fill(leased_until_.begin(), leased_until_.end(), executor_.now() + options_.lease);
   }
+  if (keeps_data()) MAYFLY_CO_TRY(co_await log_.Durable(kNever));  // the root, and that there is a session
   report->took = executor_.clock().Now() - begun;
   serving_ = true;
   if (!report->found) co_return Code::kOk;
@@ -82,8 +84,8 @@ Task<Status> Shard::SettleFirst() {
 // What the journal holds, given to the shard piece by piece.
 struct Shard::Replay final : JournalVisitor {
   Replay(Shard* s, RecoveryReport* r) : shard(s), report(r) {}
-  Status OnCheckpoint(Bytes fields) override { return shard->ApplyRecord(fields); }
-  Status OnRecord(const JournalRecord& record) override { return shard->ApplyRecord(record.payload); }
+  Status OnCheckpoint(Bytes fields) override { return shard->ApplyRecord(fields, false); }
+  Status OnRecord(const JournalRecord& record) override { return shard->ApplyRecord(record.payload, record.in_region); }
   void OnDamage(Lsn from, Lsn to) override {
     report->damage.push_back(fmt::format("the journal is damaged from LSN {} to {}", from.value, to.value));
   }
@@ -98,6 +100,7 @@ Task<Status> Shard::OpenJournal(bool recover, RecoveryReport* report) {
   JournalOptions options = options_.journal;
   options.identity.uuid = options_.uuid;
   options.identity.shard = options_.self;
+  if (keeps_data()) MAYFLY_CO_TRY(co_await OpenDisk(recover, report));
   if (!recover) {
     auto made = co_await Journal::Create(&executor_, doors_.disk, doors_.kept, options);
     if (!made.ok()) {
@@ -106,7 +109,7 @@ Task<Status> Shard::OpenJournal(bool recover, RecoveryReport* report) {
       co_return made.status();
     }
     journal_ = std::move(*made);
-    log_.Begin(journal_.get());
+    log_.Begin(journal_.get(), write_back_.get());
     co_return Code::kOk;
   }
   Replay replay(this, report);
@@ -116,6 +119,7 @@ Task<Status> Shard::OpenJournal(bool recover, RecoveryReport* report) {
   from.kept = doors_.kept;
   from.identity = options.identity;
   auto recovered = co_await Recover(&executor_, from, &replay, &failure);
+  TlvWriter first;
   Status status = recovered.status();
   if (status.ok()) {
     report->found = true;
@@ -126,37 +130,42 @@ Task<Status> Shard::OpenJournal(bool recover, RecoveryReport* report) {
       report->damage.push_back("the part of the journal that lay in memory is damaged, and what it held is lost");
     }
     outcomes_damaged_ = !report->damage.empty();
-    status = FinishRecovery(report);
+    // A server that was killed leaves the journal's tail in memory; where that is gone, so is all that lay there.
+    const bool power_lost = keeps_data() && recovered->region.empty() && !recovered->clean;
+    status = FinishRecovery(power_lost, &first, report);
+    if (status.ok() && keeps_data()) status = co_await FillFromDisk(report);
   }
   if (!status.ok()) {
     const bool no_journal = failure.state != SuperblockState::kGood;
-    report->refusal =
-        fmt::format("shard {} cannot be brought back from {}: {}", options_.self.value, doors_.disk->facts().directory,
-                    no_journal ? SentenceOf(failure.state) : TextOf(status.code()));
+    if (report->refusal.empty())
+      report->refusal =
+          fmt::format("shard {} cannot be brought back from {}: {}", options_.self.value,
+                      doors_.disk->facts().directory, no_journal ? SentenceOf(failure.state) : TextOf(status.code()));
     co_return status;
   }
-  auto opened = co_await Journal::Open(&executor_, doors_.disk, doors_.kept, options, std::move(*recovered));
+  auto opened =
+      co_await Journal::Open(&executor_, doors_.disk, doors_.kept, options, std::move(*recovered), first.bytes());
   if (!opened.ok()) {
     report->refusal = fmt::format("the journal of shard {} in {} cannot be written: {}", options_.self.value,
                                   doors_.disk->facts().directory, TextOf(opened.code()));
     co_return opened.status();
   }
   journal_ = std::move(*opened);
-  log_.Begin(journal_.get());
+  log_.Begin(journal_.get(), write_back_.get());
   co_return Code::kOk;
 }
 
-Status Shard::ApplyRecord(Bytes fields) {
+Status Shard::ApplyRecord(Bytes fields, bool in_region) {
   TlvReader reader(fields);
   Tag tag = 0;
   Bytes value;
-  while (reader.Next(&tag, &value)) MAYFLY_TRY(ApplyField(tag, value));
+  while (reader.Next(&tag, &value)) MAYFLY_TRY(ApplyField(tag, value, in_region));
   return reader.Finish();
 }
 
-Status Shard::ApplyField(Tag tag, Bytes value) {
+Status Shard::ApplyField(Tag tag, Bytes value, bool in_region) {
   if (IsNamesTag(tag)) return names_.Apply(tag, value);
-  if (IsOfStore(tag)) return store_.Apply(tag, value);
+  if (IsOfStore(tag)) return store_.Apply(tag, value, in_region);
   switch (tag) {
     case kTagAnswer:
       return responder_.ApplyAnswer(value);
@@ -221,15 +230,37 @@ Status Shard::ApplyField(Tag tag, Bytes value) {
 }
 
 // All that was applied becomes one state, in which every table agrees with every other.
-Status Shard::FinishRecovery(RecoveryReport* report) {
+// `first`: what the journal must say before anything else.
+Status Shard::FinishRecovery(bool power_lost, TlvWriter* first, RecoveryReport* report) {
   auto found = doors_.arena_memory.Adopt();
   if (!found.ok()) return found.status();
   std::vector<AdoptedPlace> lent;
+  if (power_lost) {
+    // Nobody is left who had places, and the journal's places are those of an arena that is gone.
+    ChunkStore::PutPlacesVoid(first);
+    TlvReader reader(first->bytes());
+    Tag tag = 0;
+    Bytes value;
+    while (reader.Next(&tag, &value)) MAYFLY_TRY(store_.Apply(tag, value));
+    for (const auto& [key, place] : loans_.All()) {
+      LoanImage over;
+      over.process = ClientId(key.first);
+      over.loan.id = key.second;
+      first->Put(kTagLoan, over, LoanImage::kBytes);
+    }
+    loans_.Clear();
+  }
   for (const auto& [key, place] : loans_.All()) lent.push_back({place, lent_slabs_[place.offset]});
   lent_slabs_.clear();
   MAYFLY_TRY(store_.FinishRecovery(*found, lent));
   // What may still be written into is lent, and nothing else: transfers to the server that died have ended with it.
   store_.ReleaseQuarantine();
+  if (Status placed = store_.PlaceAbsent(); !placed.ok()) {
+    report->refusal =
+        fmt::format("shard {} has more data in {} than memory to serve it from: start the servers with more --memory",
+                    options_.self.value, doors_.disk->facts().directory);
+    return placed;
+  }
   std::vector<InodeId> orphans;
   MAYFLY_TRY(names_.FinishRecovery(&to_bury_, &orphans));
   ChargeTables();

@@ -31,13 +31,35 @@ Caller::Timing TimingOf(const ShardOptions& o) {
   return timing;
 }
 
-Responder::Options ResponderOptionsOf(const ShardOptions& o) {
+// At level `node`: what others build on is durable before they hear of it. That is all that servers tell each other,
+// and of what clients are told, what makes a file reachable.
+bool IsHeldAtCommit(const Party& party, Method method) {
+  if (party.peer) return true;
+  switch (method) {
+    case Method::kMkdir:
+    case Method::kRmdir:
+    case Method::kLink:
+    case Method::kRename:
+    case Method::kRenameDir:
+    case Method::kSync:
+      return true;
+    default:
+      return false;
+  }
+}
+bool IsHeldAlways(const Party&, Method) { return true; }
+
+Responder::Options ResponderOptionsOf(const ShardOptions& o, Transport* held) {
   Responder::Options r;
   r.secret = o.secret;
   r.uuid = o.uuid;
   r.peer_proof = PeerProofKey(o.server_secret);
   r.self = o.self;
   r.uid = o.uid;
+  if (o.durability == Durability::kNode) {
+    r.held = held;
+    r.holds = o.fsync == Fsync::kAlways ? IsHeldAlways : IsHeldAtCommit;
+  }
   return r;
 }
 
@@ -57,8 +79,8 @@ Shard::Shard(Doors doors, const Placement& placement, const AddressBook& book, S
       options_(std::move(options)),
       executor_(doors.clock, options_.turns_a_look),
       network_(doors.transport, log_),
-      caller_(executor_, network_, doors.random, book, IdentityOf(options_, doors.random), TimingOf(options_)),
-      responder_(executor_, network_, doors.random, ResponderOptionsOf(options_), &caller_),
+      caller_(executor_, network_.Held(), doors.random, book, IdentityOf(options_, doors.random), TimingOf(options_)),
+      responder_(executor_, network_, doors.random, ResponderOptionsOf(options_, &network_.Held()), &caller_),
       budget_(options_.memory_bytes),
       arena_(&doors_.arena_memory, &budget_),
       store_(&arena_, &budget_),
@@ -111,9 +133,17 @@ bool Shard::RunOnce() {
   }
   worked |= executor_.RunOnce();
   if (journal_ != nullptr) {
-    if (log_.Seal()) store_.Settle();
+    if (log_.Seal()) store_.Settle(log_.sealed().value);
+    log_.Turn();
+    if (write_back_ != nullptr) worked |= write_back_->Turn();
     worked |= journal_->Turn();
+    if (write_back_ != nullptr) {
+      store_.Kept(journal_->durable().value);
+      worked |= network_.Turn();
+    }
     CheckpointIfDue();
+  } else if (write_back_ != nullptr) {
+    worked |= write_back_->Turn();
   }
   if (doors_.disk != nullptr) worked |= doors_.disk->Poll();
   return worked;
@@ -155,6 +185,7 @@ Task<Status> Shard::Drain() {
   responder_.Close();
   log_.End();
   if (journal_ != nullptr) co_await journal_->Stop();
+  if (write_back_ != nullptr) co_await write_back_->Stop();
   co_return status;
 }
 

@@ -74,7 +74,9 @@ struct ShardOptions {
   std::vector<ShardId> stage_shards;  // a shard of each member: they are asked to take part in a stage-in
   uint64_t prefault_ahead_bytes = 0;  // keep so much of the arena's free memory touched; 0: leave it alone
   Durability durability = Durability::kNone;
+  Fsync fsync = Fsync::kCommit;
   JournalOptions journal;
+  uint64_t disk_bytes = 0;  // of the chunk file, at level `node`
 };
 
 // The other ends of the doors; all outlive the shard.
@@ -153,6 +155,7 @@ class Shard {
   Executor& executor() { return executor_; }
   std::string StatusJson();
   std::string JournalJson() const;
+  std::string DataJson() const;
   // Walks the tables and compares; the first difference, empty if none (M4). For tests.
   std::string Check() const { return names_.Check(); }
   bool leaving() const { return leaving_; }
@@ -288,9 +291,16 @@ class Shard {
   Request* NextRequest();
   Task<Status> SettleFirst();
   Task<Status> OpenJournal(bool recover, RecoveryReport* report);
-  Status ApplyField(Tag tag, Bytes value);
-  Status ApplyRecord(Bytes fields);
-  Status FinishRecovery(RecoveryReport* report);
+  Status ApplyField(Tag tag, Bytes value, bool in_region);
+  Status ApplyRecord(Bytes fields, bool in_region);
+  Status FinishRecovery(bool power_lost, TlvWriter* first, RecoveryReport* report);
+  Task<Status> OpenDisk(bool recover, RecoveryReport* report);
+  Task<Status> FillFromDisk(RecoveryReport* report);
+  bool keeps_data() const { return options_.durability == Durability::kNode; }
+  // Before so many bytes of data are taken in: blocks of the chunk file that only wait for a record to be durable.
+  Task<Status> KeepDiskRoom(uint64_t bytes, Nanos deadline);
+  Task<Status> HandleSync(Request* r, const InodeRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> SyncAt(ShardId shard, InodeId id, Nanos deadline);
 
   // checkpoint.cc
   void CheckpointIfDue();
@@ -430,6 +440,7 @@ class Shard {
   Responder responder_;
   MemoryBudget budget_;
   Arena arena_;
+  std::unique_ptr<DiskSpace> disk_space_;  // at level `node`, as chunk_file_ and write_back_ below
   ChunkStore store_;
   Namespace names_;
   Grants grants_;
@@ -492,6 +503,8 @@ class Shard {
   OnView on_view_;
 
   std::unique_ptr<Journal> journal_;
+  DiskFileId chunk_file_;
+  std::unique_ptr<WriteBack> write_back_;
   bool serving_ = true;
   std::vector<InodeId> to_bury_;  // found dead when it was brought back
   bool settled_ = true;           // what was decided before a restart has been told

@@ -58,7 +58,7 @@ class Copier {
   void FailSource(const std::string& path, const char* what);
   void FailSource(const std::string& path, const char* what, int error);
 
-  bool IsMountOfThisNode(int folder, const std::string& name) const;       // G6
+  bool IsMountOfThisNode(int folder, const std::string& name) const;        // G6
   bool LooksTheSame(const StageFacts& seen, const struct stat& now) const;  // G5
   StageEnd MakeDirectory(const StageItem& item);
   bool MakeTarget(const std::string& path);

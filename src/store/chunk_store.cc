@@ -15,7 +15,10 @@ ChunkStore::ChunkStore(Arena* arena, MemoryBudget* budget)
 ChunkStore::~ChunkStore() {
   MAYFLY_CHECK(pins_ == 0);  // S7
   for (Extent* extent : quarantined_) extents_.Unref(extent);
+  for (Extent* extent : absent_) extents_.Unref(extent);
 }
+
+void ChunkStore::PutPlacesVoid(TlvWriter* out) { store_internal::PutPlacesVoid(out); }
 
 void ChunkStore::SetRecorder(TlvWriter* out) {
   recorder_ = out;
@@ -211,11 +214,16 @@ void ChunkStore::ClearMtime(InodeId id) {
 }
 
 ChunkStoreStats ChunkStore::stats() const {
+  const DiskSpace* disk = extents_.disk();
+  constexpr uint64_t kBlock = DiskSpace::kBlockBytes;
   return {.files = files_.count(),
           .extents = extents_.count(),
           .staged = extents_.staged(),
           .pins = pins_,
           .unsettled_bytes = extents_.unsettled_bytes(),
+          .unkept_bytes = extents_.unkept_blocks() * kBlock,
+          .disk_bytes = disk != nullptr ? disk->blocks() * kBlock : 0,
+          .disk_bytes_free = disk != nullptr ? disk->blocks_free() * kBlock : 0,
           .dead_bytes = extents_.dead_bytes(),
           .corrupt_blocks = extents_.corrupt_blocks(),
           .compacted_bytes = compacted_bytes_};

@@ -118,7 +118,9 @@ struct ChunkStoreStats {
   uint64_t staged = 0;
   uint64_t pins = 0;
   uint64_t unsettled_bytes = 0;  // S9: neither used by a file nor free
-  uint64_t dead_bytes = 0;       // of extents: written, and cut away since
+  uint64_t unkept_bytes = 0;     // likewise, of the chunk file
+  uint64_t disk_bytes = 0, disk_bytes_free = 0;
+  uint64_t dead_bytes = 0;      // of extents: written, and cut away since
   uint64_t corrupt_blocks = 0;  // found since the start: each is a read that got kCorrupt, or a compaction that did not
   uint64_t compacted_bytes = 0;  // copied since the start
 };
@@ -129,8 +131,10 @@ class ChunkStore {
   static constexpr uint32_t kCompactBytesMax = 1u << 20;  // longest extent that compaction makes
   static constexpr uint32_t kReserveBytesMax = 1u << 20;  // longest extent of a reservation
 
-  // Both outlive the store.
+  // All outlive the store. With `disk` every extent has blocks of a chunk file too, and what is written is to be taken
+  // there (WriteBack); a fresh place is kNoSpace when either is full.
   ChunkStore(Arena* arena, MemoryBudget* budget);
+  void SetDisk(DiskSpace* disk) { extents_.SetDisk(disk); }  // before anything else
   ChunkStore(const ChunkStore&) = delete;
   ChunkStore& operator=(const ChunkStore&) = delete;
   ~ChunkStore();  // S7
@@ -212,23 +216,31 @@ class ChunkStore {
   // returns; what is here already is for a StoreWalk. Null: no more, and settles. Not recorded: places that are only
   // staged (StageFor records that the stretch is no longer reserved).
   void SetRecorder(TlvWriter* out);
-  // All images until now are kept, as far as the session's level asks: places that they cut loose may be given out
-  // again (S9). Costs nothing when there are none; to be called also when nothing was recorded, for what was pinned.
-  void Settle() { extents_.Settle(); }
+  // All images until now outlive the process: places that they cut loose may be given out again (S9). Costs nothing
+  // when there are none; to be called also when nothing was recorded, for what was pinned. Blocks of the chunk file
+  // that they cut loose come free by Kept(`mark` or more): when the images outlive a loss of power too.
+  void Settle(uint64_t mark = 0) { extents_.Settle(mark); }
+  void Kept(uint64_t mark) { extents_.Kept(mark); }
 
   // On a new store over a new arena, without a recorder: applies images in the order of their making, from a walk's and
   // from what was recorded since the walk began. An image may be applied again, followed by those behind it. kCorrupt:
   // the bytes are none of ours, or contradict an image before; then, or without FinishRecovery, the store is only fit
   // to be deleted.
-  Status Apply(Tag tag, Bytes value);
+  // `unwritten`: the image never reached the disk, so what it names may not have either.
+  Status Apply(Tag tag, Bytes value, bool unwritten = false);
   // When all are applied, and before any other call: the arena takes over what ArenaMemory::Adopt found. kCorrupt: the
   // places contradict each other or the segments, and nothing was taken. Checksums are not looked at: Verify.
-  // `staged`: what the caller knows to have been staged, and goes on with.
+  // `staged`: what the caller knows to have been staged, and goes on with. kNoSpace: the chunk file has no room for
+  // them.
   Status FinishRecovery(std::span<const ArenaMemory::Found> segments, std::span<const AdoptedPlace> staged = {});
   // All processes that had the arena mapped before have come back or are gone. Until then nothing is given out that may
   // have been staged when the server before ended (A7), nor do recovered reservations give their places back, of
   // which parts may have been.
   void ReleaseQuarantine();
+  // Then, with a chunk file: places for what lies there alone, for DiskLoader to fill before anything reads. kNoSpace.
+  Status PlaceAbsent();
+  // For after a loss of power: the arena of all images before is gone.
+  static void PutPlacesVoid(TlvWriter* out);
 
   // In no order; `visit` changes nothing here.
   template <class Visit>
@@ -242,8 +254,10 @@ class ChunkStore {
   Arena& arena() { return *arena_; }
 
  private:
+  friend class DiskLoader;
   friend class ExtentPin;
   friend class StoreWalk;
+  friend class WriteBack;
   using Extent = store_internal::Extent;
   using File = store_internal::File;
   using CutExtents = store_internal::CutExtents;
@@ -266,7 +280,7 @@ class ChunkStore {
   void RecordRange(const File& file, uint64_t begin, uint64_t end);
 
   // recovery.cc
-  Status HoldExtents(const store_internal::RangeImage& image, Reserved* held);
+  Status HoldExtents(const store_internal::RangeImage& image, bool unwritten, Reserved* held);
   void ApplyRange(const store_internal::RangeImage& image, const Reserved& extents);
 
   // compaction.cc
@@ -275,6 +289,7 @@ class ChunkStore {
   void FindStretches(File* file, const Extent* extent, Stretches* stretches);
   uint64_t RewriteSparse(File* file, const CutExtents& cut, uint32_t eighths);
   uint64_t BytesFree() const;  // soon
+  uint64_t BytesFreeNow() const;
   bool IsShort(uint32_t bytes) const;
   void KeepRoom(uint32_t bytes);  // reclaims if memory is short
   bool Reclaim();                 // true if memory came free
@@ -286,6 +301,7 @@ class ChunkStore {
   store_internal::Files files_;
   TlvWriter* recorder_ = nullptr;
   std::vector<Extent*> quarantined_;  // recovered reservations, with a reference to each
+  std::vector<Extent*> absent_;       // recovered, on the disk alone; likewise
   uint64_t pins_ = 0;
   uint64_t compacted_bytes_ = 0;
   // Where Reclaim goes on: bucket of the file table, file in its chain, offset in the file.

@@ -37,7 +37,7 @@ constexpr uint64_t kReclaimDeadBytesMin = 1u << 20;
 
 // Less than `eighths` of it are live.
 bool IsSparse(const store_internal::Extent* e, uint32_t eighths) {
-  return e != nullptr && !e->reserved && !e->known_corrupt && e->parent == nullptr && e->bytes >= kSparseBytesMin &&
+  return e != nullptr && !e->reserved && !e->known_corrupt && !e->inside && e->bytes >= kSparseBytesMin &&
          uint64_t{e->live_bytes} * 8 < uint64_t{e->bytes} * eighths;
 }
 
@@ -153,12 +153,27 @@ uint64_t ChunkStore::RewriteSparse(File* file, const CutExtents& cut, uint32_t e
   return copied;
 }
 
-// With what Settle will give back.
-uint64_t ChunkStore::BytesFree() const { return arena_->bytes_free() + extents_.unsettled_bytes(); }
+// Of arena and chunk file, whichever has less.
+uint64_t ChunkStore::BytesFreeNow() const {
+  const DiskSpace* disk = extents_.disk();
+  const uint64_t in_file = disk == nullptr ? ~uint64_t{0} : disk->blocks_free() * DiskSpace::kBlockBytes;
+  return std::min(arena_->bytes_free(), in_file);
+}
+
+// With what Settle and Kept will give back.
+uint64_t ChunkStore::BytesFree() const {
+  const DiskSpace* disk = extents_.disk();
+  uint64_t in_file = ~uint64_t{0};
+  if (disk != nullptr) {
+    in_file = (disk->blocks_free() + extents_.unkept_blocks()) * DiskSpace::kBlockBytes + extents_.unsettled_bytes();
+  }
+  return std::min(arena_->bytes_free() + extents_.unsettled_bytes(), in_file);
+}
 
 bool ChunkStore::IsShort(uint32_t bytes) const {
-  uint64_t low = std::min<uint64_t>(budget_->bytes_max() / 8, kReclaimReserveMax);
-  return BytesFree() < bytes + low;
+  uint64_t most = budget_->bytes_max();
+  if (const DiskSpace* disk = extents_.disk()) most = std::min(most, disk->blocks() * DiskSpace::kBlockBytes);
+  return BytesFree() < bytes + std::min<uint64_t>(most / 8, kReclaimReserveMax);
 }
 
 void ChunkStore::KeepRoom(uint32_t bytes) {
@@ -176,7 +191,7 @@ bool ChunkStore::Reclaim() {
   if (dead < reclaim_futile_dead_ + kReclaimDeadBytesMin) return false;
   const uint64_t free_before = BytesFree();
   auto is_worth_it = [&](const Extent* extent) {
-    return IsSparse(extent, reclaim_eighths_) && extent->live_bytes + kCompactBytesMax / 4 <= arena_->bytes_free();
+    return IsSparse(extent, reclaim_eighths_) && extent->live_bytes + kCompactBytesMax / 4 <= BytesFreeNow();
   };
   const auto& table = files_.table();
   uint64_t slices = 0, copied = 0, buckets = 0;

@@ -23,7 +23,8 @@ uint64_t Credit(const Extent* extent) {
 }  // namespace
 
 Extents::~Extents() {
-  Settle();
+  while (Extent* extent = NextUnwritten()) Unref(extent);
+  Settle(0);
   staged_.RemoveAll([this](Extent* extent) {
     memory_->budget()->ReleaseTables(Credit(extent));
     Release(extent, false);
@@ -43,14 +44,20 @@ Result<Extent*> Extents::Make(uint32_t bytes, uint64_t ahead) {
   if (!ChargeTables(record + ahead)) return Code::kNoSpace;
   budget->ReleaseTables(record);  // New charges it
   Result<Place> place = arena_->Allocate(bytes);
-  if (!place.ok()) {
+  Result<uint32_t> block = uint32_t{0};
+  if (place.ok() && disk_ != nullptr) {
+    block = disk_->Allocate(DiskSpace::BlocksFor(place->bytes));
+    if (!block.ok()) arena_->Free(*place);
+  }
+  if (!place.ok() || !block.ok()) {
     budget->ReleaseTables(ahead);
-    return place.code();
+    return place.ok() ? block.code() : place.code();
   }
   Extent* extent = memory_->New<Extent>();
   extent->serial = next_serial_++;
   extent->place_offset = place->offset;
   extent->place_bytes = place->bytes;
+  extent->block = *block;
   return extent;
 }
 
@@ -71,7 +78,8 @@ Extent* Extents::StageInside(Extent* reservation, uint64_t file_offset, uint32_t
   extent->serial = next_serial_++;
   extent->place_offset = reservation->place_offset + (file_offset - reservation->file_offset);
   extent->place_bytes = bytes;
-  extent->parent = reservation;
+  extent->reservation = reservation;
+  extent->inside = true;
   Ref(reservation);
   extent->staged = true;
   memory_->budget()->ChargeTablesAlways(Credit(extent));
@@ -98,7 +106,12 @@ void Extents::Unstage(Extent* extent) {
 void Extents::Write(Extent* extent, uint64_t file_offset, uint32_t bytes, std::span<const uint64_t> sums) {
   MAYFLY_CHECK(bytes <= extent->place_bytes && (sums.empty() || sums.size() == BlocksOf(bytes)));  // S5
   EndStaged(extent);
-  if (extent->parent == nullptr) extent->place_bytes = arena_->Shrink(extent->place(), bytes).bytes;
+  if (!extent->inside) {
+    const uint32_t had = DiskSpace::BlocksFor(extent->place_bytes);
+    extent->place_bytes = arena_->Shrink(extent->place(), bytes).bytes;
+    const uint32_t has = DiskSpace::BlocksFor(extent->place_bytes);
+    if (disk_ != nullptr && has < had) disk_->Free(extent->disk_block() + has, had - has);  // no image named them
+  }
   extent->bytes = bytes;
   extent->file_offset = file_offset;
   extent->has_sums = !sums.empty();
@@ -108,6 +121,20 @@ void Extents::Write(Extent* extent, uint64_t file_offset, uint32_t bytes, std::s
     std::copy(sums.begin(), sums.end(), extent->sums);
   }
   Count(extent, 1);
+  if (disk_ != nullptr) AddUnwritten(extent);
+}
+
+void Extents::AddUnwritten(Extent* extent) {
+  Ref(extent);
+  unwritten_.push_back(extent);
+  ++unwritten_ever_;
+}
+
+Extent* Extents::NextUnwritten() {
+  if (unwritten_.empty()) return nullptr;
+  Extent* extent = unwritten_.front();
+  unwritten_.pop_front();
+  return extent;
 }
 
 Result<Extent*> Extents::Reserve(uint64_t file_offset, uint32_t bytes) {
@@ -136,7 +163,7 @@ void Extents::Unref(Extent* extent) {
 
 void Extents::Release(Extent* extent, bool may_be_recorded) {
   if (extent->has_sums && extent->blocks() > 1) memory_->Free(extent->sums, SumBytes(extent->bytes));
-  Extent* parent = extent->parent;
+  Extent* parent = extent->parent();
   if (recovered_ != nullptr) {
     recovered_->erase(extent->serial);
   } else if (parent == nullptr && may_be_recorded && keeps_unsettled_) {
@@ -146,6 +173,7 @@ void Extents::Release(Extent* extent, bool may_be_recorded) {
     return;
   } else if (parent == nullptr) {
     arena_->Free(extent->place());
+    if (disk_ != nullptr) disk_->Free(extent->disk_block(), DiskSpace::BlocksFor(extent->place_bytes));
   }
   memory_->Delete(extent);
   if (parent != nullptr) Unref(parent);  // a reservation has no parent
@@ -153,16 +181,30 @@ void Extents::Release(Extent* extent, bool may_be_recorded) {
 
 void Extents::KeepUnsettled(bool on) {
   keeps_unsettled_ = on;
-  if (!on) Settle();
+  if (!on) Settle(~uint64_t{0});
 }
 
-void Extents::Settle() {
+void Extents::Settle(uint64_t mark) {
   while (unsettled_ != nullptr) {
     Extent* extent = std::exchange(unsettled_, unsettled_->next);
     arena_->Free(extent->place());
+    if (disk_ != nullptr) {
+      const uint32_t blocks = DiskSpace::BlocksFor(extent->place_bytes);
+      unkept_.push_back({mark, {extent->disk_block(), blocks}});
+      unkept_blocks_ += blocks;
+    }
     memory_->Delete(extent);
   }
   unsettled_bytes_ = 0;
+}
+
+void Extents::Kept(uint64_t mark) {
+  while (!unkept_.empty() && unkept_.front().mark <= mark) {
+    const DiskSpace::Run run = unkept_.front().run;
+    unkept_.pop_front();
+    unkept_blocks_ -= run.blocks;
+    disk_->Free(run.first, run.blocks);
+  }
 }
 
 Extent* Extents::Recover(const ExtentImage& image, Extent* parent) {
@@ -172,10 +214,16 @@ Extent* Extents::Recover(const ExtentImage& image, Extent* parent) {
   extent->place_bytes = image.place.bytes;
   extent->bytes = image.bytes;
   extent->file_offset = image.file_offset;
+  extent->cached = !image.place.valid();
   extent->reserved = image.reserved;
   extent->has_sums = image.has_sums;
-  extent->parent = parent;
-  if (parent != nullptr) Ref(parent);
+  if (parent != nullptr) {
+    extent->reservation = parent;
+    extent->inside = true;
+    Ref(parent);
+  } else {
+    extent->block = image.disk_block;
+  }
   if (image.has_sums && extent->blocks() > 1) {
     extent->sums = static_cast<uint64_t*>(memory_->Allocate(SumBytes(image.bytes)));
   }
@@ -186,19 +234,40 @@ Extent* Extents::Recover(const ExtentImage& image, Extent* parent) {
   return extent;
 }
 
-void Extents::RecoverStaged(Place place) {
+Status Extents::PlaceAnew(Extent* extent) {
+  MAYFLY_CHECK(extent->cached && recovered_ == nullptr);
+  if (const Extent* base = extent->parent()) {  // which has one already
+    extent->place_offset = base->place_offset + (extent->file_offset - base->file_offset);
+    extent->place_bytes = extent->bytes;
+    return {};
+  }
+  Result<Place> place = arena_->Allocate(extent->bytes);
+  if (!place.ok()) return place.status();
+  extent->place_offset = place->offset;
+  extent->place_bytes = place->bytes;
+  return {};
+}
+
+Status Extents::RecoverStaged(Place place) {
+  Result<uint32_t> block = uint32_t{0};
+  if (disk_ != nullptr) block = disk_->Allocate(DiskSpace::BlocksFor(place.bytes));
+  if (!block.ok()) return block.status();
   Extent* extent = memory_->New<Extent>();
+  extent->block = *block;
   extent->serial = next_serial_++;
   extent->place_offset = place.offset;
   extent->place_bytes = place.bytes;
   extent->staged = true;
   memory_->budget()->ChargeTablesAlways(Credit(extent));
   staged_.Insert(extent);
+  return {};
 }
 
 bool Extents::IsAs(const Extent* extent, const ExtentImage& image, const Extent* parent) const {
-  return extent->place() == image.place && extent->bytes == image.bytes && extent->file_offset == image.file_offset &&
-         extent->reserved == image.reserved && extent->has_sums == image.has_sums && extent->parent == parent &&
+  const bool same_place = extent->cached || !image.place.valid() || extent->place() == image.place;
+  return same_place && extent->bytes == image.bytes && extent->file_offset == image.file_offset &&
+         extent->disk_block() == image.disk_block && extent->reserved == image.reserved &&
+         extent->has_sums == image.has_sums && extent->parent() == parent &&
          (!image.has_sums || std::memcmp(extent->sum_array(), image.sums.data(), image.sums.size()) == 0);
 }
 

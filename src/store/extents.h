@@ -1,12 +1,16 @@
 // Extents: places with content and checksums as written, counted by those who refer to them. See chunk_store.h for the
 // invariants S1, S3, S5 and S9, which this file keeps.
 //
+// With a chunk file (level `node`) every extent has blocks there from its birth on, which its image names; what lies in
+// an extent is written behind (write_back.h), in the order in which extents were.
+//
 // Memory of one: 64 bytes of heap. Checksums of an extent of one block (64 KiB) lie in the record; of a longer one in
 // an array of 8 bytes a block, 512 for 4 MiB.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <span>
 
@@ -15,13 +19,14 @@
 #include "base/checksum.h"
 #include "base/ids.h"
 #include "store/arena.h"
+#include "store/disk_space.h"
 #include "store/id_table.h"
 #include "store/place.h"
 #include "store/table_memory.h"
 
 namespace mayfly::store_internal {
 
-constexpr int kSerialBits = 60;
+constexpr int kSerialBits = 58;
 constexpr uint64_t kSerialMax = uint64_t{1} << (kSerialBits - 1);  // in images: there is always a next one
 
 struct Extent {
@@ -31,8 +36,10 @@ struct Extent {
   uint64_t file_offset = 0;  // of its first byte; slices of it lie at the same distance (S2)
   uint32_t references = 0;   // slices, pins, and extents inside this one's place
   uint32_t live_bytes = 0;   // in slices
-  // Set: this extent's place is a part of the parent's, a reservation that was written in place.
-  Extent* parent = nullptr;
+  union {
+    Extent* reservation = nullptr;  // inside: this extent's place is a part of its place, written in place
+    uint64_t block;                 // else: the first in the chunk file; 0: none
+  };
   union {
     Extent* next = nullptr;  // staged: link of the table; unsettled: of that list
     uint64_t sum;            // one block
@@ -43,12 +50,19 @@ struct Extent {
   bool reserved : 1 = false;  // no content
   bool has_sums : 1 = false;
   bool known_corrupt : 1 = false;  // compaction leaves it alone
+  bool inside : 1 = false;
+  // Its place is a copy of what is on the disk: images do not tell of it, and whoever recovers reads it from there.
+  bool cached : 1 = false;
 
   uint64_t key() const { return place_offset; }
   Place place() const { return {place_offset, place_bytes}; }
   uint64_t file_end() const { return file_offset + bytes; }
   size_t blocks() const { return BlocksOf(bytes); }
   const uint64_t* sum_array() const { return blocks() <= 1 ? &sum : sums; }
+  Extent* parent() const { return inside ? reservation : nullptr; }
+  uint32_t disk_block() const { return inside ? 0 : static_cast<uint32_t>(block); }
+  // Whose place and blocks these are.
+  const Extent* base() const { return inside ? reservation : this; }
 };
 static_assert(HeapBytes(sizeof(Extent)) == 64);
 
@@ -56,9 +70,10 @@ static_assert(HeapBytes(sizeof(Extent)) == 64);
 struct ExtentImage {
   static constexpr uint8_t kNoParent = 0xff;
   uint64_t serial = 0;
-  Place place;
+  Place place;  // none: it lies on the disk alone, or is the parent's
   uint32_t bytes = 0;
   uint64_t file_offset = 0;
+  uint32_t disk_block = 0;  // 0: none, or the parent's
   bool reserved = false;
   bool has_sums = false;
   uint8_t parent = kNoParent;  // index in the image's list, before this one's
@@ -73,6 +88,7 @@ struct RecoveredExtent {
   Extent* extent = nullptr;
   InodeId file;  // whose slices show it; none yet
   uint8_t slab_pages = 0;
+  bool unwritten = false;  // perhaps: an image that names it never reached the disk
 };
 using RecoveredExtents = absl::flat_hash_map<uint64_t, RecoveredExtent>;
 
@@ -109,16 +125,37 @@ class Extents {
 
   // S9. Off settles.
   void KeepUnsettled(bool on);
-  void Settle();
+  // Places are free from now on. Blocks of the chunk file are so after Kept(mark or more): until then a loss of power
+  // may bring back a state that reads them.
+  void Settle(uint64_t mark);
+  void Kept(uint64_t mark);
   uint64_t unsettled_bytes() const { return unsettled_bytes_; }
+  uint64_t unkept_blocks() const { return unkept_blocks_; }
+
+  // From now on every extent has blocks in the chunk file. Before the first.
+  void SetDisk(DiskSpace* disk) { disk_ = disk; }
+  DiskSpace* disk() const { return disk_; }
+  // Written extents that are to be written to the chunk file, in order, each with a reference that is the taker's.
+  // Null: none at present.
+  Extent* NextUnwritten();
+  void AddUnwritten(Extent* extent);
+  // How many there ever were.
+  uint64_t unwritten_ever() const { return unwritten_ever_; }
+  // The first byte of the extent in the chunk file.
+  uint64_t DiskOffset(const Extent* extent) const {
+    const Extent* base = extent->base();
+    return base->block * DiskSpace::kBlockBytes + (extent->place_offset - base->place_offset);
+  }
 
   // Until EndRecovery extents come from images alone, and the arena does not know them.
   void BeginRecovery() { recovered_ = std::make_unique<RecoveredExtents>(); }
   void EndRecovery() { recovered_.reset(); }
   RecoveredExtents* recovered() const { return recovered_.get(); }
   Extent* Recover(const ExtentImage& image, Extent* parent);  // without references
+  // A fresh place for a recovered extent that lies on the disk alone. kNoSpace.
+  Status PlaceAnew(Extent* extent);
   // A place that was staged and is so again.
-  void RecoverStaged(Place place);
+  Status RecoverStaged(Place place);  // kNoSpace: of the chunk file
   bool IsAs(const Extent* extent, const ExtentImage& image, const Extent* parent) const;
   // Serials below this one have been used, or may have been.
   uint64_t next_serial() const { return next_serial_; }
@@ -147,6 +184,15 @@ class Extents {
   bool keeps_unsettled_ = false;
   Extent* unsettled_ = nullptr;  // S9
   uint64_t unsettled_bytes_ = 0;
+  DiskSpace* disk_ = nullptr;
+  std::deque<Extent*> unwritten_;
+  uint64_t unwritten_ever_ = 0;
+  struct Unkept {
+    uint64_t mark = 0;
+    DiskSpace::Run run;
+  };
+  std::deque<Unkept> unkept_;  // by mark
+  uint64_t unkept_blocks_ = 0;
   std::unique_ptr<RecoveredExtents> recovered_;
 };
 

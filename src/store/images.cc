@@ -5,9 +5,9 @@
 namespace mayfly::store_internal {
 namespace {
 
-constexpr size_t kRangeBytes = 7 * 8 + 2, kExtentBytes = 33, kParentBytes = 1, kSliceBytes = 14;
+constexpr size_t kRangeBytes = 7 * 8 + 2, kExtentBytes = 33, kDiskBytes = 4, kParentBytes = 1, kSliceBytes = 14;
 constexpr size_t kPartBytesAbout = 16 * 1024;  // an image ends behind the slice that passes this
-constexpr uint8_t kReservedBit = 1, kSumsBit = 2, kParentBit = 4, kUnknownBit = 8;
+constexpr uint8_t kReservedBit = 1, kSumsBit = 2, kParentBit = 4, kDiskBit = 8;
 constexpr int kSlabPagesShift = 4;
 constexpr uint64_t kOffsetMax = uint64_t{1} << 63;  // of a file
 
@@ -31,10 +31,11 @@ size_t SumBytes(const Extent& extent) { return extent.has_sums ? extent.blocks()
 uint8_t IndexOf(const Extent* extent, ExtentList* list, size_t* bytes) {
   const auto found = std::find(list->rbegin(), list->rend(), extent);
   if (found != list->rend()) return static_cast<uint8_t>(list->rend() - found - 1);
-  if (extent->parent != nullptr) {
-    IndexOf(extent->parent, list, bytes);
+  if (extent->inside) {
+    IndexOf(extent->parent(), list, bytes);
     *bytes += kParentBytes;
   }
+  if (extent->disk_block() != 0) *bytes += kDiskBytes;
   *bytes += kExtentBytes + SumBytes(*extent);
   list->push_back(extent);
   return static_cast<uint8_t>(list->size() - 1);
@@ -44,14 +45,17 @@ void PutExtent(Encoder& e, const Arena& arena, const Extent& extent, const Exten
   uint8_t flags = 0;
   if (extent.reserved) flags |= kReservedBit;
   if (extent.has_sums) flags |= kSumsBit;
-  if (extent.parent != nullptr) {
+  if (extent.disk_block() != 0) flags |= kDiskBit;
+  const Place place = extent.base()->cached ? Place() : extent.place();
+  if (extent.inside) {
     flags |= kParentBit;
-  } else {
-    flags |= static_cast<uint8_t>(arena.SlabPagesOf(extent.place()) << kSlabPagesShift);
+  } else if (place.valid()) {
+    flags |= static_cast<uint8_t>(arena.SlabPagesOf(place) << kSlabPagesShift);
   }
-  e(uint64_t{extent.serial}, extent.place_offset, extent.place_bytes, extent.bytes, extent.file_offset, flags);
-  if (extent.parent != nullptr) {
-    e.Put(static_cast<uint8_t>(std::find(list.begin(), list.end(), extent.parent) - list.begin()));
+  e(uint64_t{extent.serial}, place.offset, place.bytes, extent.bytes, extent.file_offset, flags);
+  if (extent.disk_block() != 0) e.Put(extent.disk_block());
+  if (extent.inside) {
+    e.Put(static_cast<uint8_t>(std::find(list.begin(), list.end(), extent.parent()) - list.begin()));
   }
   if (extent.has_sums) e.Raw(extent.sum_array(), SumBytes(extent));
 }
@@ -59,12 +63,18 @@ void PutExtent(Encoder& e, const Arena& arena, const Extent& extent, const Exten
 bool DecodeExtent(Decoder& d, const RangeImage& image, ExtentImage* extent) {
   uint8_t flags = 0;
   d(extent->serial, extent->place.offset, extent->place.bytes, extent->bytes, extent->file_offset, flags);
-  if (!d.ok() || (flags & kUnknownBit) != 0) return false;
+  if (!d.ok()) return false;
   if (extent->serial == 0 || extent->serial > kSerialMax) return false;
   const Place place = extent->place;
-  if (place.bytes == 0 || place.bytes > Place::kBytesMax - place.within()) return false;
+  if (place.bytes > Place::kBytesMax - place.within()) return false;
   if (place.offset >> Place::kSegmentBits >= PageRuns::kSegmentsMax) return false;
-  if (extent->bytes == 0 || extent->bytes > place.bytes) return false;
+  if (extent->bytes == 0 || extent->bytes > (place.valid() ? place.bytes : Place::kBytesMax)) return false;
+  if ((flags & kDiskBit) != 0) {
+    d.Get(extent->disk_block);
+    if (!d.ok() || extent->disk_block == 0 || (flags & kParentBit) != 0) return false;
+  }
+  // What lies nowhere is nothing.
+  if (!place.valid() && (place.offset != 0 || (flags & (kDiskBit | kParentBit)) == 0)) return false;
   if (extent->file_offset > kOffsetMax - extent->bytes) return false;
   extent->reserved = (flags & kReservedBit) != 0;
   extent->has_sums = (flags & kSumsBit) != 0;
@@ -74,7 +84,9 @@ bool DecodeExtent(Decoder& d, const RangeImage& image, ExtentImage* extent) {
     d.Get(extent->parent);
     if (!d.ok() || extent->parent >= image.extents.size() || extent->slab_pages != 0) return false;
     const ExtentImage& parent = image.extents[extent->parent];
-    if (!parent.reserved || place.offset < parent.place.offset) return false;
+    if (!parent.reserved || place.valid() != parent.place.valid()) return false;
+    if (extent->file_offset < parent.file_offset || extent->file_end() > parent.file_end()) return false;
+    if (place.offset < parent.place.offset) return false;
     if (place.offset + place.bytes > parent.place.offset + parent.place.bytes) return false;
   }
   if (extent->has_sums) {
@@ -151,6 +163,10 @@ Status DecodeRange(Bytes value, RangeImage* image) {
     at = slice.begin + slice.bytes;
   }
   return d.Finish();
+}
+
+void PutPlacesVoid(TlvWriter* out) {
+  out->PutWith(kTagPlacesVoid, 0, [](Encoder&) {});
 }
 
 Status DecodeGone(Bytes value, InodeId* file) {

@@ -27,6 +27,7 @@ constexpr bool IsStoreTag(Tag tag) {
 constexpr Tag kTagFileRange = kTagMust | 0x0201;
 constexpr Tag kTagFileGone = kTagMust | 0x0202;
 constexpr Tag kTagStoreNext = kTagMust | 0x0203;
+constexpr Tag kTagPlacesVoid = kTagMust | 0x0204;
 
 namespace store_internal {
 
@@ -63,6 +64,8 @@ inline void PutRange(TlvWriter* out, const Arena& arena, const File& file, uint6
 }
 void PutGone(TlvWriter* out, InodeId file);
 void PutNext(TlvWriter* out, uint64_t next_serial);
+// The arena of all images before this one is gone: what has blocks in the chunk file is to be read from there.
+void PutPlacesVoid(TlvWriter* out);
 
 // What they leave to the caller: whether extents agree with those known already, and lie in the arena.
 Status DecodeRange(Bytes value, RangeImage* image);

@@ -31,13 +31,13 @@ bool AreDisjoint(std::vector<Inside>* list) {
 
 }  // namespace
 
-Status ChunkStore::Apply(Tag tag, Bytes value) {
+Status ChunkStore::Apply(Tag tag, Bytes value, bool unwritten) {
   if (extents_.recovered() == nullptr) extents_.BeginRecovery();
   if (tag == kTagFileRange) {
     RangeImage image;
     MAYFLY_TRY(store_internal::DecodeRange(value, &image));
     Reserved held;
-    const Status status = HoldExtents(image, &held);
+    const Status status = HoldExtents(image, unwritten, &held);
     if (status.ok()) ApplyRange(image, held);
     for (Extent* extent : held) extents_.Unref(extent);
     if (File* file = files_.Find(image.file); status.ok() && file != nullptr) files_.RemoveIfNothing(file);
@@ -55,20 +55,34 @@ Status ChunkStore::Apply(Tag tag, Bytes value) {
     extents_.UseSerialsFrom(next_serial);
     return {};
   }
+  if (tag == kTagPlacesVoid) {
+    if (!value.empty()) return Code::kCorrupt;
+    for (auto& [serial, known] : *extents_.recovered()) {
+      if (known.extent->base()->disk_block() == 0) return Code::kCorrupt;
+      known.extent->cached = true;
+      known.unwritten = false;  // it was read from there
+    }
+    return {};
+  }
   return (tag & kTagMust) != 0 ? Status(Code::kCorrupt) : Status();
 }
 
 // Finds or makes the image's extents, with a reference to each. kCorrupt when one is known as something else.
-Status ChunkStore::HoldExtents(const RangeImage& image, Reserved* held) {
+Status ChunkStore::HoldExtents(const RangeImage& image, bool unwritten, Reserved* held) {
   auto& known = *extents_.recovered();
   for (const ExtentImage& one : image.extents) {
     Extent* parent = one.parent == ExtentImage::kNoParent ? nullptr : (*held)[one.parent];
     auto [it, is_new] = known.try_emplace(one.serial, RecoveredExtent{.slab_pages = one.slab_pages});
     if (is_new) {
       it->second.extent = extents_.Recover(one, parent);
-    } else if (!extents_.IsAs(it->second.extent, one, parent) || it->second.slab_pages != one.slab_pages) {
+    } else if (!extents_.IsAs(it->second.extent, one, parent)) {
+      return Code::kCorrupt;
+    } else if (!one.place.valid()) {
+      it->second.extent->cached = true;  // and stays so, whatever older images are applied again
+    } else if (it->second.slab_pages != one.slab_pages && !it->second.extent->cached) {
       return Code::kCorrupt;
     }
+    it->second.unwritten |= unwritten;
     extents_.Ref(it->second.extent);
     held->push_back(it->second.extent);
   }
@@ -101,30 +115,56 @@ Status ChunkStore::FinishRecovery(std::span<const ArenaMemory::Found> segments, 
   if (extents_.recovered() == nullptr) extents_.BeginRecovery();
   std::vector<AdoptedPlace> places(staged.begin(), staged.end());
   std::vector<Inside> insides;
-  std::vector<Extent*> reservations;
+  std::vector<DiskSpace::Run> blocks;
+  std::vector<Extent*> reservations, absent, unwritten;
   for (const auto& [serial, known] : *extents_.recovered()) {  // in no order: sorted below, or counted
-    const Extent* extent = known.extent;
+    Extent* const extent = known.extent;
     const Place place = extent->place();
-    if (extent->parent == nullptr) {
+    extent->cached = extent->base()->cached;
+    if (!extent->inside && extents_.disk() != nullptr) {
+      if (extent->disk_block() == 0) return Code::kCorrupt;
+      blocks.push_back({extent->disk_block(), DiskSpace::BlocksFor(extent->bytes)});
+    }
+    if (extent->cached) {
+      if (extents_.disk() == nullptr) return Code::kCorrupt;
+      absent.push_back(extent);
+    } else if (!extent->inside) {
       places.push_back({place, known.slab_pages});
     } else {
       insides.push_back({place.offset, place.offset + place.bytes});
     }
-    if (extent->reserved) reservations.push_back(known.extent);
+    if (extent->reserved) {
+      reservations.push_back(extent);
+    } else if (known.unwritten && !extent->cached && extents_.disk() != nullptr) {
+      unwritten.push_back(extent);
+    }
   }
   files_.table().ForEach([&](const File* file) {
     for (const auto& [begin, slice] : file->slices) {
-      if (!slice.is_reserved()) continue;
+      if (!slice.is_reserved() || slice.extent->cached) continue;
       const uint64_t offset = slice.extent->place_offset + (begin - slice.extent->file_offset);
       insides.push_back({offset, offset + slice.bytes});
     }
   });
   if (!AreDisjoint(&insides)) return Code::kCorrupt;
+  if (extents_.disk() != nullptr) MAYFLY_TRY(extents_.disk()->Adopt(std::move(blocks)));
   MAYFLY_TRY(arena_->Adopt(segments, std::move(places)));
   extents_.EndRecovery();
-  for (const AdoptedPlace& one : staged) extents_.RecoverStaged(one.place);
+  for (const AdoptedPlace& one : staged) MAYFLY_TRY(extents_.RecoverStaged(one.place));
   for (Extent* extent : reservations) extents_.Ref(extent);
   quarantined_ = std::move(reservations);
+  // A run is a function of its inputs. Reservations come before what lies in them: their serials are lower.
+  const auto older = [](const Extent* a, const Extent* b) { return a->serial < b->serial; };
+  std::sort(absent.begin(), absent.end(), older);
+  std::sort(unwritten.begin(), unwritten.end(), older);
+  for (Extent* extent : absent) extents_.Ref(extent);
+  absent_ = std::move(absent);
+  for (Extent* extent : unwritten) extents_.AddUnwritten(extent);
+  return {};
+}
+
+Status ChunkStore::PlaceAbsent() {
+  for (Extent* extent : absent_) MAYFLY_TRY(extents_.PlaceAnew(extent));
   return {};
 }
 

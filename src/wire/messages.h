@@ -657,6 +657,7 @@ constexpr uint32_t kRevokePollMs = 20'000;
 // ------------------------------------------------------------------------------------------------------------ X(Name,
 // number, Request, Reply, once, who): `once`: executes once (kept in the duplicate table). who: kAny, kPeer (another
 // server only). Numbers travel: append only.
+// Sync, to a file's home: at level `node`, answered when all that was acknowledged of it is durable, on all its shards.
 #define MAYFLY_METHODS(X)                                                        \
   X(Ping, 1, Empty, Empty, false, kAny)                                          \
   X(Lookup, 2, LookupRequest, LookupReply, false, kAny)                          \
@@ -724,7 +725,8 @@ constexpr uint32_t kRevokePollMs = 20'000;
   X(ReadLease, 64, ReadLeaseRequest, ReadLeaseReply, false, kAny)                \
   X(Outcome, 65, OutcomeRequest, OutcomeReply, false, kPeer)                     \
   X(Rejoin, 66, Empty, ViewReply, false, kPeer)                                  \
-  X(SetView, 67, ViewRequest, ViewReply, false, kPeer)
+  X(SetView, 67, ViewRequest, ViewReply, false, kPeer)                           \
+  X(Sync, 68, InodeRequest, Empty, false, kAny)
 
 enum class Method : uint16_t {
 #define MAYFLY_ENUM(name, number, request, reply, once, who) k##name = number,

@@ -77,6 +77,7 @@ enum OpenFlags : uint32_t {
   kOpenDirectory = 64,
   kOpenNoFollow = 128,
   kOpenUnshared = 256,  // does not want write-behind (direct or strict)
+  kOpenSync = 1024,     // the client's own: each write is synced before it returns
   kOpenBrief = 512,     // opened and closed in one: registers nothing, grants nothing; not with kOpenTruncate
 };
 

@@ -59,6 +59,16 @@ class SimArenaMemory : public ArenaMemory {
     mapped_ = keep_ = false;
     left_behind_ = !segments_.empty();
   }
+  // Besides, the node lost its power.
+  void CutPower() {
+    MAYFLY_CHECK(attached.empty());
+    for (auto& [data, bytes] : segments_) std::free(data);
+    segments_.clear();
+    stamps_.clear();
+    by_number_.clear();
+    used_ = 0;
+    mapped_ = keep_ = left_behind_ = false;
+  }
   void Unmap(MutableBytes segment) override {
     if (keep_) return;
     auto found = segments_.find(segment.data());

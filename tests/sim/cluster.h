@@ -34,6 +34,8 @@ struct SimClusterOptions {
   bool checksums = true;
   std::string flush_target;
   Durability durability = Durability::kNone;
+  Fsync fsync = Fsync::kCommit;
+  uint64_t disk_bytes = 256u << 20;  // a shard's chunk file, at level `node`
   uint64_t journal_bytes = 4u << 20;
   uint64_t window_bytes = 0;  // of the journal's tail; 0: a quarter of the journal
 };
@@ -173,21 +175,28 @@ class SimCluster final : public AddressBook {
     }
   }
 
-  // kill -9 of one server.
-  void Kill(ShardId shard) {
+  // kill -9 of one server; or the node that it is alone on loses its power.
+  void Kill(ShardId shard, bool power = false) {
     Node& node = *nodes_[shard.value];
     node.dead = true;
     node.moments = -1;
     network_.Kill(*node.server->transport);
     if (options_.durability == Durability::kNone) return;  // it stays dead, and is taken down with the cluster
-    node.server->disk->Crash(false);
+    node.server->disk->Crash(power);
     node.arena->Died();
+    if (power) {
+      node.arena->CutPower();
+      node.kept.CutPower();
+    }
     network_.Bury(std::move(node.server->transport));
     Graveyard().push_back(node.server.release());
   }
   // The same in the middle of a turn, at the n-th moment from now on: before or after a send, a thing that arrived, or
   // a transfer of the disk. Negative: not.
-  void KillInside(ShardId shard, int64_t moments) { nodes_[shard.value]->moments = moments; }
+  void KillInside(ShardId shard, int64_t moments, bool power = false) {
+    nodes_[shard.value]->moments = moments;
+    nodes_[shard.value]->power = power;
+  }
   bool dead(ShardId shard) const { return nodes_[shard.value]->dead; }
   // The same server again, on what the node kept. The caller drives the cluster until the task is done.
   Task<Status> Restart(ShardId shard, RecoveryReport* report) {
@@ -233,6 +242,7 @@ class SimCluster final : public AddressBook {
     std::unique_ptr<Server> server;  // null: killed, and not started again
     bool dead = false;
     int64_t moments = -1;  // until it is killed inside a turn
+    bool power = false;    // or loses its power there
   };
   static std::vector<Server*>& Graveyard() {
     static auto* servers = new std::vector<Server*>;
@@ -250,7 +260,7 @@ class SimCluster final : public AddressBook {
         },
         &server);
     if (lives) return server.worked;
-    Kill(ShardId(s));
+    Kill(ShardId(s), node.power);
     return true;
   }
   SimNetwork::Options NetworkOptions() {
@@ -289,6 +299,8 @@ class SimCluster final : public AddressBook {
     o.root_permissions = 01777;
     Server& server = *node.server;
     o.durability = options_.durability;
+    o.fsync = options_.fsync;
+    o.disk_bytes = options_.disk_bytes;
     o.journal.ring_bytes = options_.journal_bytes;
     o.journal.window_bytes = options_.window_bytes != 0 ? options_.window_bytes : options_.journal_bytes / 4;
     Doors doors{clock_, *node.random, *server.transport, *node.arena, server.offload, server.pfs};

@@ -28,12 +28,14 @@ class Crashes {
     uint64_t seed = 1;
     uint64_t one_in = 3;            // a call of Plan plans a kill
     bool inside = true;             // some kills in the middle of a turn
+    bool power = false;             // half of them are losses of the node's power
     uint64_t turns = 60;            // until a kill, at most
     Nanos away = 3 * kSecond;       // until a server is started again, at most
     Nanos long_away = 3 * kSecond;  // once in twenty times
   };
   struct Counts {
     uint64_t kills = 0, inside = 0, in_recovery = 0, damage = 0;
+    uint64_t power = 0;  // of the kills outside of turns
   };
 
   Crashes(SimCluster& cluster, Options options)
@@ -107,13 +109,16 @@ class Crashes {
     turns_ = -1;
     if (options_.inside && OneIn(2)) {
       victim_ = SomeShard();
-      cluster_.KillInside(ShardId(victim_), static_cast<int64_t>(Below(OneIn(4) ? 300 : 40)));
+      const auto moments = static_cast<int64_t>(Below(OneIn(4) ? 300 : 40));
+      cluster_.KillInside(ShardId(victim_), moments, options_.power && OneIn(2));
     } else {
       turns_ = static_cast<int64_t>(Below(turns));
     }
   }
   void Kill(uint32_t s) {
-    cluster_.Kill(ShardId(s));
+    const bool power = options_.power && OneIn(2);
+    counts_.power += power ? 1 : 0;
+    cluster_.Kill(ShardId(s), power);
     Died(s);
   }
   void Died(uint32_t s) {

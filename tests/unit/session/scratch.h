@@ -78,6 +78,7 @@ inline SessionFile ExampleFile(const Uuid& uuid) {
   file.protocol = 2;
   file.state = SessionState::kReady;
   file.durable = true;
+  file.syncs = true;
   file.job = "4711";
   file.uid = geteuid();
   file.created_ns = 1700000000000000000;

@@ -1,11 +1,12 @@
 // Memory that a disk reads into and writes from: aligned to a block, a whole number of them.
 #pragma once
 
+#include <cstring>
 #include <new>
 
 #include "base/bytes.h"
 #include "base/check.h"
-#include "journal/format.h"
+#include "os/disk.h"
 
 namespace mayfly {
 
@@ -13,13 +14,13 @@ class BlockBuffer {
  public:
   // Zeroed.
   explicit BlockBuffer(size_t bytes)
-      : bytes_(bytes), data_(static_cast<uint8_t*>(::operator new(bytes, std::align_val_t(kJournalBlockBytes)))) {
-    MAYFLY_CHECK(bytes % kJournalBlockBytes == 0);
+      : bytes_(bytes), data_(static_cast<uint8_t*>(::operator new(bytes, std::align_val_t(Disk::kBlockBytes)))) {
+    MAYFLY_CHECK(bytes % Disk::kBlockBytes == 0);
     std::memset(data_, 0, bytes);
   }
   BlockBuffer(const BlockBuffer&) = delete;
   BlockBuffer& operator=(const BlockBuffer&) = delete;
-  ~BlockBuffer() { ::operator delete(data_, std::align_val_t(kJournalBlockBytes)); }
+  ~BlockBuffer() { ::operator delete(data_, std::align_val_t(Disk::kBlockBytes)); }
 
   uint8_t* data() { return data_; }
   const uint8_t* data() const { return data_; }

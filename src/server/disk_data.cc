@@ -1,0 +1,93 @@
+// Level `node`: a file's bytes in the shard's chunk file, and requests to have them there.
+#include <fmt/format.h>
+
+#include "base/log.h"
+#include "server/shard.h"
+#include "store/chunk_file.h"
+#include "store/disk_loader.h"
+
+namespace mayfly {
+
+Task<Status> Shard::OpenDisk(bool recover, RecoveryReport* report) {
+  Result<ChunkFile> opened = Code::kIo;
+  std::string why;
+  if (recover) {
+    ChunkFileState state = ChunkFileState::kGood;
+    opened = co_await OpenChunkFile(&executor_, doors_.disk, options_.uuid, options_.self, &state);
+    why = SentenceOf(state);
+  } else {
+    ChunkFileHeader header;
+    header.shard = options_.self;
+    header.uuid = options_.uuid;
+    header.bytes = options_.disk_bytes / Disk::kBlockBytes * Disk::kBlockBytes;
+    opened = co_await CreateChunkFile(&executor_, doors_.disk, header);
+    why = fmt::format("cannot be made with {} bytes: {}", header.bytes, TextOf(opened.code()));
+  }
+  if (!opened.ok()) {
+    report->refusal = fmt::format("shard {} cannot keep data: the chunk file {}/{} {}", options_.self.value,
+                                  doors_.disk->facts().directory, kChunkFileName, why);
+    co_return opened.status();
+  }
+  chunk_file_ = opened->file;
+  disk_space_ = std::make_unique<DiskSpace>(opened->bytes);
+  store_.SetDisk(disk_space_.get());
+  write_back_ = std::make_unique<WriteBack>(&executor_, doors_.disk, chunk_file_, &store_);
+  co_return Code::kOk;
+}
+
+// What memory lost, from the disk; and what memory alone has, to it, before the journal's tail that speaks of it goes
+// there.
+Task<Status> Shard::FillFromDisk(RecoveryReport* report) {
+  DiskLoaderReport loaded;
+  const Status status = co_await DiskLoader::Load(&executor_, doors_.disk, chunk_file_, &store_, &loaded);
+  if (!status.ok() || loaded.corrupt_blocks != 0) {
+    report->damage.push_back(
+        fmt::format("{} blocks of data cannot be read or do not match their checksums; whoever "
+                    "reads them gets EIO",
+                    loaded.corrupt_blocks));
+  }
+  report->bytes += loaded.bytes;
+  co_return co_await write_back_->Kept(write_back_->written(), kNever);
+}
+
+Task<Status> Shard::KeepDiskRoom(uint64_t bytes, Nanos deadline) {
+  const uint64_t plenty = 2 * DiskSpace::BlocksFor(bytes) + disk_space_->blocks() / 16;
+  while (disk_space_->blocks_free() < plenty) {
+    // Compaction may make room, and that is had only when what it recorded is durable.
+    const Result<Place> place = Stage(static_cast<uint32_t>(bytes));
+    if (place.ok()) store_.Unstage(*place);
+    if (place.ok() || store_.stats().unkept_bytes == 0) break;  // or the caller finds that there is no room
+    MAYFLY_CO_TRY(co_await log_.Durable(deadline));
+    store_.Kept(journal_->durable().value);
+  }
+  co_return Code::kOk;
+}
+
+// The answer is held until all that was changed here before is durable (IsHeldAtCommit); so are those of the file's
+// other shards to this one.
+Task<Status> Shard::HandleSync(Request* r, const InodeRequest& q, Empty*, ReplyPayload*) {
+  if (log_.failed()) co_return Code::kIo;
+  if (!q.inode.valid() || !IsHome(q.inode)) co_return Code::kOk;
+  const Inode* inode = names_.FindInode(q.inode);
+  if (inode == nullptr) co_return Code::kStale;
+  if (inode->extra == nullptr) co_return Code::kOk;
+  const std::vector<ShardId> shards = inode->extra->shards;
+  std::vector<Task<Status>> tasks;
+  for (ShardId shard : shards) tasks.push_back(SyncAt(shard, q.inode, r->deadline()));
+  Status status;
+  for (auto& task : tasks) {
+    const Status one = co_await task;
+    if (!one.ok()) status = one;
+  }
+  co_return status;
+}
+
+Task<Status> Shard::SyncAt(ShardId shard, InodeId id, Nanos deadline) {
+  InodeRequest request;
+  request.inode = id;
+  Empty reply;
+  CallOptions options = PeerCall(deadline);
+  co_return co_await caller_.Call<Method::kSync>(shard, request, &reply, options);
+}
+
+}  // namespace mayfly
