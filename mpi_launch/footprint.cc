@@ -57,10 +57,6 @@ Outcome<Done> Footprint::Join(const std::string& runtime_path, const Uuid& uuid,
 
 std::string Footprint::directory() const { return directory_; }
 
-std::string Footprint::ArenaPrefix(ShardId shard) { return fmt::format("arena-{}", shard.value); }
-
-std::string Footprint::KeptPrefix(ShardId shard) { return fmt::format("kept-{}", shard.value); }
-
 void Footprint::AddShard(ShardId shard) {
   std::lock_guard lock(mutex_);
   shards_.push_back(shard);

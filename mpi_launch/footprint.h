@@ -22,11 +22,7 @@ class Footprint {
   Outcome<Done> Join(const std::string& runtime_path, const Uuid& uuid, uint32_t rank, const Trail& trail);
   // Of the session on this node; after Join.
   std::string directory() const;
-  // Arena files are `<directory>/<prefix>.<n>`; the arena removes its own, Remove those of a shard that did not get to
-  // it.
-  static std::string ArenaPrefix(ShardId shard);
-  // Likewise of the memory that outlives the process and no client maps.
-  static std::string KeptPrefix(ShardId shard);
+  // Its memory goes with Remove: its arena removes its own, but it may not have got to it.
   void AddShard(ShardId shard);
 
   // This node's files: by the first rank of the node.

@@ -6,7 +6,6 @@
 
 #include "adapt/posix/random.h"
 #include "base/log.h"
-#include "footprint.h"
 #include "stop_report.h"
 #include "storage.h"
 
@@ -136,7 +135,7 @@ Outcome<Done> LocalShards::Start(Setup setup) {
     options.shard = setup_.shard;
     options.shard.self = ShardId(setup_.first.value + i);
     options.arena_directory = setup_.arena_directory;
-    options.arena_prefix = Footprint::ArenaPrefix(options.shard.self);
+    options.arena_prefix = ArenaPrefix(options.shard.self);
     options.shard.turns_a_look = kTurnsALook;
     if (!setup_.storage.empty()) {
       LocalDiskOptions disk;
@@ -151,7 +150,7 @@ Outcome<Done> LocalShards::Start(Setup setup) {
                     opened.disk->facts().directory);
       }
       options.disk = std::move(opened.disk);
-      options.kept_prefix = Footprint::KeptPrefix(options.shard.self);
+      options.kept_prefix = KeptPrefix(options.shard.self);
       options.adopt = setup_.recover;
     }
     options.spin = setup_.oversubscribed ? kSpinOversubscribed : kSpin;

@@ -18,7 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kSessionPrefix = "mayfly-", kMemberPrefix = "member-", kShardPrefix = "shard-";
 constexpr uint64_t kMiB = uint64_t{1} << 20;
 constexpr uint64_t kJournalInMemoryMin = 4 * kMiB, kJournalInMemoryMax = 64 * kMiB, kJournalOnDisk = 256 * kMiB;
 constexpr uint64_t kWindowMin = kMiB, kWindowMax = 4 * kMiB;
@@ -62,47 +61,6 @@ Outcome<std::string> ExpandDirectory(const std::string& pattern, const std::stri
   }
   std::error_code error;
   return fs::absolute(out, error).lexically_normal().string();
-}
-
-std::string StorageBase(const std::string& directory, const std::string& session_directory, const Uuid& uuid) {
-  return directory.empty() ? session_directory : fmt::format("{}/{}{}", directory, kSessionPrefix, UuidText(uuid));
-}
-
-std::string MemberStorage(const std::string& base, MemberId member) {
-  return fmt::format("{}/{}{}", base, kMemberPrefix, member.value);
-}
-
-std::string ShardStorage(const std::string& base, MemberId member, ShardId shard) {
-  return fmt::format("{}/{}{}", MemberStorage(base, member), kShardPrefix, shard.value);
-}
-
-Outcome<std::vector<Charter>> FindMembers(const std::string& base, const std::string& host, uint32_t uid) {
-  std::vector<Charter> found;
-  std::error_code error;
-  for (fs::directory_iterator it(base, error), end; !error && it != end; it.increment(error)) {
-    if (!it->path().filename().string().starts_with(kMemberPrefix)) continue;
-    Outcome<Charter> charter = ReadCharter(it->path().string(), uid);
-    if (!charter.ok()) {
-      if (charter.failure().status.code() == Code::kNoEntry) continue;  // its start did not get far
-      return charter.failure();
-    }
-    // A directory that several nodes see holds the members of all of them.
-    if (charter->members[charter->self.value].host == host) found.push_back(std::move(*charter));
-  }
-  std::sort(found.begin(), found.end(), [](const Charter& a, const Charter& b) { return a.self < b.self; });
-  return found;
-}
-
-std::vector<Uuid> FindSessions(const std::string& directory) {
-  std::vector<Uuid> found;
-  std::error_code error;
-  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename().string();
-    if (!name.starts_with(kSessionPrefix)) continue;
-    if (const auto uuid = ParseUuid(std::string_view(name).substr(kSessionPrefix.size()))) found.push_back(*uuid);
-  }
-  std::sort(found.begin(), found.end());
-  return found;
 }
 
 bool InUse(const std::string& shard_storage) {
