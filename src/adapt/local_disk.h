@@ -28,6 +28,8 @@ class LocalDisk : public Disk, public EventSource {
   Status Rename(std::string_view from, std::string_view to) final { return directory_.Rename(from, to); }
   Status SyncNames() final { return directory_.SyncNames(); }
   Result<std::vector<std::string>> List() final { return directory_.List(); }
+  // Whether another process has the file open to write, and keeps it so for `lock_wait`.
+  Result<bool> InUse(std::string_view name) const { return directory_.InUse(name); }
 
   void Read(DiskFileId file, uint64_t offset, MutableBytes to, Completion* done) final;
   void Write(DiskFileId file, uint64_t offset, Bytes from, Completion* done) final;

@@ -139,22 +139,27 @@ Disk::Facts DiskDirectory::facts() const {
   return facts;
 }
 
-Status DiskDirectory::Lock(int fd, const std::string& name) {
+int DiskDirectory::TryLock(int fd, int how) const {
   const Nanos until = MonotonicNow() + options_.lock_wait;
-  while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+  while (flock(fd, how | LOCK_NB) != 0) {
     if (errno == EINTR) continue;
-    if (errno != EWOULDBLOCK) {  // a file system without locks
-      MAYFLY_WARN("cannot lock {}/{} ({}): see to it that no two servers use this directory", options_.path, name,
-                  std::strerror(errno));
-      return {};
-    }
-    if (MonotonicNow() >= until) {
-      MAYFLY_ERROR("{}/{} is in use by another server: end it, or name another directory with --dir", options_.path,
-                   name);
-      return Code::kBusy;
-    }
+    if (errno != EWOULDBLOCK || MonotonicNow() >= until) return errno;
     const timespec pause{0, 2'000'000};
     nanosleep(&pause, nullptr);
+  }
+  return 0;
+}
+
+Status DiskDirectory::Lock(int fd, const std::string& name) {
+  const int error = TryLock(fd, LOCK_EX);
+  if (error == EWOULDBLOCK) {
+    MAYFLY_ERROR("{}/{} is in use by another server: end it, or name another directory with --dir", options_.path,
+                 name);
+    return Code::kBusy;
+  }
+  if (error != 0) {  // a file system without locks
+    MAYFLY_WARN("cannot lock {}/{} ({}): see to it that no two servers use this directory", options_.path, name,
+                std::strerror(error));
   }
   return {};
 }
@@ -206,6 +211,15 @@ Result<DiskDirectory::File> DiskDirectory::OpenFile(std::string_view name_given,
 void DiskDirectory::CloseFile(File file) {
   if (file.writable) flock(file.fd, LOCK_UN);
   close(file.fd);
+}
+
+Result<bool> DiskDirectory::InUse(std::string_view name) const {
+  if (!IsPlainName(name)) return Code::kInvalid;
+  const int fd = openat(fd_, std::string(name).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK);
+  if (fd < 0) return CodeOfErrno(errno);
+  const bool in_use = TryLock(fd, LOCK_SH) == EWOULDBLOCK;
+  close(fd);
+  return in_use;
 }
 
 Status DiskDirectory::Remove(std::string_view name) {

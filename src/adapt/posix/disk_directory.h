@@ -51,6 +51,9 @@ class DiskDirectory {
   Result<File> OpenFile(std::string_view name, Disk::OpenHow how);
   // Gives up the lock at once, whoever still refers to the open file.
   void CloseFile(File file);
+  // Whether another process has the file open to write, and goes on having it for as long as Open would wait (D1). It
+  // is found out by taking the lock for a moment.
+  Result<bool> InUse(std::string_view name) const;
   Status Remove(std::string_view name);
   Status Rename(std::string_view from, std::string_view to);
   Status SyncNames();
@@ -60,6 +63,8 @@ class DiskDirectory {
 
  private:
   DiskFailure TryOut();
+  // Tries until `lock_wait` is over; 0 or an errno.
+  int TryLock(int fd, int how) const;
   Status Lock(int fd, const std::string& name);
   Status Allocate(int fd, uint64_t bytes);
 

@@ -42,9 +42,10 @@ void PosixKeptMemory::Unmap(const Region& region) {
   close(region.fd);
 }
 
-// Takes `fd`, which is locked.
+// Takes `fd`, which is locked unless we only look.
 Result<MutableBytes> PosixKeptMemory::Map(std::string_view name, int fd, size_t bytes) {
-  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  const int kind = options_.look_only ? MAP_PRIVATE : MAP_SHARED;  // M3
+  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, kind, fd, 0);
   if (data == MAP_FAILED) {
     const int error = errno;
     close(fd);
@@ -57,6 +58,7 @@ Result<MutableBytes> PosixKeptMemory::Map(std::string_view name, int fd, size_t 
 
 Result<MutableBytes> PosixKeptMemory::Create(std::string_view name, size_t bytes) {
   MAYFLY_CHECK(IsPlainName(name) && bytes != 0);
+  if (options_.look_only) return Code::kReadOnly;
   const std::string path = PathOf(name), unfinished = path + "~";
   if (access(path.c_str(), F_OK) == 0) return Code::kExists;
   unlink(unfinished.c_str());  // of one who died in here
@@ -80,13 +82,13 @@ Result<MutableBytes> PosixKeptMemory::Create(std::string_view name, size_t bytes
 Result<MutableBytes> PosixKeptMemory::Find(std::string_view name) {
   MAYFLY_CHECK(IsPlainName(name) && !regions_.contains(name));
   const std::string path = PathOf(name);
-  const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  const int fd = open(path.c_str(), (options_.look_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW);
   if (fd < 0 && errno == ENOENT) return Code::kNoEntry;
   struct stat info {};
   int error = fd >= 0 && fstat(fd, &info) == 0 ? 0 : errno;
   const bool ours = S_ISREG(info.st_mode) && info.st_uid == geteuid() && (info.st_mode & 07777) == 0600;
   if (error == 0 && (!ours || info.st_size == 0)) error = EACCES;
-  if (error == 0 && flock(fd, LOCK_EX | LOCK_NB) != 0) error = errno;  // M2
+  if (error == 0 && !options_.look_only && flock(fd, LOCK_EX | LOCK_NB) != 0) error = errno;  // M2
   if (error == 0) return Map(name, fd, static_cast<size_t>(info.st_size));
   if (fd >= 0) close(fd);
   return Failed("take over", path, error);
@@ -94,6 +96,7 @@ Result<MutableBytes> PosixKeptMemory::Find(std::string_view name) {
 
 Status PosixKeptMemory::Remove(std::string_view name) {
   MAYFLY_CHECK(IsPlainName(name));
+  if (options_.look_only) return Code::kReadOnly;
   if (auto found = regions_.find(name); found != regions_.end()) {
     Unmap(found->second);
     regions_.erase(found);

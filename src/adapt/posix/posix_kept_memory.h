@@ -2,6 +2,7 @@
 // They stay when this object or its process ends; Remove, or who cleans up by the prefix, unlinks them. One thread.
 // Invariants  M1  a file of such a name is whole and backed by pages: it is made under another (`<prefix>.<name>~`).
 //             M2  it is locked (flock) while it is mapped here, so that two servers never share a region.
+//             M3  who is only to look changes and locks nothing: a server that comes back meanwhile does not notice.
 #pragma once
 
 #include <map>
@@ -15,7 +16,8 @@ class PosixKeptMemory final : public KeptMemory {
  public:
   struct Options {
     std::string directory = "/dev/shm";
-    std::string prefix;  // names the session and the shard
+    std::string prefix;      // names the session and the shard
+    bool look_only = false;  // for tools: Find gives a copy (made as it is read), Create and Remove kReadOnly
   };
   explicit PosixKeptMemory(Options options) : options_(std::move(options)) {}
   PosixKeptMemory(const PosixKeptMemory&) = delete;

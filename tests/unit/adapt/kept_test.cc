@@ -73,6 +73,26 @@ TEST_F(PosixKeptMemoryTest, AKilledProcessLeavesItsLastStore) {
   EXPECT_EQ(value, 1'000'000u);
 }
 
+// M3
+TEST_F(PosixKeptMemoryTest, WhoOnlyLooksHasACopyAndDisturbsNobody) {
+  PosixKeptMemory looker({.directory = directory.path, .prefix = "s", .look_only = true});
+  EXPECT_EQ(looker.Find("tail").code(), Code::kNoEntry);
+  EXPECT_EQ(looker.Create("tail", 4096).code(), Code::kReadOnly);
+  {
+    PosixKeptMemory memory = Kept();
+    (*memory.Create("tail", 4096))[5] = 42;
+    MutableBytes seen = *looker.Find("tail");  // though a process has it
+    EXPECT_EQ(seen[5], 42);
+    seen[5] = 1;
+  }
+  PosixKeptMemory memory = Kept();
+  auto found = memory.Find("tail");  // though it is being looked at
+  ASSERT_TRUE(found.ok());
+  EXPECT_EQ((*found)[5], 42);
+  EXPECT_EQ(looker.Remove("tail").code(), Code::kReadOnly);
+  EXPECT_FALSE(IsEmpty());
+}
+
 TEST_F(PosixKeptMemoryTest, WhatWasNotFinishedIsNotThere) {
   std::ofstream(directory.path + "/s.tail~") << "half";
   PosixKeptMemory memory = Kept();

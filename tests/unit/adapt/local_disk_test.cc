@@ -392,6 +392,24 @@ TEST(LocalDisk, SpecialFilesAndLinksAreNotOpened) {
   EXPECT_TRUE(opened.disk->List()->empty()) << "not ours";
 }
 
+// D1, asked by somebody else.
+TEST(LocalDisk, TellsWhetherAnotherHasAFileOpenToWrite) {
+  TemporaryDirectory directory;
+  LocalDiskOpened looker =
+      OpenLocalDisk({.directory = {.path = directory.path, .read_only = true, .lock_wait = 0}, .try_uring = false});
+  EXPECT_EQ(looker.disk->InUse("f").code(), Code::kNoEntry);
+  EXPECT_EQ(looker.disk->InUse("../f").code(), Code::kInvalid);
+  LocalDiskOpened writer = OpenLocalDisk({.directory = {.path = directory.path, .lock_wait = 0}, .try_uring = false});
+  const DiskFileId file = *writer.disk->Open("f", {.create = true, .bytes = kBlock});
+  EXPECT_TRUE(*looker.disk->InUse("f"));
+  writer.disk->Close(file);
+  EXPECT_FALSE(*looker.disk->InUse("f"));
+  const DiskFileId read = *looker.disk->Open("f", {.read_only = true});  // a reader has no lock
+  EXPECT_FALSE(*looker.disk->InUse("f"));
+  EXPECT_TRUE(writer.disk->Open("f", {}).ok());
+  looker.disk->Close(read);
+}
+
 // --- death ----------------------------------------------------------------------------------------------------------
 
 // K4, D1: what had completed is there, and nothing of the dead process's still lands once the file is open again.
