@@ -12,7 +12,10 @@ namespace {
 Status FindRegion(KeptMemory* kept, const JournalIdentity& identity, Recovered* recovered) {
   if (kept == nullptr || recovered->clean) return {};
   auto region = kept->Find(TailWindow::kRegionName);
-  if (region.code() == Code::kNoEntry) return {};
+  if (region.code() == Code::kNoEntry) {
+    recovered->no_region = true;
+    return {};
+  }
   if (!region.ok()) return region.status();
   RegionHeader header;
   if (!DecodeRegionHeader(*region, identity, recovered->superblock.ring_bytes, &header)) {

@@ -34,8 +34,10 @@ Task<bool> RecordWalk::Look(uint64_t at) {
   Bytes bytes = source_.Have(at, RecordHeader::kBytes);
   if (bytes.empty()) bytes = co_await source_.View(at, RecordHeader::kBytes);
   reach_ = at + RecordHeader::kBytes;
+  begun_ = false;
   if (!DecodeRecordHeader(bytes, &header_) || !HeaderFits(at, header_)) co_return false;
   reach_ = at + header_.span();
+  begun_ = true;
   const uint64_t used = RecordHeader::kBytes + header_.payload_bytes;
   bytes = source_.Have(at, used);
   if (bytes.empty()) bytes = co_await source_.View(at, used);
@@ -89,13 +91,17 @@ Task<uint64_t> RecordWalk::KnownFrom(uint64_t from, uint64_t to) {
 
 Task<uint64_t> RecordWalk::Behind(uint64_t at) {
   const uint64_t reach = reach_;
+  const bool begun = begun_;
   const uint64_t to = std::min(std::max(proven_, at + kLookBehindEnd), source_.limit());
   const uint64_t found = co_await Find(at + RecordHeader::kAlign, to);
   uint64_t known = proven_;
   if (found > known) known = co_await KnownFrom(found, to);
   // A record that began before `known` and ended behind it may have been torn.
   const bool was_whole = known >= reach || (found != 0 && known >= found);
-  if (!was_whole) co_return 0;
+  if (!was_whole) {
+    recovered_.torn = Lsn(found != 0 ? found : begun ? reach : at);
+    co_return 0;
+  }
   proven_ = known;
   co_return found == 0 ? known : std::min(found, known);
 }
@@ -113,6 +119,7 @@ Status RecordWalk::Deliver() {
   record.incarnation = header_.incarnation;
   record.in_region = !recovered_.region.empty() && record.end.value > window_low_;
   record.type = header_.type;
+  record.flags = header_.flags;
   record.payload = payload_;
   if (record.type == RecordType::kPad) {
     ++recovered_.pads;
@@ -143,6 +150,7 @@ Task<Status> RecordWalk::Run() {
     at = next;
   }
   recovered_.end = Lsn(at);
+  recovered_.torn = std::max(recovered_.torn, recovered_.end);
   co_return Status();
 }
 

@@ -37,6 +37,7 @@ class RecordWalk {
   uint64_t proven_ = 0;  // all before it was whole once
   RecordHeader header_;  // of the record that Look found
   uint64_t reach_ = 0;   // where that ended, if it did not hold: behind its header, unless that tells
+  bool begun_ = false;   // it had a header that fits
   Bytes payload_;
   static constexpr uint64_t kNone = ~uint64_t{0};
 };
