@@ -1,6 +1,6 @@
 // The `mayfly` command: one function a family of subcommands registers them; main.cc calls all and runs the chosen one.
 // Exit codes: 0 done; 1 failed, with one sentence on standard error; 2 wrong usage; 3 the PFS refused attributes (all
-// data is there and verified).
+// data is there and verified). `journal verify` has its own.
 #pragma once
 
 #include <mayfly/mayfly.h>
@@ -52,6 +52,7 @@ void AddSession(CLI::App& app, Context* context);  // wait, status, ring, df
 void AddStaging(CLI::App& app, Context* context);  // stage-in, stage-out, flush, stop
 void AddRun(CLI::App& app, Context* context);      // run
 void AddClean(CLI::App& app, Context* context);    // clean
+void AddJournal(CLI::App& app, Context* context);  // journal dump, verify, stat, clear
 void AddBench(CLI::App& app, Context* context);    // bench
 
 }  // namespace mayfly::cli

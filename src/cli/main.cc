@@ -53,6 +53,7 @@ int main(int argc, char** argv) {
   AddStaging(app, &context);
   AddRun(app, &context);
   AddClean(app, &context);
+  AddJournal(app, &context);
   AddBench(app, &context);
   try {
     app.parse(argc, argv);

@@ -14,14 +14,22 @@ echo "--- mayfly(1)"
 commands=$(mayfly --help | sed -n '/^Subcommands:/,$s/^  \([a-z-]*\)\(, \([a-z-]*\)\)\{0,1\} .*/\1 \3/p' | xargs)
 [[ $commands == *wait*stage-out*flush*clean* ]] || e2e_fail "commands: $commands"
 plain mayfly.1 | sed -n '/^.SH COMMANDS/,/^.SH EXIT/p' | sed -n '/^\.TP/{n;s/^\.BR* //;s/"//g;s/  */ /g;p}' >"$work/headings"
-for command in $commands; do
+wanted=()
+for command in $commands; do # "journal dump" and the like instead of "journal"
+  mapfile -t more < <(mayfly "$command" --help | sed -n '/^Subcommands:/,$s/^  \([a-z-][a-z-]*\) .*/\1/p')
+  ((${#more[@]} > 0)) || wanted+=("$command")
+  for one in "${more[@]}"; do wanted+=("$command $one"); done
+done
+[[ " ${wanted[*]} " == *" journal dump journal verify journal stat journal clear "* ]] || e2e_fail "commands: ${wanted[*]}"
+for command in "${wanted[@]}"; do
+  read -ra words <<<"$command"
   # The paragraph's heading names exactly the options of the command.
   heading=$(grep -E -e "^$command( |$)" -e "^[a-z-]+ \(or $command \)" "$work/headings")
   [[ $(wc -l <<<"$heading") == 1 && -n $heading ]] || e2e_fail "mayfly(1) has not one paragraph on $command: $heading"
-  same "$command" "$(mayfly "$command" --help | sed -n '/^Options:/,/^$/p' | awk '/^  -/ { print $1 }' | options | grep -vx -e --help)" \
+  same "$command" "$(mayfly "${words[@]}" --help | sed -n '/^Options:/,/^$/p' | awk '/^  -/ { print $1 }' | options | grep -vx -e --help)" \
     "$(options <<<"$heading")"
 done
-[[ $(wc -l <"$work/headings") == "$(($(wc -w <<<"$commands") - 1))" ]] || e2e_fail "mayfly(1) has commands that mayfly has not"
+[[ $(wc -l <"$work/headings") == "$((${#wanted[@]} - 1))" ]] || e2e_fail "mayfly(1) has commands that mayfly has not"
 same "options of all" "$(mayfly --help | sed -n '/^Options:/,/^$/p' | awk '/^  -/ { print $1 }' | options)" \
   "$(plain mayfly.1 | sed -n '/^.SH OPTIONS/,/^.SH COMMANDS/p' | options)"
 
@@ -53,5 +61,9 @@ complete_line() { # WORD...: the completions of the last word
 [[ $(complete_line fl) == flush ]] || e2e_fail "fl: $(complete_line fl)"
 [[ $(complete_line --s) == --session ]] || e2e_fail "--s: $(complete_line --s)"
 [[ $(complete_line --session x stop --) == "--budget --flush-only --help --json --no-flush" ]] || e2e_fail "stop: $(complete_line stop --)"
+[[ $(complete_line journal "") == *clear*dump*stat*verify* ]] || e2e_fail "journal: $(complete_line journal "")"
+[[ $(complete_line journal d) == dump ]] || e2e_fail "journal d: $(complete_line journal d)"
+[[ $(complete_line journal dump --) == "--from --help --json --shard --to" ]] || e2e_fail "journal dump: $(complete_line journal dump --)"
+[[ -z $(complete_line journal dump st) && -z $(complete_line stat st) ]] || e2e_fail "files are not commands"
 [[ -z $(complete_line run -- --) ]] || e2e_fail "a program's options are not ours"
 echo "all as expected"

@@ -1,5 +1,5 @@
-# Sourced by recover_test.sh and rejoin_test.sh, after lib.sh: sessions of three members whose servers are killed and
-# started again, and clients that work meanwhile (survivor.cc).
+# Sourced by recover_test.sh, rejoin_test.sh and journal_tool_test.sh, after lib.sh: sessions of three members ($ranks)
+# whose servers are killed and started again, and clients that work meanwhile (survivor.cc).
 export OMPI_MCA_orte_abort_print_stack=0
 survivor=$MAYFLY_BUILD_DIR/tests/e2e_survivor
 [[ -x $survivor ]] || e2e_skip "e2e_survivor was not built"
