@@ -403,9 +403,13 @@ Outcome<Done> Bootstrap::Exchange() {
   if (!built.ok()) return built;
   const uint64_t ours = placement_->Fingerprint();
   if (recalled_) {
-    // Whoever lives through this finds the new addresses in a newer map.
-    const Outcome<NodeMap> map = NodeMap::Open(footprint_.directory() + "/map", geteuid());
-    view_ = View(static_cast<uint32_t>(world_.Max(map.ok() ? map->view().value : 1)) + 1);
+    // Whoever lives through this finds the new addresses in a newer map. The node's own may be gone with its memory.
+    uint32_t newest = 1;
+    for (const std::string& path : {footprint_.directory() + "/map", options_.session + ".map"}) {
+      const Outcome<NodeMap> map = NodeMap::Open(path, geteuid());
+      if (map.ok() && map->session() == agreed_.uuid) newest = std::max(newest, map->view().value);
+    }
+    view_ = View(static_cast<uint32_t>(world_.Max(newest)) + 1);
   }
   const bool equal = world_.Max(ours) == ours && world_.Max(~ours) == ~ours;
   if (equal) return Done{};

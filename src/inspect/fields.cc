@@ -27,6 +27,7 @@ struct FileGone {
 struct NextSerial {
   uint64_t serial = 0;
 };
+struct PlacesVoid {};
 struct NamespaceGeneration {
   Generation generation;
 };
@@ -60,6 +61,10 @@ Status Decode(Bytes value, NextSerial* image) {
 template <>
 Status Decode(Bytes value, NamespaceGeneration* image) {
   return DecodeWhole(value, &image->generation);
+}
+template <>
+Status Decode(Bytes value, PlacesVoid*) {
+  return value.empty() ? Status() : Status(Code::kCorrupt);
 }
 template <>
 Status Decode(Bytes value, TransactionsUpTo* image) {
@@ -104,6 +109,8 @@ bool WithImageOf(Tag tag, Fn&& with) {
       return with("file-gone", FileGone()), true;
     case kTagStoreNext:
       return with("next-serial", NextSerial()), true;
+    case kTagPlacesVoid:
+      return with("places-void", PlacesVoid()), true;
     case kTagAnswer:
       return with("answer", AnswerImage()), true;
     case kTagSole:
@@ -321,6 +328,7 @@ Json Describe(const RangeImage& i) {
 }
 Json Describe(const FileGone& i) { return {{"inode", Text(i.file)}}; }
 Json Describe(const NextSerial& i) { return {{"serial", i.serial}}; }
+Json Describe(const PlacesVoid&) { return Json::object(); }
 
 Json Describe(const AnswerImage& i) {
   return {{"lane", Text(i.client)},

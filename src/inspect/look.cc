@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "inspect/fields.h"
-#include "journal/block_buffer.h"
-#include "journal/disk_request.h"
+#include "os/block_buffer.h"
+#include "task/disk_request.h"
 
 namespace mayfly {
 namespace {

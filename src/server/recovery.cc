@@ -132,7 +132,16 @@ Task<Status> Shard::OpenJournal(bool recover, RecoveryReport* report) {
     outcomes_damaged_ = !report->damage.empty();
     // A server that was killed leaves the journal's tail in memory; where that is gone, so is all that lay there.
     const bool power_lost = keeps_data() && recovered->region.empty() && !recovered->clean;
-    status = FinishRecovery(power_lost, &first, report);
+    if (recovered->no_region && !keeps_data()) {
+      report->refusal = fmt::format(
+          "shard {} cannot be brought back from {}: part of it was in the node's memory, and the node was started "
+          "again "
+          "since; only --durability node survives that: start a new session (`mayfly clean` removes the old one)",
+          options_.self.value, doors_.disk->facts().directory);
+      status = Code::kCorrupt;
+    } else {
+      status = FinishRecovery(power_lost, &first, report);
+    }
     if (status.ok() && keeps_data()) status = co_await FillFromDisk(report);
   }
   if (!status.ok()) {

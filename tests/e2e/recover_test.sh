@@ -20,11 +20,11 @@ files_are_there() {
 }
 recovering() { grep -qs 'bringing the files back' "$work/servers.log" || e2e_ended; }
 
-# life DIRECTORY OPTION...: --dir is in DIRECTORY.
+# life LEVEL DIRECTORY OPTION...: --dir is in DIRECTORY.
 life() {
-  local dir=$1 round
-  shift
-  start --memory 128M --durability process --flush-to "$work/out" "$@"
+  local level=$1 dir=$2 round
+  shift 2
+  start --memory 128M --durability "$level" --flush-to "$work/out" "$@"
   timeout 120 mayfly stage-in "$work/in" /in >"$work/stage.log" 2>&1 || e2e_fail "stage-in: $(cat "$work/stage.log")"
   names=()
   work a
@@ -53,9 +53,20 @@ life() {
 }
 
 step "journals in memory"
-life "$work/none"
+life process "$work/none"
 step "journals in --dir"
-life "$work/disk" --dir "$work/disk/%h"
+life process "$work/disk" --dir "$work/disk/%h"
 step "a --dir of each rank"
-life "$work/disk" --dir "$work/disk/rank-%r"
+life process "$work/disk" --dir "$work/disk/rank-%r"
+step "level node"
+life node "$work/disk" --dir "$work/disk/%h"
+step "what level process does not survive is no silent loss"
+start --memory 64M --durability process --dir "$work/disk/%h" --no-flush
+mayfly mkdir /d || e2e_fail "mkdir"
+kill_all
+rm -rf "${MAYFLY_RUNTIME_DIR:?}"/* "${segments[@]}" # as if the node had been started again
+launch --recover --dir "$work/disk/%h"
+e2e_within 60 e2e_ended || e2e_fail "servers go on without what their memory held"
+grep -q 'was started again since.*--durability node' "$work/servers.log" || e2e_fail "it is not said: $(cat "$work/servers.log")"
+e2e_launcher=''
 echo "all as expected"

@@ -6,6 +6,7 @@ survivor=$MAYFLY_BUILD_DIR/tests/e2e_survivor
 e2e_have mpirun mayflyd mayfly
 export MAYFLY_SESSION=$work/session.json
 workers=() names=() rejoined=() servers=() segments=()
+survivor_place=work # elsewhere: as if on another node
 ranks=3
 step() { echo "--- $*"; }
 
@@ -65,7 +66,7 @@ kill_all() { # the launcher too
 # work NAME: a client that works in /NAME, and what it has had acknowledged.
 work() {
   : >"$work/$1.out"
-  "$survivor" work "$1" <"$work/go" 6>&- >"$work/$1.out" 2>"$work/$1.err" &
+  "$survivor" "$survivor_place" "$1" <"$work/go" 6>&- >"$work/$1.out" 2>"$work/$1.err" &
   workers+=($!)
   names+=("$1")
 }

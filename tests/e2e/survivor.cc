@@ -3,6 +3,7 @@
 //                            long the servers are away. After each one the count of those acknowledged is at the start
 //                            of standard output. At the end: checks what it has open, and what should be there goes to
 //                            standard output, as `look` prints it.
+//   e2e_survivor elsewhere NAME  likewise, as if on another node: without the servers' memory
 //   e2e_survivor look NAME   prints what is there: kind, mode, links, times, attributes, a checksum of the content
 // Exit code 1 and a sentence on standard error if anything is not as it must be.
 #include <errno.h>
@@ -44,12 +45,13 @@ constexpr size_t kAppend = 100;
   std::exit(1);
 }
 
-mayfly_fs* Connect() {
+mayfly_fs* Connect(bool elsewhere) {
   mayfly_options options;
   mayfly_options_init(&options);
   options.op_timeout_ms = kPatienceMs;
   options.ready_timeout_ms = kPatienceMs;
   options.chunk_bytes = kChunk;
+  options.map_arena = elsewhere ? 0 : 1;
   mayfly_fs* fs = nullptr;
   if (mayfly_connect(nullptr, &options, &fs) != 0) Fail("cannot connect");
   return fs;
@@ -342,8 +344,9 @@ class Worker {
 
 int main(int argc, char** argv) {
   if (argc != 3) return 2;
-  mayfly_fs* const fs = Connect();
-  if (std::strcmp(argv[1], "work") == 0) {
+  const bool elsewhere = std::strcmp(argv[1], "elsewhere") == 0;
+  mayfly_fs* const fs = Connect(elsewhere);
+  if (elsewhere || std::strcmp(argv[1], "work") == 0) {
     Worker(fs, argv[2]).Run();
   } else {
     std::vector<std::string> lines;

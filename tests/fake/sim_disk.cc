@@ -305,6 +305,7 @@ void SimDisk::StartAsked() {
   for (Op& op : asked_) {
     op.at = clock_.Now() + faults.latency_min + platter_.random_.Below(faults.latency_max - faults.latency_min + 1);
     op.tie = platter_.random_.U64();
+    if (op.kind == Kind::kWrite && op.tie % 2 == 0) op.early.assign(op.data, op.data + op.bytes);
     flying_.push_back(std::move(op));
   }
   asked_.clear();
@@ -375,7 +376,8 @@ SimPlatter::Change SimDisk::ChangeOf(const Op& op) {
   if (op.kind == Kind::kDiscard) return change;
   for (size_t i = 0; i < change.blocks.size(); ++i) {
     auto block = std::make_shared<SimPlatter::Block>();
-    std::memcpy(block->data(), op.data + i * kBlockBytes, kBlockBytes);
+    const uint8_t* const data = op.early.empty() ? op.data : op.early.data();
+    std::memcpy(block->data(), data + i * kBlockBytes, kBlockBytes);
     change.blocks[i] = std::move(block);
   }
   return change;

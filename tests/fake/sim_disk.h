@@ -149,6 +149,7 @@ class SimDisk final : public Disk {
     uint64_t offset = 0;
     uint64_t bytes = 0;
     uint8_t* data = nullptr;
+    std::vector<uint8_t> early;  // a write: what it takes is taken when it starts; else when it ends
     Completion* done = nullptr;
     uint64_t covers = 0;  // a flush: changes below this sequence
     Nanos at = 0;

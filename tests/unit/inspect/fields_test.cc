@@ -85,6 +85,7 @@ TEST(Fields, EveryTagHasItsName) {
                                 kTagFileRange,
                                 kTagFileGone,
                                 kTagStoreNext,
+                                kTagPlacesVoid,
                                 kTagAnswer,
                                 kTagSole,
                                 kTagLoan,

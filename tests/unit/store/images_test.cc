@@ -173,7 +173,7 @@ TEST(StoreImages, AbsurdValuesAreRefused) {
       {.bytes = 4'000},    // fewer than the slice shows
       {.file_offset = 1},  // the slice begins before
       {.file_offset = ~uint64_t{0}},
-      {.flags = 8},
+      {.flags = 8},  // its blocks are missing, and what follows is taken for them
       {.flags = 4},  // inside of itself
       {.flags = 3},  // reserved, with sums
       {.flags = 1},  // reserved, and shown as data

@@ -1,0 +1,109 @@
+#!/bin/bash
+# ctest: TIMEOUT 900
+# Level `node`: the disk of all servers loses its power (a file system on a loop image) while clients work, and with it
+# goes all that lay in memory. What was acknowledged is there after --recover: with --fsync always all of it, with commit
+# what was closed.
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/lib.sh"
+. "$here/survive_common.sh"
+[[ $(id -u) == 0 ]] || e2e_skip "not root: cannot mount a loop image"
+e2e_have mkfs.ext4 python3
+truncate -s 2G "$work/image"
+mkfs.ext4 -qF "$work/image" || e2e_skip "mkfs.ext4 does not work here"
+mkdir "$work/disk"
+mount -o loop "$work/image" "$work/disk" 2>/dev/null || e2e_skip "this kernel or container does not mount loop images"
+unmount() {
+  exec 6>&-
+  kill -KILL "${workers[@]}" "${servers[@]}" 2>/dev/null
+  e2e_within 20 umount "$work/disk" 2>/dev/null || umount -l "$work/disk"
+}
+trap 'unmount; end_all' EXIT
+
+# Nothing is written to the image any more, and what was not flushed is lost. Linux: EXT4_IOC_SHUTDOWN.
+cut_power() {
+  python3 - "$work/disk" <<'EOF'
+import fcntl, os, struct, sys
+fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587D, struct.pack("I", 2))
+EOF
+}
+lose_power() {
+  mapfile -t servers < <(pgrep -P "$e2e_launcher" -x mayflyd)
+  kill -STOP "${servers[@]}" # what they have asked the disk for goes on
+  cut_power || e2e_fail "the power cannot be cut"
+  kill_all
+  rm -rf "${MAYFLY_RUNTIME_DIR:?}"/* "${segments[@]}" # the node's memory
+  e2e_within 20 umount "$work/disk" 2>/dev/null || e2e_fail "the image is in use"
+  mount -o loop "$work/image" "$work/disk" || e2e_fail "the image cannot be mounted again"
+}
+options=(--memory 96M --capacity 96M --journal-bytes 8M --durability node --dir "$work/disk/%h")
+
+survivor_place=elsewhere # nobody on the node survives a loss of its power
+step "every operation, with clients that go on"
+start "${options[@]}" --fsync always --flush-to "$work/out"
+work a
+work b
+all_go_on 60
+for _ in 1 2 3; do
+  lose_power
+  start --recover --dir "$work/disk/%h"
+  all_go_on 60
+done
+end_workers
+lose_power # with nobody at work
+start --recover --dir "$work/disk/%h"
+look
+stop "$work/disk"
+
+step "what was closed"
+start "${options[@]}" --flush-to "$work/out"
+head -c 3000000 /dev/urandom >"$work/large"
+mayfly mkdir /d || e2e_fail "mkdir"
+copied() { # until the servers are stopped
+  local i
+  for ((i = 0; ; ++i)); do
+    head -c $((i * 131 % 20000)) /dev/urandom >"$work/in-$i"
+    ((i % 10 != 0)) || cp "$work/large" "$work/in-$i"
+    timeout 20 mayfly cp "$work/in-$i" ":/d/$i" >/dev/null 2>&1 || return
+    echo "$i" >>"$work/closed"
+  done
+}
+copied &
+workers=($!)
+enough() { [[ -s $work/closed ]] && (($(wc -l <"$work/closed") >= $1)); }
+e2e_within 60 enough 40 || e2e_fail "nothing is copied"
+closed_by_then=$(wc -l <"$work/closed")
+lose_power
+kill -KILL "${workers[@]}" 2>/dev/null
+wait "${workers[@]}" 2>/dev/null
+workers=()
+start --recover --dir "$work/disk/%h"
+while read -r i; do
+  mayfly cp ":/d/$i" "$work/back" >/dev/null 2>&1 || e2e_fail "the file $i, which was closed, is not there"
+  cmp "$work/in-$i" "$work/back" || e2e_fail "the file $i is not as it was closed"
+done < <(head -n "$closed_by_then" "$work/closed")
+echo "    files that were closed: $closed_by_then"
+step "damage is named, and is no wrong byte"
+names=()
+file=$(find "$work/disk" -name chunks | head -n 1)
+kill_all
+rm -rf "${MAYFLY_RUNTIME_DIR:?}"/*
+dd if=/dev/urandom of="$file" bs=4096 seek=1 count=2000 conv=notrunc status=none
+start --recover --dir "$work/disk/%h"
+grep -q 'blocks of data cannot be read or do not match' "$work/servers.log" || e2e_fail "the damage is not named"
+intact=0 refused=0
+while read -r i; do
+  if mayfly cp ":/d/$i" "$work/back" >/dev/null 2>&1; then
+    cmp "$work/in-$i" "$work/back" || e2e_fail "the file $i has wrong bytes"
+    ((++intact))
+  else
+    ((++refused))
+  fi
+done < <(head -n "$closed_by_then" "$work/closed")
+((refused > 0 && intact > 0)) || e2e_fail "$intact files intact, $refused refused"
+kill_all
+rm -f "$file"
+launch --recover --dir "$work/disk/%h"
+e2e_within 60 e2e_ended || e2e_fail "a chunk file that is missing is no reason not to start"
+grep -q 'the chunk file .*/chunks is not there' "$work/servers.log" || e2e_fail "it is not named: $(cat "$work/servers.log")"
+e2e_launcher=''
+echo "all as expected"

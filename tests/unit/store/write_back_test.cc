@@ -1,0 +1,198 @@
+// What is kept survives a loss of power: a store that writes back onto a simulated disk, and the one that is filled
+// from it (WriteBack, DiskLoader). Writes in place, in reservations, share blocks.
+#include "store/write_back.h"
+
+#include <gtest/gtest.h>
+
+#include "fake/sim_clock.h"
+#include "fake/sim_disk.h"
+#include "recording.h"
+#include "store/chunk_file.h"
+#include "store/disk_loader.h"
+
+namespace mayfly {
+namespace {
+
+constexpr uint64_t kFileBytes = 64 * kMiB;
+constexpr uint8_t kChunkBits = 22;
+
+// A store with its chunk file. The platter is the test's: it outlives a loss of power.
+struct StoreOnDisk {
+  StoreOnDisk(SimPlatter& platter, SimClock& clock, bool there) : clock(clock), executor(clock), disk(platter, clock) {
+    ChunkFileState state;
+    ChunkFileHeader header;
+    header.bytes = kFileBytes;
+    auto opened = there ? OpenChunkFile(&executor, &disk, header.uuid, header.shard, &state)
+                        : CreateChunkFile(&executor, &disk, header);
+    file = Run(std::move(opened))->file;
+    test.store.SetDisk(&space);
+    write_back = std::make_unique<WriteBack>(&executor, &disk, file, &test.store);
+  }
+  template <class T>
+  T Run(Task<T> task) {
+    while (!task.done()) Turn();
+    return task.Take();
+  }
+  void Turn() {
+    bool worked = executor.RunOnce();
+    if (write_back != nullptr) worked |= write_back->Turn();
+    worked |= disk.Poll();
+    if (!worked && disk.NextAt() != kNever) clock.AdvanceTo(std::max(clock.Now(), disk.NextAt()));
+  }
+  Status Keep() { return Run(Kept(this)); }
+  static Task<Status> Kept(StoreOnDisk* s) { co_return co_await s->write_back->Kept(s->write_back->written(), kNever); }
+  static Task<Status> Stopped(StoreOnDisk* s) {
+    co_await s->write_back->Stop();
+    co_return Status();
+  }
+  ~StoreOnDisk() { (void)Run(Stopped(this)); }
+
+  SimClock& clock;
+  Executor executor;
+  SimDisk disk;
+  DiskFileId file;
+  DiskSpace space{kFileBytes};
+  StoreUnderTest test{64 * kMiB};
+  std::unique_ptr<WriteBack> write_back;
+};
+
+ChunkRange Range(uint64_t file, uint32_t offset, uint32_t bytes) {
+  return {.file = InodeId(file), .chunk_bits = kChunkBits, .offset = offset, .bytes = bytes};
+}
+
+struct WriteBackTest : testing::Test {
+  // The power goes, and all of `records` is applied to a new store, which is filled from the disk.
+  std::unique_ptr<StoreOnDisk> LosePower(std::unique_ptr<StoreOnDisk> before, const std::vector<Record>& records,
+                                         DiskLoaderReport* report) {
+    before->disk.Crash(true);
+    graves.push_back(before.release());  // its writes never end
+    auto after = std::make_unique<StoreOnDisk>(platter, clock, true);
+    ChunkStore& store = after->test.store;
+    for (const Record& record : records) EXPECT_TRUE(ApplyAll(&store, record).ok());
+    TlvWriter gone;
+    ChunkStore::PutPlacesVoid(&gone);
+    EXPECT_TRUE(ApplyAll(&store, gone.bytes()).ok());
+    EXPECT_TRUE(store.FinishRecovery({}).ok());
+    store.ReleaseQuarantine();
+    EXPECT_TRUE(store.PlaceAbsent().ok());
+    EXPECT_TRUE(after->Run(DiskLoader::Load(&after->executor, &after->disk, after->file, &store, report)).ok());
+    return after;
+  }
+  SimClock clock;
+  SimPlatter platter{{.seed = 5}};
+  // Never destroyed, as what a dead process had.
+  static inline std::vector<StoreOnDisk*> graves;
+};
+
+TEST_F(WriteBackTest, WhatIsKeptIsThereAfterALossOfPower) {
+  auto store = std::make_unique<StoreOnDisk>(platter, clock, false);
+  Recording recording(&store->test);
+  std::string large(3 * kMiB, 'l');
+  for (size_t i = 0; i < large.size(); i += 97) large[i] = static_cast<char>(i);
+  ASSERT_TRUE(store->test.Write(Range(1, 100, static_cast<uint32_t>(large.size())), AsBytes(large)).ok());
+  ASSERT_TRUE(store->test.Write(Range(2, 0, 5), 's').ok());
+  ASSERT_TRUE(store->test.Write(Range(2, 70'000, 3'901), 't', false).ok());
+  recording.Seal();
+  EXPECT_EQ(store->write_back->written(), 3u);
+  EXPECT_EQ(store->write_back->kept(), 0u);
+  ASSERT_TRUE(store->Keep().ok());
+  EXPECT_EQ(store->write_back->kept(), 3u);
+  EXPECT_EQ(store->write_back->stats().flushes, 1u);
+  DiskLoaderReport report;
+  store->test.store.SetRecorder(nullptr);
+  store = LosePower(std::move(store), recording.records, &report);
+  EXPECT_EQ(report.extents, 3u);
+  EXPECT_EQ(report.corrupt_blocks, 0u);
+  EXPECT_EQ(store->test.Read(Range(1, 100, static_cast<uint32_t>(large.size()))), large);
+  EXPECT_EQ(store->test.Read(Range(2, 0, 5)), "sssss");
+  EXPECT_EQ(store->test.Read(Range(2, 70'000, 4'000)), std::string(3'901, 't'));
+}
+
+TEST_F(WriteBackTest, WhatRotsIsFoundAndTheRestIsThere) {
+  auto store = std::make_unique<StoreOnDisk>(platter, clock, false);
+  Recording recording(&store->test);
+  ASSERT_TRUE(store->test.Write(Range(1, 0, 200'000), 'a').ok());
+  recording.Seal();
+  ASSERT_TRUE(store->Keep().ok());
+  platter.Rot(kChunkFileName, DiskSpace::kBlockBytes + 100'000, 100, 1);
+  DiskLoaderReport report;
+  store->test.store.SetRecorder(nullptr);
+  store = LosePower(std::move(store), recording.records, &report);
+  EXPECT_EQ(report.corrupt_blocks, 1u);
+  EXPECT_EQ(store->test.Read(Range(1, 0, 65'536)), std::string(65'536, 'a'));
+  ReadPieces pieces;
+  ASSERT_TRUE(store->test.store.Read(Range(1, 65'536, 65'536), &pieces).ok());
+  EXPECT_EQ(store->test.store.Verify(pieces[0]).code(), Code::kCorrupt);
+}
+
+TEST_F(WriteBackTest, AFailedWriteKeepsNothingAnyMore) {
+  auto store = std::make_unique<StoreOnDisk>(platter, clock, false);
+  platter.faults.write_errors = 1000;
+  ASSERT_TRUE(store->test.Write(Range(1, 0, 5'000), 'a').ok());
+  EXPECT_EQ(store->Keep().code(), Code::kIo);
+  EXPECT_TRUE(store->write_back->failed());
+  platter.faults.write_errors = 0;
+  EXPECT_EQ(store->Keep().code(), Code::kIo);
+  EXPECT_EQ(store->write_back->kept(), 0u);
+}
+
+// Random writes, many of them in place into reservations, so that neighbours share blocks, some kept at once and some
+// together: whatever is kept is there. B3 is found here.
+TEST_F(WriteBackTest, NeighboursInOneBlockDoNotOverwriteEachOther) {
+  for (uint64_t seed = 1; seed <= 60; ++seed) {
+    SCOPED_TRACE(seed);
+    SimRandom random(seed);
+    const auto below = [&](uint64_t n) { return static_cast<uint32_t>(random.U64() % n); };
+    SimPlatter mine({.seed = seed});
+    mine.faults.latency_max = kMillisecond;
+    auto store = std::make_unique<StoreOnDisk>(mine, clock, false);
+    Recording recording(&store->test);
+    // Short reservations are copied together, long ones written from where they lie.
+    const uint32_t kBytes = seed % 2 == 0 ? 12'000 : 40'000;
+    std::string model(kBytes, '\0');
+    ASSERT_TRUE(store->test.store.ReserveRange(Range(1, 0, kBytes)).ok());
+    for (int i = 0; i < 100; ++i) {
+      ChunkRange range = Range(1, below(kBytes - 1), 1 + below(300));
+      range.bytes = std::min(range.bytes, kBytes - range.offset);
+      const std::string data(range.bytes, static_cast<char>('a' + i % 26));
+      for (uint32_t at = 0; at < data.size();) {
+        ChunkRange part = range;
+        part.offset += at;
+        part.bytes -= at;
+        auto place = store->test.store.StageFor(part);
+        ASSERT_TRUE(place.ok());
+        part.bytes = std::min(part.bytes, place->bytes);
+        const Bytes bytes = AsBytes(data).subspan(at, part.bytes);
+        store->test.Fill(*place, bytes);
+        ASSERT_TRUE(store->test.store.Commit(part, *place, StoreUnderTest::Sums(bytes), 1).ok());
+        at += part.bytes;
+      }
+      model.replace(range.offset, range.bytes, data);
+      recording.Seal();
+      for (uint32_t turns = below(4); turns != 0; --turns) store->Turn();
+      if (below(10) == 0) ASSERT_TRUE(store->Keep().ok());
+    }
+    ASSERT_TRUE(store->Keep().ok());
+    DiskLoaderReport report;
+    store->test.store.SetRecorder(nullptr);
+    store->disk.Crash(true);
+    graves.push_back(store.release());
+    auto after = std::make_unique<StoreOnDisk>(mine, clock, true);
+    for (const Record& record : recording.records) ASSERT_TRUE(ApplyAll(&after->test.store, record).ok());
+    TlvWriter gone;
+    ChunkStore::PutPlacesVoid(&gone);
+    ASSERT_TRUE(ApplyAll(&after->test.store, gone.bytes()).ok());
+    ASSERT_TRUE(after->test.store.FinishRecovery({}).ok());
+    after->test.store.ReleaseQuarantine();
+    ASSERT_TRUE(after->test.store.PlaceAbsent().ok());
+    ASSERT_TRUE(
+        after->Run(DiskLoader::Load(&after->executor, &after->disk, after->file, &after->test.store, &report)).ok());
+    EXPECT_EQ(report.corrupt_blocks, 0u);
+    std::string found = after->test.Read(Range(1, 0, kBytes));
+    found.resize(kBytes);
+    EXPECT_TRUE(found == model);
+  }
+}
+
+}  // namespace
+}  // namespace mayfly
