@@ -234,6 +234,8 @@ Outcome<Done> Bootstrap::CheckMembers() {
   if (options_.flush_to.empty()) options_.flush_to = recalled_->flush_to;
   options_.durability = DurabilityOf(recalled_->durability);
   options_.fsync = FsyncOf(recalled_->fsync);
+  options_.capacity_bytes = recalled_->capacity_bytes;
+  options_.evict = recalled_->evict == "lfu" ? ChunkStore::Evict::kLfu : ChunkStore::Evict::kLru;
   const std::vector<std::string> ids = world_.GatherAll(std::to_string(recalled_->self.value));
   return Step("looking for every member", [&]() -> Outcome<Done> {
     if (world_.rank() != 0) return Done{};
@@ -492,6 +494,9 @@ Outcome<Done> Bootstrap::KeepCharter() {
   Outcome<Done> made = WithRemedy(MakeStorage(base_, member(), shards), "give a --dir that you may write");
   const uint32_t shards_of_member = layout_->member(member()).shards;
   options_.journal_bytes = JournalBytes(options_.journal_bytes, member_bytes_ / shards_of_member, options_.dir.empty());
+  if (options_.capacity_bytes == 0 && options_.durability == Durability::kNode) {
+    options_.capacity_bytes = 2 * member_bytes_;
+  }
   if (!made.ok() || layout_->FirstShardOf(member()) != first_shard_) return made;
   footprint_.CareForStorage(base_, member());
   if (recalled_) return made;
@@ -509,6 +514,8 @@ Outcome<Done> Bootstrap::KeepCharter() {
   charter.fsync = TextOf(options_.fsync);
   charter.journal_bytes = options_.journal_bytes;
   charter.memory_bytes = member_bytes_;
+  charter.capacity_bytes = options_.capacity_bytes;
+  charter.evict = TextOf(options_.evict);
   charter.flush_to = options_.flush_to;
   charter.members.assign(layout_->members().begin(), layout_->members().end());
   charter.self = member();
@@ -597,8 +604,10 @@ Outcome<Done> Bootstrap::StartShards() {
   shard.memory_bytes = member_bytes_ / shards_of_member / kShardMemoryUnit * kShardMemoryUnit;
   if (keeps()) {
     KeepJournal(&shard, options_.durability, options_.fsync, options_.journal_bytes, options_.dir.empty());
-    const uint64_t capacity = options_.capacity_bytes != 0 ? options_.capacity_bytes : 2 * member_bytes_;
-    shard.disk_bytes = std::max(capacity / shards_of_member, kChunkFileBytesMin);
+    if (options_.capacity_bytes != 0) {
+      shard.disk_bytes = std::max(options_.capacity_bytes / shards_of_member, kChunkFileBytesMin);
+    }
+    shard.evict = options_.evict;
     setup.storage = base_;
     setup.recover = options_.recover;
   }

@@ -117,13 +117,15 @@ std::string SizeText(uint64_t bytes) {
 
 std::string ServerOptions::Common() const {
   return fmt::format(
-      "--member-per {}\n--durability {}\n--fsync {}\n--dir {}\n--capacity {}\n--journal-bytes {}\n--recover "
+      "--member-per {}\n--durability {}\n--fsync {}\n--dir {}\n--capacity {}\n--evict {}\n--journal-bytes "
+      "{}\n--recover "
       "{}\n--shards {}\n--session "
       "{}\n--flush-to {}\n--flush-by {}\n--no-flush {}\n--chunk {}\n"
       "--checksum {}\n--tls {}\n--rendezvous {}\n--start-timeout {}\n--version {}\n",
       member_per == MemberPer::kNode ? "node" : "rank", TextOf(durability), TextOf(fsync), dir, capacity_bytes,
-      journal_bytes, recover, shards, session, flush_to, flush_by_s, !flush_at_end, uint64_t{1} << chunk_bits,
-      checksums ? "xxh3" : "none", ucx.tls, ucx.eager_bytes_max, start_timeout_s, MAYFLY_VERSION);
+      TextOf(evict), journal_bytes, recover, shards, session, flush_to, flush_by_s, !flush_at_end,
+      uint64_t{1} << chunk_bits, checksums ? "xxh3" : "none", ucx.tls, ucx.eager_bytes_max, start_timeout_s,
+      MAYFLY_VERSION);
 }
 
 CommandLine ParseCommandLine(int argc, char** argv) {
@@ -131,7 +133,7 @@ CommandLine ParseCommandLine(int argc, char** argv) {
   ServerOptions& o = line.options;
   o.session = DefaultSession();
   std::string member_per = "node", memory, chunk, checksum = "xxh3", rendezvous, log_level = "info";
-  std::string durability = "none", fsync = "commit", journal_bytes, capacity;
+  std::string durability = "none", fsync = "commit", evict = "lru", journal_bytes, capacity;
   bool no_flush = false;
   uint16_t member_number = 0;
 
@@ -175,12 +177,15 @@ CommandLine ParseCommandLine(int argc, char** argv) {
          "rank, $TMPDIR a variable (default: in memory, beside the files)",
          "DIR");
   CLI::Option* capacity_option =
-      option(
-          "--capacity", capacity,
-          "at --durability node, what each member may take of --dir for the files' data; as much memory is needed as\n"
-          "there is data (default: twice --memory)",
-          "SIZE")
+      option("--capacity", capacity,
+             "what each member may take of --dir for the files' data: what memory has no room for lies there alone\n"
+             "(default: nothing, and at --durability node twice --memory)",
+             "SIZE")
           ->check(CheckSize);
+  option("--evict", evict,
+         "which data gives its memory up first: that which was not used for longest, or least often (default: lru)",
+         "lru|lfu")
+      ->check(OneOf({"lru", "lfu"}));
   option("--journal-bytes", journal_bytes, "size of the journal of each server thread (default: what suits)", "SIZE")
       ->check(CheckJournal);
   app.add_flag(
@@ -229,13 +234,15 @@ CommandLine ParseCommandLine(int argc, char** argv) {
   o.durability = DurabilityOf(durability);
   o.fsync = FsyncOf(fsync);
   if (!capacity.empty()) o.capacity_bytes = *ParseSize(capacity);
+  o.evict = evict == "lfu" ? ChunkStore::Evict::kLfu : ChunkStore::Evict::kLru;
   if (o.durability == Durability::kNode && o.dir.empty() && !o.recover && !o.rejoin) {
     line.wrong = Sentence("--durability node: needs --dir, a directory on a disk of each node");
   }
-  for (const CLI::Option* one : {fsync_option, capacity_option}) {
-    if (one->count() != 0 && o.durability != Durability::kNode) {
-      line.wrong = Sentence(one->get_name() + ": is for --durability node");
-    }
+  if (fsync_option->count() != 0 && o.durability != Durability::kNode) {
+    line.wrong = Sentence("--fsync: is for --durability node");
+  }
+  if (capacity_option->count() != 0 && (o.durability == Durability::kNone || o.dir.empty())) {
+    line.wrong = Sentence("--capacity: needs --dir, and --durability process or node");
   }
   if (!journal_bytes.empty()) o.journal_bytes = *ParseSize(journal_bytes);
   if (member->count() != 0) o.rejoin_member = MemberId(member_number);

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "server/durability.h"
 #include "session/outcome.h"
+#include "store/chunk_store.h"
 #include "wire/types.h"
 
 namespace mayfly {
@@ -27,8 +28,9 @@ struct ServerOptions {
   Durability durability = Durability::kNone;
   Fsync fsync = Fsync::kCommit;
   std::string dir;              // as given; empty: in memory
-  uint64_t capacity_bytes = 0;  // of each member's data in `dir`, at level `node`; 0: what suits
-  uint64_t journal_bytes = 0;   // of a shard; 0: what suits
+  uint64_t capacity_bytes = 0;  // of each member's data in `dir`; 0: at level `node` what suits, else none
+  ChunkStore::Evict evict = ChunkStore::Evict::kLru;
+  uint64_t journal_bytes = 0;  // of a shard; 0: what suits
   bool recover = false;
   bool rejoin = false;
   std::optional<MemberId> rejoin_member;  // empty: any that is dead here
@@ -51,6 +53,11 @@ struct CommandLine {
 };
 
 CommandLine ParseCommandLine(int argc, char** argv);
+
+// As on the command line.
+constexpr std::string_view TextOf(ChunkStore::Evict policy) {
+  return policy == ChunkStore::Evict::kLfu ? "lfu" : "lru";
+}
 
 // "512M", "1G", "1.5GiB", "65536". Fails with kInvalid.
 Outcome<uint64_t> ParseSize(std::string_view text);

@@ -31,21 +31,21 @@ struct Copier::Writing {
   }
 };
 
-Result<uint64_t> Copier::Gather(InodeId id, uint64_t from, Slice* slice) {
+Task<Result<uint64_t>> Copier::Gather(InodeId id, uint64_t from, Slice* slice) {
   while (from != ChunkStore::kDone && slice->bytes < Flusher::kSliceBytes && slice->pieces.size() < kPiecesMax) {
     const size_t first = slice->pieces.size();
     from = context_.store.LiveData(id, from, kPiecesAtOnce, &slice->pieces);
-    for (size_t i = first; i < slice->pieces.size(); ++i) {
-      const ReadPiece& piece = slice->pieces[i];
-      Stretch stretch;
-      stretch.offset = piece.file_offset;
-      stretch.data = piece.data;
-      if (context_.checksums) MAYFLY_TRY(context_.store.PieceSums(piece, &stretch.sums));
-      slice->bytes += piece.bytes;
-      slice->stretches.push_back(std::move(stretch));
-    }
+    for (size_t i = first; i < slice->pieces.size(); ++i) slice->bytes += slice->pieces[i].bytes;
   }
-  return from;
+  if (context_.fetch) MAYFLY_CO_TRY(co_await context_.fetch(&slice->pieces));
+  for (const ReadPiece& piece : slice->pieces) {
+    Stretch stretch;
+    stretch.offset = piece.file_offset;
+    stretch.data = piece.data;
+    if (context_.checksums) MAYFLY_CO_TRY(context_.store.PieceSums(piece, &stretch.sums));
+    slice->stretches.push_back(std::move(stretch));
+  }
+  co_return from;
 }
 
 Task<Status> Copier::WriteSlice(Writing* w, std::unique_ptr<Slice> slice) {
@@ -84,12 +84,15 @@ Task<Status> Copier::WriteHere(InodeId id, std::shared_ptr<PfsFile> file, FlushW
       co_await w.window.Acquire();
       written->stopped = work->job->Stopped(context_.executor.now());
       auto slice = std::make_unique<Slice>();
-      Result<uint64_t> next = written->stopped ? Result<uint64_t>(from) : Gather(id, from, slice.get());
+      Result<uint64_t> next = from;
+      if (!written->stopped) next = co_await Gather(id, from, slice.get());
       if (!next.ok()) {
-        PfsStatus corrupt;
-        corrupt.code = Code::kCorrupt;
-        corrupt.why = fmt::format("its bytes in memory, from {} on, do not match their checksum", from);
-        w.Fail(std::move(corrupt));
+        PfsStatus lost;
+        lost.code = next.code();
+        lost.why = next.code() == Code::kCorrupt
+                       ? fmt::format("its bytes, from {} on, do not match their checksum", from)
+                       : fmt::format("its bytes, from {} on, cannot be read: {}", from, TextOf(next.code()));
+        w.Fail(std::move(lost));
       } else {
         from = *next;
       }

@@ -108,7 +108,7 @@ Task<Copier::End> Copier::CopyOnce(Copying* c) {
   if (c->look.attr.type == FileType::kSymlink) co_return co_await CopySymlink(c);
   if (c->look.shards.empty() && !c->look.truncating) {
     auto slice = std::make_unique<Slice>();
-    auto next = Gather(c->id, 0, slice.get());
+    auto next = co_await Gather(c->id, 0, slice.get());
     if (!next.ok()) {
       co_return Fail(c, Code::kIo,
                      fmt::format("{}: its bytes in memory do not match their checksum; it was not written", c->path));

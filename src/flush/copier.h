@@ -94,7 +94,7 @@ class Copier {
   Task<Status> WriteSlice(Writing* w, std::unique_ptr<Slice> slice);
   Task<Status> CheckSlice(Writing* w, std::shared_ptr<ReadBackParts> parts);
   // Appends data from `from` on; the offset to go on from. kCorrupt.
-  Result<uint64_t> Gather(InodeId id, uint64_t from, Slice* slice);
+  Task<Result<uint64_t>> Gather(InodeId id, uint64_t from, Slice* slice);
 
   End Fail(Copying* c, Code code, std::string why);
   void NoteRefusals(Copying* c, const Refusals& refusals);

@@ -58,6 +58,8 @@ struct FlushContext {
   // The exact attributes of an inode whose home is this shard, size and mtime as all its shards know them; the version
   // differs whenever content or attributes changed on any of them. kNoEntry or kStale if it is gone.
   std::function<Task<Status>(InodeId inode, Nanos deadline, Attr* attr)> exact_attr;
+  // Into memory, what of the pieces is on the disk alone; null: nothing ever is. An error: the bytes cannot be had.
+  std::function<Task<Status>(ReadPieces* pieces)> fetch;
 };
 
 class Flusher {

@@ -243,14 +243,16 @@ Task<Status> Shard::HandleWrite(Request* r, const WriteRequest& q, Empty*, Reply
 // A fresh place. What was freed since the last record may be used again once that is written.
 Result<Place> Shard::Stage(uint32_t bytes) {
   Result<Place> place = store_.Stage(bytes);
-  if (place.ok() || !log_.active() || !log_.Seal()) return place;
+  if (place.ok() || !log_.active()) return place;
+  (void)store_.EvictSome(bytes);
+  if (!log_.Seal()) return place;
   store_.Settle(log_.sealed().value);
   return store_.Stage(bytes);
 }
 
 // The payload into a fresh place, verified, and then swapped in (V3).
 Task<Status> Shard::ReceiveInto(Request* r, ChunkRange range, std::span<const uint64_t> sums) {
-  if (keeps_data()) MAYFLY_CO_TRY(co_await KeepDiskRoom(range.bytes, r->deadline()));
+  if (has_disk()) MAYFLY_CO_TRY(co_await MakeRoom(range.bytes, r->deadline()));
   auto place = Stage(range.bytes);
   if (!place.ok()) co_return co_await ReceivePiecemeal(r, range, sums);
   CountStaged(range.bytes);
@@ -365,7 +367,7 @@ Task<Status> Shard::HandleAppend(Request* r, const AppendRequest& q, OffsetReply
   }
   Bytes data(buffer.get(), bytes);
   if (!SumsMatch(data, q.sums)) co_return Code::kIo;
-  if (keeps_data()) MAYFLY_CO_TRY(co_await KeepDiskRoom(bytes, r->deadline()));
+  if (has_disk()) MAYFLY_CO_TRY(co_await MakeRoom(bytes, r->deadline()));
   MAYFLY_CO_TRY(co_await LockSize(q.inode, r->deadline()));
   Attr attr;
   status = co_await ExactAttr(q.inode, r->deadline(), &attr);
@@ -462,14 +464,18 @@ Task<Status> Shard::HandleRead(Request* r, const ReadRequest& q, ReadReply* a, R
   range.bytes = q.bytes;
   auto covered = store_.Read(range, &out->pieces);
   if (!covered.ok()) co_return covered.code();
+  if (has_disk()) {
+    const Status fetched = co_await Fetch(&out->pieces, r->deadline());
+    if (!fetched.ok()) co_return fetched.code() == Code::kCorrupt ? Status(Code::kIo) : fetched;
+  }
   a->cut = covered->cut;
   const size_t parts_max = q.mapped ? kMappedPartsMax : kPartsMax;
   const size_t pieces_max = q.mapped ? kRunsMax : ChunkStore::kReadPiecesMax;
   size_t data_bytes = 0, data_pieces = 0, used = 0;
   for (ReadPiece& piece : out->pieces) {
     SumParts sums;
-    if (!piece.is_hole() && q.want_sums) {
-      Status status = store_.PieceSums(piece, &sums);
+    if (!piece.is_hole()) {
+      const Status status = q.want_sums ? store_.PieceSums(piece, &sums) : store_.Trust(piece);
       if (!status.ok()) {
         MAYFLY_ERROR("stored data does not match its checksum: the reader gets EIO");
         co_return Code::kIo;
@@ -536,7 +542,7 @@ Task<Status> Shard::HandleChunkReserve(Request* r, const RangeRequest& q, Empty*
   range.chunk_bits = q.chunk_bits;
   range.offset = q.offset;
   range.bytes = static_cast<uint32_t>(q.bytes);
-  if (keeps_data()) MAYFLY_CO_TRY(co_await KeepDiskRoom(q.bytes, r->deadline()));
+  if (has_disk()) MAYFLY_CO_TRY(co_await MakeRoom(q.bytes, r->deadline()));
   co_return store_.ReserveRange(range);
 }
 
@@ -581,6 +587,11 @@ Task<Status> Shard::HandleStatFs(Request*, const Empty&, StatFsReply* a, ReplyPa
   const ArenaStats arena = arena_.stats();
   a->bytes = budget_.bytes_max();
   a->bytes_free = budget_.ArenaRoom() + arena.bytes_free_warm + arena.bytes_free_cold;
+  if (has_disk()) {
+    const ChunkStoreStats data = store_.stats();
+    a->bytes = data.disk_bytes;
+    a->bytes_free = data.disk_bytes_free + data.unkept_bytes;
+  }
   a->inodes = names_.inodes();
   a->inodes_free = (budget_.bytes_max() - std::min(budget_.bytes_max(), budget_.used())) / 512;
   a->chunk_bytes = 1u << options_.chunk_bits;

@@ -1,4 +1,5 @@
-// Level `node`: a file's bytes in the shard's chunk file, and requests to have them there.
+// A file's bytes in the shard's chunk file: memory that is given up for others' sake, bytes that are read back, and, at
+// level `node`, requests to have them there.
 #include <fmt/format.h>
 
 #include "base/log.h"
@@ -30,8 +31,12 @@ Task<Status> Shard::OpenDisk(bool recover, RecoveryReport* report) {
   }
   chunk_file_ = opened->file;
   disk_space_ = std::make_unique<DiskSpace>(opened->bytes);
-  store_.SetDisk(disk_space_.get());
-  write_back_ = std::make_unique<WriteBack>(&executor_, doors_.disk, chunk_file_, &store_);
+  store_.SetDisk(disk_space_.get(), keeps_data());
+  store_.SetEviction(options_.evict);
+  write_back_ = std::make_unique<WriteBack>(&executor_, doors_.disk, chunk_file_, &store_, keeps_data());
+  disk_reader_ =
+      std::make_unique<DiskReader>(&executor_, doors_.disk, chunk_file_, &store_, budget_.bytes_max() / 4,
+                                   [this](uint32_t bytes, Nanos deadline) { return MakeMemory(bytes, deadline); });
   co_return Code::kOk;
 }
 
@@ -47,18 +52,63 @@ Task<Status> Shard::FillFromDisk(RecoveryReport* report) {
                     loaded.corrupt_blocks));
   }
   report->bytes += loaded.bytes;
+  if (!keeps_data()) co_return Code::kOk;
   co_return co_await write_back_->Kept(write_back_->written(), kNever);
 }
 
-Task<Status> Shard::KeepDiskRoom(uint64_t bytes, Nanos deadline) {
-  const uint64_t plenty = 2 * DiskSpace::BlocksFor(bytes) + disk_space_->blocks() / 16;
-  while (disk_space_->blocks_free() < plenty) {
-    // Compaction may make room, and that is had only when what it recorded is durable.
+Task<Status> Shard::MakeRoom(uint64_t bytes, Nanos deadline) {
+  const uint64_t blocks = 2 * DiskSpace::BlocksFor(bytes) + disk_space_->blocks() / 16;
+  const uint64_t memory = 2 * bytes + budget_.bytes_max() / 16;
+  if (disk_space_->blocks_free() >= blocks && arena_.bytes_free() >= memory) co_return Code::kOk;
+  for (;;) {
     const Result<Place> place = Stage(static_cast<uint32_t>(bytes));
     if (place.ok()) store_.Unstage(*place);
-    if (place.ok() || store_.stats().unkept_bytes == 0) break;  // or the caller finds that there is no room
-    MAYFLY_CO_TRY(co_await log_.Durable(deadline));
-    store_.Kept(journal_->durable().value);
+    if (place.ok()) break;
+    if (store_.stats().unkept_bytes != 0) {  // blocks that wait for a record to be durable
+      MAYFLY_CO_TRY(co_await log_.Durable(deadline));
+      store_.Kept(keeps_data() ? journal_->durable().value : log_.sealed().value);
+    } else if (disk_space_->blocks_free() >= DiskSpace::BlocksFor(bytes) &&
+               write_back_->kept() < write_back_->written()) {
+      // Memory that is given up when the disk has what is in it.
+      MAYFLY_CO_TRY(co_await write_back_->Kept(write_back_->kept() + 1, deadline));
+    } else {
+      break;  // the caller finds that there is no room
+    }
+  }
+  co_return Code::kOk;
+}
+
+Task<Status> Shard::MakeMemory(uint32_t bytes, Nanos deadline) {
+  if (store_.EvictSome(bytes) != 0) {
+    if (!log_.Seal()) co_return Code::kIo;
+    store_.Settle(log_.sealed().value);
+    co_return Code::kOk;
+  }
+  if (write_back_->kept() < write_back_->written()) {
+    co_return co_await write_back_->Kept(write_back_->kept() + 1, deadline);
+  }
+  // Others are sending what is there.
+  if (executor_.now() >= deadline) co_return Code::kTimedOut;
+  co_await executor_.Sleep(kMillisecond);
+  co_return Code::kOk;
+}
+
+// Keeps some memory free, so that writes seldom wait.
+void Shard::TendMemory() {
+  constexpr Nanos kAgainAfter = 10 * kMillisecond;
+  const uint64_t most = budget_.bytes_max(), free = arena_.bytes_free();
+  write_back_->SetEager(keeps_data() || free < most / 2);
+  if (free >= most / 8) return;
+  if (write_back_->kept() == evict_again_at_ && executor_.now() < evict_again_by_) return;
+  if (store_.EvictSome(most / 16) != 0) return;
+  evict_again_at_ = write_back_->kept();
+  evict_again_by_ = executor_.now() + kAgainAfter;
+  write_back_->Want(write_back_->written());
+}
+
+Task<Status> Shard::Fetch(ReadPieces* pieces, Nanos deadline) {
+  for (const ReadPiece& piece : *pieces) {
+    if (piece.is_absent()) co_return co_await disk_reader_->Fetch(pieces, deadline);
   }
   co_return Code::kOk;
 }

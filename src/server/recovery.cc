@@ -100,7 +100,7 @@ Task<Status> Shard::OpenJournal(bool recover, RecoveryReport* report) {
   JournalOptions options = options_.journal;
   options.identity.uuid = options_.uuid;
   options.identity.shard = options_.self;
-  if (keeps_data()) MAYFLY_CO_TRY(co_await OpenDisk(recover, report));
+  if (has_disk()) MAYFLY_CO_TRY(co_await OpenDisk(recover, report));
   if (!recover) {
     auto made = co_await Journal::Create(&executor_, doors_.disk, doors_.kept, options);
     if (!made.ok()) {
@@ -109,7 +109,7 @@ Task<Status> Shard::OpenJournal(bool recover, RecoveryReport* report) {
       co_return made.status();
     }
     journal_ = std::move(*made);
-    log_.Begin(journal_.get(), write_back_.get());
+    log_.Begin(journal_.get(), keeps_data() ? write_back_.get() : nullptr);
     co_return Code::kOk;
   }
   Replay replay(this, report);
@@ -142,7 +142,7 @@ Task<Status> Shard::OpenJournal(bool recover, RecoveryReport* report) {
     } else {
       status = FinishRecovery(power_lost, &first, report);
     }
-    if (status.ok() && keeps_data()) status = co_await FillFromDisk(report);
+    if (status.ok() && has_disk()) status = co_await FillFromDisk(report);
   }
   if (!status.ok()) {
     const bool no_journal = failure.state != SuperblockState::kGood;
@@ -160,7 +160,7 @@ Task<Status> Shard::OpenJournal(bool recover, RecoveryReport* report) {
     co_return opened.status();
   }
   journal_ = std::move(*opened);
-  log_.Begin(journal_.get(), write_back_.get());
+  log_.Begin(journal_.get(), keeps_data() ? write_back_.get() : nullptr);
   co_return Code::kOk;
 }
 

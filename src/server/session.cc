@@ -72,9 +72,10 @@ std::string Shard::DataJson() const {
   const ChunkStoreStats s = store_.stats();
   return fmt::format(
       R"({{"fsync":"{}","bytes":{},"bytes_free":{},"unkept_bytes":{},"dead_bytes":{},"extents":{},"unkept_extents":{},)"
-      R"("writes":{},"write_bytes":{},"flushes":{}}})",
+      R"("writes":{},"write_bytes":{},"flushes":{},"evicted":{},"evicted_bytes":{},"read_back":{},"read_back_bytes":{},)"
+      R"("hits":{}}})",
       TextOf(options_.fsync), s.disk_bytes, s.disk_bytes_free, s.unkept_bytes, s.dead_bytes, w.extents, w.unkept,
-      w.writes, w.write_bytes, w.flushes);
+      w.writes, w.write_bytes, w.flushes, s.evicted, s.evicted_bytes, s.fetched, s.fetched_bytes, s.hits);
 }
 
 Task<Status> Shard::HandleGetStatus(Request*, const StatusRequest&, Empty*, ReplyPayload* out) {

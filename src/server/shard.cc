@@ -24,6 +24,9 @@ Identity IdentityOf(const ShardOptions& o, Random& random) {
   return identity;
 }
 
+// A flush waits for the disk for so long, for a part of a file.
+constexpr Nanos kFlushReadsWithin = 120 * kSecond;
+
 // Where servers come back, they are waited for: by each call for as long as it may take.
 Caller::Timing TimingOf(const ShardOptions& o) {
   Caller::Timing timing;
@@ -103,7 +106,10 @@ Shard::Shard(Doors doors, const Placement& placement, const AddressBook& book, S
   serving_ = options_.durability == Durability::kNone;
   if (is_root() && serving_) CreateRoot();
   FlushContext context{executor_,     doors_.clock, doors_.offload, doors_.pfs,         caller_, placement_, book_,
-                       options_.self, names_,       store_,         options_.checksums, nullptr};
+                       options_.self, names_,       store_,         options_.checksums, nullptr, nullptr};
+  if (has_disk()) {
+    context.fetch = [this](ReadPieces* pieces) { return Fetch(pieces, executor_.now() + kFlushReadsWithin); };
+  }
   context.exact_attr = [this](InodeId id, Nanos deadline, Attr* attr) { return ExactAttr(id, deadline, attr); };
   flusher_ = std::make_unique<Flusher>(std::move(context));
   if (serving_) PrefaultIfLow();  // else there may be an arena to be taken over first
@@ -133,12 +139,13 @@ bool Shard::RunOnce() {
   }
   worked |= executor_.RunOnce();
   if (journal_ != nullptr) {
+    if (write_back_ != nullptr) TendMemory();
     if (log_.Seal()) store_.Settle(log_.sealed().value);
     log_.Turn();
     if (write_back_ != nullptr) worked |= write_back_->Turn();
     worked |= journal_->Turn();
     if (write_back_ != nullptr) {
-      store_.Kept(journal_->durable().value);
+      store_.Kept(keeps_data() ? journal_->durable().value : log_.sealed().value);
       worked |= network_.Turn();
     }
     CheckpointIfDue();

@@ -46,6 +46,7 @@
 #include "server/read_leases.h"
 #include "server/recovery.h"
 #include "store/chunk_store.h"
+#include "store/disk_reader.h"
 #include "task/executor.h"
 #include "task/sync.h"
 
@@ -76,7 +77,8 @@ struct ShardOptions {
   Durability durability = Durability::kNone;
   Fsync fsync = Fsync::kCommit;
   JournalOptions journal;
-  uint64_t disk_bytes = 0;  // of the chunk file, at level `node`
+  uint64_t disk_bytes = 0;  // of the chunk file; 0: there is none, as below level `node` there need not be
+  ChunkStore::Evict evict = ChunkStore::Evict::kLru;
 };
 
 // The other ends of the doors; all outlive the shard.
@@ -158,6 +160,7 @@ class Shard {
   std::string DataJson() const;
   // Walks the tables and compares; the first difference, empty if none (M4). For tests.
   std::string Check() const { return names_.Check(); }
+  ChunkStoreStats store_stats() const { return store_.stats(); }
   bool leaving() const { return leaving_; }
 
  private:
@@ -297,8 +300,13 @@ class Shard {
   Task<Status> OpenDisk(bool recover, RecoveryReport* report);
   Task<Status> FillFromDisk(RecoveryReport* report);
   bool keeps_data() const { return options_.durability == Durability::kNode; }
-  // Before so many bytes of data are taken in: blocks of the chunk file that only wait for a record to be durable.
-  Task<Status> KeepDiskRoom(uint64_t bytes, Nanos deadline);
+  bool has_disk() const { return options_.disk_bytes != 0; }
+  // With a chunk file. Before so many bytes of data are taken in: waits for what comes free by itself. MakeMemory: for
+  // bytes that are read back.
+  Task<Status> MakeRoom(uint64_t bytes, Nanos deadline);
+  Task<Status> MakeMemory(uint32_t bytes, Nanos deadline);
+  void TendMemory();
+  Task<Status> Fetch(ReadPieces* pieces, Nanos deadline);
   Task<Status> HandleSync(Request* r, const InodeRequest& q, Empty* a, ReplyPayload* out);
   Task<Status> SyncAt(ShardId shard, InodeId id, Nanos deadline);
 
@@ -440,7 +448,7 @@ class Shard {
   Responder responder_;
   MemoryBudget budget_;
   Arena arena_;
-  std::unique_ptr<DiskSpace> disk_space_;  // at level `node`, as chunk_file_ and write_back_ below
+  std::unique_ptr<DiskSpace> disk_space_;  // with a chunk file, as chunk_file_ and what follows it below
   ChunkStore store_;
   Namespace names_;
   Grants grants_;
@@ -505,6 +513,9 @@ class Shard {
   std::unique_ptr<Journal> journal_;
   DiskFileId chunk_file_;
   std::unique_ptr<WriteBack> write_back_;
+  std::unique_ptr<DiskReader> disk_reader_;
+  uint64_t evict_again_at_ = 0;  // count of WriteBack::kept(): before, nothing more can be evicted
+  Nanos evict_again_by_ = 0;
   bool serving_ = true;
   std::vector<InodeId> to_bury_;  // found dead when it was brought back
   bool settled_ = true;           // what was decided before a restart has been told

@@ -8,7 +8,8 @@ namespace {
 
 constexpr std::string_view kWhat = "charter";
 constexpr std::string_view kFormat = "mayfly-charter";
-constexpr std::string_view kDurabilities[] = {"none", "process", "node"}, kFsyncs[] = {"commit", "always"};
+constexpr std::string_view kDurabilities[] = {"none", "process", "node"}, kFsyncs[] = {"commit", "always"},
+                           kEvicts[] = {"lru", "lfu"};
 constexpr uint32_t kChunkBitsLeast = 16, kChunkBitsMost = 26;
 
 Failure Damaged(std::string_view path, std::string_view reason) {
@@ -75,6 +76,8 @@ Outcome<std::string> EncodeCharter(const Charter& charter) {
   json["journal_bytes"] = charter.journal_bytes;
   json["flush_to"] = charter.flush_to;
   json["memory_bytes"] = charter.memory_bytes;
+  json["capacity_bytes"] = charter.capacity_bytes;
+  json["evict"] = charter.evict;
   json["self"] = charter.self.value;
   json["members"] = Json::array();
   for (const Member& member : charter.members) {
@@ -123,6 +126,8 @@ Outcome<Charter> ParseCharter(std::string_view text, std::string_view path) {
   charter.journal_bytes = fields.Number<uint64_t>("journal_bytes");
   charter.flush_to = fields.Text("flush_to");
   charter.memory_bytes = fields.Number<uint64_t>("memory_bytes");
+  charter.capacity_bytes = fields.Number<uint64_t>("capacity_bytes");
+  charter.evict = OneOf(fields, "evict", kEvicts);
   charter.members = ReadMembers(fields);
   charter.self = MemberId(fields.Number<uint16_t>("self", 0, Layout::kMembersMax));
   if (charter.self.value >= charter.members.size()) fields.Wrong("self");

@@ -36,6 +36,8 @@ struct Charter {
   uint64_t journal_bytes = 0;     // of a shard
   std::string flush_to;           // empty: nowhere
   uint64_t memory_bytes = 0;      // of the member whose directory this is
+  uint64_t capacity_bytes = 0;    // of its chunk files; 0: there are none
+  std::string evict;              // as on the command line
   std::vector<Member> members;
   MemberId self;
 

@@ -42,6 +42,7 @@ void ExtentPin::Reset() {
 
 void ChunkStore::Unpin(Extent* extent) {
   --pins_;
+  if (extents_.disk() != nullptr) EndUse(extent);
   extents_.Unref(extent);
 }
 
@@ -106,11 +107,17 @@ Status ChunkStore::Commit(const ChunkRange& range, Place place, std::span<const 
 ReadPiece ChunkStore::PieceOf(Extent* extent, uint64_t begin, uint64_t end) {
   extents_.Ref(extent);
   ++pins_;
+  if (extents_.disk() != nullptr) Use(extent);
   ReadPiece piece{.file_offset = begin, .bytes = static_cast<uint32_t>(end - begin)};
-  piece.place = {extent->place_offset + (begin - extent->file_offset), piece.bytes};  // S2
-  piece.data = arena_->Data(piece.place);
   piece.pin = ExtentPin(this, extent);
+  if (!extent->absent) Show(&piece);
   return piece;
+}
+
+void ChunkStore::Show(ReadPiece* piece) {
+  const Extent* extent = piece->pin.extent_;
+  piece->place = {extent->place_offset + (piece->file_offset - extent->file_offset), piece->bytes};  // S2
+  piece->data = arena_->Data(piece->place);
 }
 
 Result<ChunkStore::Covered> ChunkStore::Read(const ChunkRange& range, ReadPieces* pieces) {
@@ -226,7 +233,12 @@ ChunkStoreStats ChunkStore::stats() const {
           .disk_bytes_free = disk != nullptr ? disk->blocks_free() * kBlock : 0,
           .dead_bytes = extents_.dead_bytes(),
           .corrupt_blocks = extents_.corrupt_blocks(),
-          .compacted_bytes = compacted_bytes_};
+          .compacted_bytes = compacted_bytes_,
+          .evicted = evicted_,
+          .evicted_bytes = evicted_bytes_,
+          .fetched = fetched_,
+          .fetched_bytes = fetched_bytes_,
+          .hits = hits_};
 }
 
 }  // namespace mayfly

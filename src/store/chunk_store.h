@@ -28,6 +28,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/inlined_vector.h"
 #include "base/bytes.h"
 #include "base/checksum.h"
@@ -80,6 +81,7 @@ class ExtentPin {
 
  private:
   friend class ChunkStore;
+  friend class DiskReader;
   ExtentPin(ChunkStore* store, store_internal::Extent* extent) : store_(store), extent_(extent) {}
   ChunkStore* store_ = nullptr;
   store_internal::Extent* extent_ = nullptr;
@@ -93,6 +95,8 @@ struct ReadPiece {
   Bytes data;     // the same bytes here, valid while `pin` is held; empty for a hole
   ExtentPin pin;  // none for a hole
   bool is_hole() const { return !pin; }
+  // On the disk alone: DiskReader gives it a place and data before anything else is done with it.
+  bool is_absent() const { return pin && data.empty(); }
 };
 using ReadPieces = absl::InlinedVector<ReadPiece, 4>;
 
@@ -123,6 +127,8 @@ struct ChunkStoreStats {
   uint64_t dead_bytes = 0;      // of extents: written, and cut away since
   uint64_t corrupt_blocks = 0;  // found since the start: each is a read that got kCorrupt, or a compaction that did not
   uint64_t compacted_bytes = 0;  // copied since the start
+  // With a chunk file, since the start: places given up, extents read back, pieces of reads that were in memory.
+  uint64_t evicted = 0, evicted_bytes = 0, fetched = 0, fetched_bytes = 0, hits = 0;
 };
 
 class ChunkStore {
@@ -134,7 +140,11 @@ class ChunkStore {
   // All outlive the store. With `disk` every extent has blocks of a chunk file too, and what is written is to be taken
   // there (WriteBack); a fresh place is kNoSpace when either is full.
   ChunkStore(Arena* arena, MemoryBudget* budget);
-  void SetDisk(DiskSpace* disk) { extents_.SetDisk(disk); }  // before anything else
+  // Before anything else. `ordered`: images reach the journal's ring only after the data that they tell of.
+  void SetDisk(DiskSpace* disk, bool ordered) {
+    extents_.SetDisk(disk);
+    ordered_ = ordered;
+  }
   ChunkStore(const ChunkStore&) = delete;
   ChunkStore& operator=(const ChunkStore&) = delete;
   ~ChunkStore();  // S7
@@ -170,6 +180,10 @@ class ChunkStore {
   // Checks the blocks that the piece touches. kCorrupt (counted) when one does not match; holes, and extents without
   // checksums, are fine.
   Status Verify(const ReadPiece& piece);
+  // Likewise, of an extent in which damage was found before: for readers that want no sums.
+  Status Trust(const ReadPiece& piece) {
+    return piece.is_hole() || !piece.pin.extent_->known_corrupt ? Status() : Verify(piece);
+  }
   // Appends the sums by which a receiver can check the piece end to end: the stored sum of a block that the piece
   // covers whole; a block covered in part is verified, then its part summed anew. None for holes and extents without
   // checksums.
@@ -248,6 +262,13 @@ class ChunkStore {
     files_.table().ForEach([&](const File* file) { visit(file->id); });
   }
 
+  // ---- eviction, with a chunk file ----
+  enum class Evict : uint8_t { kLru, kLfu };
+  void SetEviction(Evict policy) { policy_ = policy; }
+  // Gives up places of what is on the disk and was not used for longest, or least often, until `bytes` of them are free
+  // (with a recorder: after Settle) or all was looked at. How many are.
+  uint64_t EvictSome(uint64_t bytes);
+
   ChunkStoreStats stats() const;
   // Bytes of this store's tables (the arena has its own), as charged to the budget.
   uint64_t MemoryUsage() const { return memory_.used(); }
@@ -255,6 +276,7 @@ class ChunkStore {
 
  private:
   friend class DiskLoader;
+  friend class DiskReader;
   friend class ExtentPin;
   friend class StoreWalk;
   friend class WriteBack;
@@ -269,6 +291,12 @@ class ChunkStore {
 
   static bool IsValid(const ChunkRange& range);
   ReadPiece PieceOf(Extent* extent, uint64_t begin, uint64_t end);
+  void Show(ReadPiece* piece);  // place and data of what is not absent
+
+  // eviction.cc
+  void Use(Extent* extent);
+  void EndUse(Extent* extent);
+  bool MayEvict(const Extent* extent) const;
   void Unpin(Extent* extent);
   Status ReserveGap(uint64_t begin, uint64_t end, Reserved* reserved);
   static void FindReservedPages(const File* file, uint64_t begin, uint64_t end, Stretches* pages);
@@ -301,7 +329,16 @@ class ChunkStore {
   store_internal::Files files_;
   TlvWriter* recorder_ = nullptr;
   std::vector<Extent*> quarantined_;  // recovered reservations, with a reference to each
-  std::vector<Extent*> absent_;       // recovered, on the disk alone; likewise
+  std::vector<Extent*> absent_;       // recovered, on the disk alone, and wanted at once; likewise
+  bool ordered_ = false;
+  Evict policy_ = Evict::kLru;
+  absl::flat_hash_map<const Extent*, uint32_t> used_;  // pins of each, with a chunk file
+  // Where EvictSome goes on, as Reclaim below.
+  uint64_t evict_bucket_ = 0;
+  uint32_t evict_in_bucket_ = 0;
+  uint64_t evict_offset_ = 0;
+  uint64_t evicted_ = 0, evicted_bytes_ = 0;
+  uint64_t fetched_ = 0, fetched_bytes_ = 0, hits_ = 0;
   uint64_t pins_ = 0;
   uint64_t compacted_bytes_ = 0;
   // Where Reclaim goes on: bucket of the file table, file in its chain, offset in the file.

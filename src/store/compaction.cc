@@ -37,7 +37,7 @@ constexpr uint64_t kReclaimDeadBytesMin = 1u << 20;
 
 // Less than `eighths` of it are live.
 bool IsSparse(const store_internal::Extent* e, uint32_t eighths) {
-  return e != nullptr && !e->reserved && !e->known_corrupt && !e->inside && e->bytes >= kSparseBytesMin &&
+  return e != nullptr && !e->reserved && !e->absent && !e->known_corrupt && !e->inside && e->bytes >= kSparseBytesMin &&
          uint64_t{e->live_bytes} * 8 < uint64_t{e->bytes} * eighths;
 }
 
@@ -54,6 +54,10 @@ bool ChunkStore::Rewrite(File* file, uint64_t begin, uint64_t end) {
   for (auto it = Files::At(file, begin); at < end; ++it) {
     MAYFLY_CHECK(it != file->slices.end() && it->first <= at && it->second.has_content());
     Extent* from = it->second.extent;
+    if (from->absent) {
+      extents_.Unstage(*staged);
+      return false;
+    }
     uint64_t stop = std::min(end, it->first + it->second.bytes);
     uint64_t skip = at - from->file_offset;
     if (!extents_.Check(from, skip / kChecksumBlockBytes, (stop - from->file_offset - 1) / kChecksumBlockBytes)) {
@@ -89,7 +93,7 @@ void ChunkStore::MergeTiny(File* file, const ChunkRange& range) {
   uint64_t begin = left->first, end = begin + left->second.bytes;
   auto right = std::next(left);
   auto joins = [&](const Slice& slice) {
-    return slice.has_content() && !slice.extent->known_corrupt && slice.bytes < kTinyBytes &&
+    return slice.has_content() && !slice.extent->absent && !slice.extent->known_corrupt && slice.bytes < kTinyBytes &&
            slice.bytes <= std::max<uint64_t>(end - begin, kJoinBytes) && end - begin + slice.bytes <= kCompactBytesMax;
   };
   uint32_t count = 1;
@@ -122,7 +126,8 @@ void ChunkStore::FindStretches(File* file, const Extent* extent, Stretches* stre
     const Slice& slice = it->second;
     bool mine = slice.extent == extent;
     bool continues = end != 0 && it->first == at && at + slice.bytes - begin <= kCompactBytesMax;
-    bool copies = mine || (slice.bytes <= kForeignBytesMax && slice.has_content() && !slice.extent->known_corrupt);
+    bool copies = mine || (slice.bytes <= kForeignBytesMax && slice.has_content() && !slice.extent->absent &&
+                           !slice.extent->known_corrupt);
     at = it->first + slice.bytes;
     if (continues && copies) {
       if (mine) end = at;

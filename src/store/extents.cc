@@ -13,6 +13,11 @@ namespace {
 // two entries in a B-tree of 256-byte nodes, whose splits seldom reach beyond the second level.
 constexpr uint64_t kCommitBytes = 96 + 528 + 4 * 400;
 
+// Of one that was staged only, the place says how many.
+uint32_t BlocksOfDisk(const Extent* extent) {
+  return DiskSpace::BlocksFor(std::max(extent->place_bytes, extent->bytes));
+}
+
 uint64_t SumBytes(uint32_t bytes) { return BlocksOf(bytes) <= 1 ? 0 : BlocksOf(bytes) * sizeof(uint64_t); }
 // Charged from Stage to Commit or Unstage (S4).
 uint64_t Credit(const Extent* extent) {
@@ -169,11 +174,11 @@ void Extents::Release(Extent* extent, bool may_be_recorded) {
   } else if (parent == nullptr && may_be_recorded && keeps_unsettled_) {
     extent->next = unsettled_;  // S9
     unsettled_ = extent;
-    unsettled_bytes_ += extent->place_bytes;
+    if (!extent->absent) unsettled_bytes_ += extent->place_bytes;
     return;
   } else if (parent == nullptr) {
-    arena_->Free(extent->place());
-    if (disk_ != nullptr) disk_->Free(extent->disk_block(), DiskSpace::BlocksFor(extent->place_bytes));
+    if (!extent->absent) arena_->Free(extent->place());
+    if (disk_ != nullptr) disk_->Free(extent->disk_block(), BlocksOfDisk(extent));
   }
   memory_->Delete(extent);
   if (parent != nullptr) Unref(parent);  // a reservation has no parent
@@ -187,15 +192,36 @@ void Extents::KeepUnsettled(bool on) {
 void Extents::Settle(uint64_t mark) {
   while (unsettled_ != nullptr) {
     Extent* extent = std::exchange(unsettled_, unsettled_->next);
-    arena_->Free(extent->place());
+    if (!extent->absent) arena_->Free(extent->place());
     if (disk_ != nullptr) {
-      const uint32_t blocks = DiskSpace::BlocksFor(extent->place_bytes);
+      const uint32_t blocks = BlocksOfDisk(extent);
       unkept_.push_back({mark, {extent->disk_block(), blocks}});
       unkept_blocks_ += blocks;
     }
     memory_->Delete(extent);
   }
+  for (Place place : std::exchange(evicted_, {})) arena_->Free(place);
   unsettled_bytes_ = 0;
+}
+
+void Extents::Evict(Extent* extent) {
+  MAYFLY_CHECK(extent->on_disk && !extent->absent && !extent->inside && !extent->reserved);
+  if (keeps_unsettled_) {
+    evicted_.push_back(extent->place());
+    unsettled_bytes_ += extent->place_bytes;
+  } else {
+    arena_->Free(extent->place());
+  }
+  extent->place_offset = extent->place_bytes = 0;
+  extent->absent = extent->cached = true;
+}
+
+void Extents::Return(Extent* extent, Place place, bool filled) {
+  MAYFLY_CHECK(extent->absent);
+  if (!filled) return arena_->Free(place);
+  extent->place_offset = place.offset;
+  extent->place_bytes = place.bytes;
+  extent->absent = false;
 }
 
 void Extents::Kept(uint64_t mark) {
@@ -214,7 +240,7 @@ Extent* Extents::Recover(const ExtentImage& image, Extent* parent) {
   extent->place_bytes = image.place.bytes;
   extent->bytes = image.bytes;
   extent->file_offset = image.file_offset;
-  extent->cached = !image.place.valid();
+  extent->cached = extent->absent = !image.place.valid();
   extent->reserved = image.reserved;
   extent->has_sums = image.has_sums;
   if (parent != nullptr) {
@@ -239,12 +265,14 @@ Status Extents::PlaceAnew(Extent* extent) {
   if (const Extent* base = extent->parent()) {  // which has one already
     extent->place_offset = base->place_offset + (extent->file_offset - base->file_offset);
     extent->place_bytes = extent->bytes;
+    extent->absent = false;
     return {};
   }
   Result<Place> place = arena_->Allocate(extent->bytes);
   if (!place.ok()) return place.status();
   extent->place_offset = place->offset;
   extent->place_bytes = place->bytes;
+  extent->absent = false;
   return {};
 }
 

@@ -13,6 +13,7 @@
 #include <deque>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "base/bytes.h"
@@ -26,7 +27,7 @@
 
 namespace mayfly::store_internal {
 
-constexpr int kSerialBits = 58;
+constexpr int kSerialBits = 54;
 constexpr uint64_t kSerialMax = uint64_t{1} << (kSerialBits - 1);  // in images: there is always a next one
 
 struct Extent {
@@ -53,6 +54,9 @@ struct Extent {
   bool inside : 1 = false;
   // Its place is a copy of what is on the disk: images do not tell of it, and whoever recovers reads it from there.
   bool cached : 1 = false;
+  bool absent : 1 = false;   // it has no place at all
+  bool on_disk : 1 = false;  // the chunk file has its bytes
+  uint8_t heat : 2 = 0;      // how much it was used of late (eviction.cc)
 
   uint64_t key() const { return place_offset; }
   Place place() const { return {place_offset, place_bytes}; }
@@ -144,8 +148,15 @@ class Extents {
   // The first byte of the extent in the chunk file.
   uint64_t DiskOffset(const Extent* extent) const {
     const Extent* base = extent->base();
-    return base->block * DiskSpace::kBlockBytes + (extent->place_offset - base->place_offset);
+    return base->block * DiskSpace::kBlockBytes + (extent->file_offset - base->file_offset);
   }
+
+  // Gives the place up, after Settle; an image of the extent is then to be recorded.
+  void Evict(Extent* extent);
+  // A place for what is absent, to be filled from the chunk file (kNoSpace); nobody sees it before Return said that it
+  // is filled. Not filled, it is given back.
+  Result<Place> PlaceAbsent(const Extent* extent) const { return arena_->Allocate(extent->bytes); }
+  void Return(Extent* extent, Place place, bool filled);
 
   // Until EndRecovery extents come from images alone, and the arena does not know them.
   void BeginRecovery() { recovered_ = std::make_unique<RecoveredExtents>(); }
@@ -185,6 +196,7 @@ class Extents {
   Extent* unsettled_ = nullptr;  // S9
   uint64_t unsettled_bytes_ = 0;
   DiskSpace* disk_ = nullptr;
+  std::vector<Place> evicted_;  // places that Settle frees
   std::deque<Extent*> unwritten_;
   uint64_t unwritten_ever_ = 0;
   struct Unkept {

@@ -59,7 +59,7 @@ Status ChunkStore::Apply(Tag tag, Bytes value, bool unwritten) {
     if (!value.empty()) return Code::kCorrupt;
     for (auto& [serial, known] : *extents_.recovered()) {
       if (known.extent->base()->disk_block() == 0) return Code::kCorrupt;
-      known.extent->cached = true;
+      known.extent->cached = known.extent->absent = true;
       known.unwritten = false;  // it was read from there
     }
     return {};
@@ -78,7 +78,7 @@ Status ChunkStore::HoldExtents(const RangeImage& image, bool unwritten, Reserved
     } else if (!extents_.IsAs(it->second.extent, one, parent)) {
       return Code::kCorrupt;
     } else if (!one.place.valid()) {
-      it->second.extent->cached = true;  // and stays so, whatever older images are applied again
+      it->second.extent->cached = it->second.extent->absent = true;  // whatever older images are applied again
     } else if (it->second.slab_pages != one.slab_pages && !it->second.extent->cached) {
       return Code::kCorrupt;
     }
@@ -120,14 +120,17 @@ Status ChunkStore::FinishRecovery(std::span<const ArenaMemory::Found> segments, 
   for (const auto& [serial, known] : *extents_.recovered()) {  // in no order: sorted below, or counted
     Extent* const extent = known.extent;
     const Place place = extent->place();
-    extent->cached = extent->base()->cached;
+    extent->cached = extent->absent = extent->base()->cached;
+    extent->on_disk = extents_.disk() != nullptr && (extent->cached || (ordered_ && !known.unwritten));
     if (!extent->inside && extents_.disk() != nullptr) {
       if (extent->disk_block() == 0) return Code::kCorrupt;
       blocks.push_back({extent->disk_block(), DiskSpace::BlocksFor(extent->bytes)});
     }
     if (extent->cached) {
       if (extents_.disk() == nullptr) return Code::kCorrupt;
-      absent.push_back(extent);
+      extent->place_offset = extent->place_bytes = 0;
+      // Writes into a reservation must find memory; all else waits until somebody reads it.
+      if (extent->reserved || extent->inside) absent.push_back(extent);
     } else if (!extent->inside) {
       places.push_back({place, known.slab_pages});
     } else {
@@ -135,7 +138,7 @@ Status ChunkStore::FinishRecovery(std::span<const ArenaMemory::Found> segments, 
     }
     if (extent->reserved) {
       reservations.push_back(extent);
-    } else if (known.unwritten && !extent->cached && extents_.disk() != nullptr) {
+    } else if (!extent->on_disk && extents_.disk() != nullptr) {
       unwritten.push_back(extent);
     }
   }

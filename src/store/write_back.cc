@@ -14,8 +14,14 @@ constexpr uint64_t Up(uint64_t bytes) { return Down(bytes + kBlock - 1); }
 
 }  // namespace
 
-WriteBack::WriteBack(Executor* executor, Disk* disk, DiskFileId file, ChunkStore* store)
-    : executor_(*executor), disk_(*disk), file_(file), store_(*store), waiters_(*executor), idle_(*executor) {
+WriteBack::WriteBack(Executor* executor, Disk* disk, DiskFileId file, ChunkStore* store, bool flushes)
+    : executor_(*executor),
+      disk_(*disk),
+      file_(file),
+      store_(*store),
+      flushes_(flushes),
+      waiters_(*executor),
+      idle_(*executor) {
   for (Write& write : writes_) {
     write.fn = &WriteBack::OnWritten;
     write.owner = this;
@@ -54,7 +60,7 @@ bool WriteBack::IsBusy(uint64_t offset, uint64_t bytes) const {
 
 bool WriteBack::StartWrites() {
   bool worked = false;
-  while (write_count_ < kWritesMax && Next() != nullptr) {
+  while (write_count_ < kWritesMax && (eager_ || begun_count_ < wanted_) && Next() != nullptr) {
     if (!Begin(&writes_[(first_write_ + write_count_) % kWritesMax])) break;
     worked = true;
   }
@@ -128,7 +134,18 @@ void WriteBack::OnWritten(Completion* self, Status status) {
     owner.first_write_ = (owner.first_write_ + 1) % kWritesMax;
     --owner.write_count_;
   }
+  if (!owner.flushes_ && owner.ended_ != Code::kIo) owner.Advance(owner.on_disk_);
   if (owner.write_count_ == 0) owner.idle_.WakeAll();
+}
+
+void WriteBack::Advance(uint64_t kept) {
+  for (; kept_ < kept; ++kept_) {
+    begun_.front()->on_disk = true;
+    store_.extents_.Unref(begun_.front());
+    begun_.pop_front();
+    ++counts_.extents;
+  }
+  waiters_.WakeAll();
 }
 
 bool WriteBack::StartFlush() {
@@ -148,12 +165,7 @@ void WriteBack::OnFlushed(Completion* self, Status status) {
   if (!status.ok()) {
     owner.Fail("flush", status);
   } else if (owner.ended_ != Code::kIo) {
-    for (; owner.kept_ < owner.flush_covers_; ++owner.kept_) {
-      owner.store_.extents_.Unref(owner.begun_.front());
-      owner.begun_.pop_front();
-      ++owner.counts_.extents;
-    }
-    owner.waiters_.WakeAll();
+    owner.Advance(owner.flush_covers_);
   }
   owner.idle_.WakeAll();
 }

@@ -29,8 +29,8 @@ struct WriteBackStats {
 
 class WriteBack {
  public:
-  // All outlive it. `file` is closed by Stop.
-  WriteBack(Executor* executor, Disk* disk, DiskFileId file, ChunkStore* store);
+  // All outlive it; `file` is closed with it. Without `flushes`, kept is what a kill of the process does not take.
+  WriteBack(Executor* executor, Disk* disk, DiskFileId file, ChunkStore* store, bool flushes);
   ~WriteBack();  // after Stop
   WriteBack(const WriteBack&) = delete;
   WriteBack& operator=(const WriteBack&) = delete;
@@ -40,6 +40,8 @@ class WriteBack {
   // How many extents were ever written, as of now.
   uint64_t written() const { return store_.extents_.unwritten_ever(); }
   uint64_t kept() const { return kept_; }  // B1
+  // Whether it writes before somebody wants it.
+  void SetEager(bool eager) { eager_ = eager; }
   // Somebody needs the first `n` to be kept.
   void Want(uint64_t n) { wanted_ = std::max(wanted_, n); }
   // Waits for that. kIo: B4; kTimedOut; kShutdown.
@@ -69,6 +71,7 @@ class WriteBack {
 
   bool StartWrites();
   bool StartFlush();
+  void Advance(uint64_t kept);
   bool Begin(Write* write);
   Extent* Next();
   bool IsBusy(uint64_t offset, uint64_t bytes) const;
@@ -81,6 +84,8 @@ class WriteBack {
   Disk& disk_;
   DiskFileId file_;
   ChunkStore& store_;
+  const bool flushes_;
+  bool eager_ = true;
   Extent* next_ = nullptr;     // taken from the store, not begun
   std::deque<Extent*> begun_;  // behind kept_: B2
   uint64_t kept_ = 0, on_disk_ = 0, begun_count_ = 0, wanted_ = 0;

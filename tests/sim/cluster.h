@@ -35,7 +35,8 @@ struct SimClusterOptions {
   std::string flush_target;
   Durability durability = Durability::kNone;
   Fsync fsync = Fsync::kCommit;
-  uint64_t disk_bytes = 256u << 20;  // a shard's chunk file, at level `node`
+  uint64_t disk_bytes = 0;  // a shard's chunk file; level `node` needs one
+  ChunkStore::Evict evict = ChunkStore::Evict::kLru;
   uint64_t journal_bytes = 4u << 20;
   uint64_t window_bytes = 0;  // of the journal's tail; 0: a quarter of the journal
 };
@@ -301,6 +302,7 @@ class SimCluster final : public AddressBook {
     o.durability = options_.durability;
     o.fsync = options_.fsync;
     o.disk_bytes = options_.disk_bytes;
+    o.evict = options_.evict;
     o.journal.ring_bytes = options_.journal_bytes;
     o.journal.window_bytes = options_.window_bytes != 0 ? options_.window_bytes : options_.journal_bytes / 4;
     Doors doors{clock_, *node.random, *server.transport, *node.arena, server.offload, server.pfs};

@@ -35,6 +35,8 @@ class World {
     options.checksums = !OneIn(4);
     options.journal_bytes = 512 << 10;
     options.window_bytes = 256 << 10;
+    if (OneIn(2)) options.memory_bytes = 5u << 20;  // less than there is data
+    if (OneIn(2)) options.evict = ChunkStore::Evict::kLfu;
     // With little room blocks are used again soon.
     options.disk_bytes = OneIn(2) ? 8u << 20 : 128u << 20;
     cluster_ = std::make_unique<SimCluster>(options);
@@ -51,6 +53,7 @@ class World {
         Step();
         for (uint64_t turns = Below(4); turns != 0; --turns) cluster_->Turn();
       }
+      evicted_ += cluster_->shard(0).store_stats().evicted;
       client_.reset();
       LosePower();
       Connect();
@@ -58,6 +61,7 @@ class World {
     }
   }
   uint64_t lost() const { return lost_; }  // operations, of all losses of power
+  uint64_t evicted() const { return evicted_; }
 
  private:
   uint64_t Below(uint64_t n) { return random_.U64() % n; }
@@ -215,7 +219,7 @@ class World {
   State now_;
   std::vector<State> states_;
   size_t synced_ = 0;
-  uint64_t lost_ = 0;
+  uint64_t lost_ = 0, evicted_ = 0;
 };
 
 uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
@@ -225,15 +229,18 @@ uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
 
 TEST(Power, WhatIsAcknowledgedAsSyncedIsThereAndTheRestIsOneMoment) {
   const uint64_t first = FromEnvironment("MAYFLY_SEED", 1), count = FromEnvironment("MAYFLY_SEEDS", 60);
-  uint64_t lost = 0;
+  uint64_t lost = 0, evicted = 0;
   for (uint64_t seed = first; seed < first + count && !HasFailure(); ++seed) {
     SCOPED_TRACE("MAYFLY_SEED=" + std::to_string(seed));
     World world(seed);
     world.Run();
     lost += world.lost();
+    evicted += world.evicted();
   }
+  EXPECT_GT(evicted, 0u);
   EXPECT_GT(lost, 0u);  // else nothing was tried
-  std::printf("%lu seeds from %lu on: %lu operations that nobody had synced were lost\n", count, first, lost);
+  std::printf("%lu seeds from %lu on: %lu operations that nobody had synced were lost, %lu extents evicted\n", count,
+              first, lost, evicted);
 }
 
 }  // namespace

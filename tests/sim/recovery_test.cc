@@ -32,6 +32,12 @@ class World {
     options.memory_bytes = 64u << 20;
     options.durability = kind == Kind::kProcess ? Durability::kProcess : Durability::kNode;
     options.fsync = kind == Kind::kPower ? Fsync::kAlways : Fsync::kCommit;
+    // With a chunk file, and less memory than there is data.
+    if (kind != Kind::kProcess || OneIn(2)) {
+      options.disk_bytes = 128u << 20;
+      if (OneIn(2)) options.memory_bytes = 5u << 20;
+      if (OneIn(2)) options.evict = ChunkStore::Evict::kLfu;
+    }
     options.checksums = !OneIn(4);
     options.eager_bytes_max = OneIn(3) ? 512 : OneIn(2) ? 8192 : 64 << 10;
     small_journal_ = OneIn(3);

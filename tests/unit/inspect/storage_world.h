@@ -99,6 +99,7 @@ struct StorageWorld : testing::Test {
     charter.chunk_bits = 22;
     charter.durability = "process";
     charter.fsync = "commit";
+    charter.evict = "lru";
     charter.members = {{MemberId(0), user.host, 1, 2}, {MemberId(1), other, 1, 1}};
     charter.self = self;
     return charter;

@@ -21,9 +21,11 @@ Charter Example() {
   charter.chunk_bits = 22;
   charter.durability = "process";
   charter.fsync = "commit";
+  charter.evict = "lru";
   charter.journal_bytes = 64u << 20;
   charter.flush_to = "/pfs/out";
   charter.memory_bytes = 1u << 30;
+  charter.capacity_bytes = 4ull << 30;
   charter.members = {{MemberId(0), "node1", 1, 2}, {MemberId(1), "node2", 3, 1}};
   charter.self = MemberId(1);
   return charter;
@@ -54,7 +56,7 @@ TEST(Charter, EveryFieldIsNeeded) {
     EXPECT_FALSE(read.ok()) << without.substr(at, 40);
     EXPECT_EQ(read.failure().status.code(), Code::kCorrupt) << without.substr(at, 40);
   }
-  EXPECT_EQ(fields, 20u);
+  EXPECT_EQ(fields, 22u);
 }
 
 TEST(Charter, OneFromTheFutureIsNotCalledDamaged) {

@@ -9,6 +9,7 @@
 #include "recording.h"
 #include "store/chunk_file.h"
 #include "store/disk_loader.h"
+#include "store/disk_reader.h"
 
 namespace mayfly {
 namespace {
@@ -25,8 +26,9 @@ struct StoreOnDisk {
     auto opened = there ? OpenChunkFile(&executor, &disk, header.uuid, header.shard, &state)
                         : CreateChunkFile(&executor, &disk, header);
     file = Run(std::move(opened))->file;
-    test.store.SetDisk(&space);
-    write_back = std::make_unique<WriteBack>(&executor, &disk, file, &test.store);
+    test.store.SetDisk(&space, true);
+    write_back = std::make_unique<WriteBack>(&executor, &disk, file, &test.store, true);
+    reader = std::make_unique<DiskReader>(&executor, &disk, file, &test.store, kFileBytes, NoRoom);
   }
   template <class T>
   T Run(Task<T> task) {
@@ -39,6 +41,21 @@ struct StoreOnDisk {
     worked |= disk.Poll();
     if (!worked && disk.NextAt() != kNever) clock.AdvanceTo(std::max(clock.Now(), disk.NextAt()));
   }
+  // As StoreUnderTest::Read, with what is on the disk alone read back.
+  std::string Read(ChunkRange range) {
+    std::string text;
+    for (;;) {
+      ReadPieces pieces;
+      const auto covered = test.store.Read(range, &pieces);
+      EXPECT_TRUE(covered.ok());
+      EXPECT_EQ(Run(reader->Fetch(&pieces, kNever)), Status());
+      for (const ReadPiece& piece : pieces) text += test.TextOf(piece);
+      if (!covered->cut) return text;
+      range.offset += covered->bytes;
+      range.bytes -= covered->bytes;
+    }
+  }
+  static Task<Status> NoRoom(uint32_t, Nanos) { co_return Code::kNoSpace; }
   Status Keep() { return Run(Kept(this)); }
   static Task<Status> Kept(StoreOnDisk* s) { co_return co_await s->write_back->Kept(s->write_back->written(), kNever); }
   static Task<Status> Stopped(StoreOnDisk* s) {
@@ -54,6 +71,7 @@ struct StoreOnDisk {
   DiskSpace space{kFileBytes};
   StoreUnderTest test{64 * kMiB};
   std::unique_ptr<WriteBack> write_back;
+  std::unique_ptr<DiskReader> reader;
 };
 
 ChunkRange Range(uint64_t file, uint32_t offset, uint32_t bytes) {
@@ -101,11 +119,14 @@ TEST_F(WriteBackTest, WhatIsKeptIsThereAfterALossOfPower) {
   DiskLoaderReport report;
   store->test.store.SetRecorder(nullptr);
   store = LosePower(std::move(store), recording.records, &report);
-  EXPECT_EQ(report.extents, 3u);
-  EXPECT_EQ(report.corrupt_blocks, 0u);
-  EXPECT_EQ(store->test.Read(Range(1, 100, static_cast<uint32_t>(large.size()))), large);
-  EXPECT_EQ(store->test.Read(Range(2, 0, 5)), "sssss");
-  EXPECT_EQ(store->test.Read(Range(2, 70'000, 4'000)), std::string(3'901, 't'));
+  EXPECT_EQ(report.extents, 0u);  // nothing was reserved: it waits until it is wanted
+  EXPECT_EQ(store->Read(Range(1, 100, static_cast<uint32_t>(large.size()))), large);
+  EXPECT_EQ(store->Read(Range(2, 0, 5)), "sssss");
+  EXPECT_EQ(store->Read(Range(2, 70'000, 4'000)), std::string(3'901, 't'));
+  EXPECT_EQ(store->test.store.stats().fetched, 3u);
+  EXPECT_EQ(store->Read(Range(2, 0, 5)), "sssss");
+  EXPECT_EQ(store->test.store.stats().fetched, 3u);
+  EXPECT_EQ(store->test.store.stats().corrupt_blocks, 0u);
 }
 
 TEST_F(WriteBackTest, WhatRotsIsFoundAndTheRestIsThere) {
@@ -118,10 +139,11 @@ TEST_F(WriteBackTest, WhatRotsIsFoundAndTheRestIsThere) {
   DiskLoaderReport report;
   store->test.store.SetRecorder(nullptr);
   store = LosePower(std::move(store), recording.records, &report);
-  EXPECT_EQ(report.corrupt_blocks, 1u);
-  EXPECT_EQ(store->test.Read(Range(1, 0, 65'536)), std::string(65'536, 'a'));
+  EXPECT_EQ(store->Read(Range(1, 0, 65'536)), std::string(65'536, 'a'));
+  EXPECT_EQ(store->test.store.stats().corrupt_blocks, 1u);
   ReadPieces pieces;
   ASSERT_TRUE(store->test.store.Read(Range(1, 65'536, 65'536), &pieces).ok());
+  EXPECT_EQ(store->test.store.Trust(pieces[0]).code(), Code::kCorrupt);
   EXPECT_EQ(store->test.store.Verify(pieces[0]).code(), Code::kCorrupt);
 }
 
@@ -134,6 +156,79 @@ TEST_F(WriteBackTest, AFailedWriteKeepsNothingAnyMore) {
   platter.faults.write_errors = 0;
   EXPECT_EQ(store->Keep().code(), Code::kIo);
   EXPECT_EQ(store->write_back->kept(), 0u);
+}
+
+// A store with less memory than data, whose cold extents go to the disk and come back: nothing is lost, what is pinned
+// stays where it is, and what nobody wrote back stays too.
+TEST_F(WriteBackTest, WhatIsEvictedComesBack) {
+  for (const auto policy : {ChunkStore::Evict::kLru, ChunkStore::Evict::kLfu}) {
+    SimPlatter mine({.seed = 9});
+    StoreOnDisk store(mine, clock, false);
+    ChunkStore& chunks = store.test.store;
+    chunks.SetEviction(policy);
+    Recording recording(&store.test);
+    constexpr uint64_t kFiles = 40;
+    const auto fill = [](uint64_t file) { return static_cast<char>('A' + file); };
+    for (uint64_t file = 1; file <= kFiles; ++file) {
+      ASSERT_TRUE(store.test.Write(Range(file, 0, 100'000 + static_cast<uint32_t>(file)), fill(file)).ok());
+    }
+    recording.Seal();
+    EXPECT_EQ(chunks.EvictSome(kMiB), 0u);  // the disk has none of it
+    ASSERT_TRUE(store.Keep().ok());
+    ReadPieces pinned;
+    ASSERT_TRUE(chunks.Read(Range(7, 0, 1'000), &pinned).ok());
+    const uint64_t before = store.test.arena.stats().bytes_used;
+    EXPECT_GE(chunks.EvictSome(64 * kMiB), 39u * 100'000);
+    EXPECT_EQ(store.test.arena.stats().bytes_used, before);  // S9
+    recording.Seal();
+    EXPECT_EQ(store.test.arena.stats().bytes_used, 102'400u);  // what is pinned
+    EXPECT_EQ(store.test.TextOf(pinned[0]), std::string(1'000, fill(7)));
+    pinned.clear();
+    for (uint64_t file = 1; file <= kFiles; ++file) {
+      EXPECT_EQ(store.Read(Range(file, 50, 200'000)), std::string(100'000 + file - 50, fill(file)));
+      // And when it is written over, its blocks come free.
+      if (file % 2 == 0) ASSERT_TRUE(store.test.Write(Range(file, 0, 200'000), 'z').ok());
+    }
+    recording.Seal();
+    chunks.Kept(0);
+    for (uint64_t file = 2; file <= kFiles; file += 2) {
+      EXPECT_EQ(store.Read(Range(file, 0, 300'000)), std::string(200'000, 'z'));
+    }
+    ASSERT_TRUE(store.Keep().ok());
+    for (uint64_t file = 1; file <= kFiles; ++file) chunks.Drop(InodeId(file));
+    recording.Seal();
+    chunks.Kept(0);
+    EXPECT_EQ(store.space.blocks_free(), store.space.blocks() - 1);
+    store.test.ExpectEmpty();
+    chunks.SetRecorder(nullptr);
+  }
+}
+
+// Whoever recovers from the images of a store that evicted finds all of it: in memory or on the disk.
+TEST_F(WriteBackTest, WhatWasEvictedIsThereAfterAKill) {
+  auto store = std::make_unique<StoreOnDisk>(platter, clock, false);
+  Recording recording(&store->test);
+  for (uint64_t file = 1; file <= 20; ++file) {
+    ASSERT_TRUE(store->test.Write(Range(file, 10, 50'000), static_cast<char>('a' + file)).ok());
+  }
+  recording.Seal();
+  ASSERT_TRUE(store->Keep().ok());
+  EXPECT_GE(store->test.store.EvictSome(400'000), 400'000u);
+  recording.Seal();
+  store->test.store.SetRecorder(nullptr);
+  store->disk.Crash(false);
+  StoreOnDisk* const before = store.release();
+  graves.push_back(before);
+  StoreOnDisk after(platter, clock, true);
+  for (const Record& record : recording.records) ASSERT_TRUE(ApplyAll(&after.test.store, record).ok());
+  ASSERT_TRUE(after.test.store.FinishRecovery(CopySegments(before->test.memory, &after.test.memory)).ok());
+  after.test.store.ReleaseQuarantine();
+  for (uint64_t file = 1; file <= 20; ++file) {
+    EXPECT_EQ(after.Read(Range(file, 10, 60'000)), std::string(50'000, static_cast<char>('a' + file)));
+  }
+  const uint64_t fetched = after.test.store.stats().fetched;
+  EXPECT_GE(fetched, 8u);
+  EXPECT_LT(fetched, 20u);
 }
 
 // Random writes, many of them in place into reservations, so that neighbours share blocks, some kept at once and some
@@ -188,7 +283,7 @@ TEST_F(WriteBackTest, NeighboursInOneBlockDoNotOverwriteEachOther) {
     ASSERT_TRUE(
         after->Run(DiskLoader::Load(&after->executor, &after->disk, after->file, &after->test.store, &report)).ok());
     EXPECT_EQ(report.corrupt_blocks, 0u);
-    std::string found = after->test.Read(Range(1, 0, kBytes));
+    std::string found = after->Read(Range(1, 0, kBytes));
     found.resize(kBytes);
     EXPECT_TRUE(found == model);
   }

@@ -1,0 +1,54 @@
+// Reads what is on the disk alone into memory, for those who want to see it. Each extent is read once, however many
+// wait for it, whole, and checked. One thread, the store's. Invariants  X1  a piece that Fetch gave is in memory for as
+// long as its pin is held.
+//             X2  bytes that do not match their checksums are never shown: kCorrupt, counted.
+//             X3  what is being read at a time fits into memory, so that no reader waits for one that waits for it.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "absl/container/flat_hash_map.h"
+#include "os/disk.h"
+#include "store/chunk_store.h"
+#include "task/executor.h"
+#include "task/sync.h"
+#include "task/task.h"
+
+namespace mayfly {
+
+class DiskReader {
+ public:
+  // Waits until memory for so many bytes may be had; kNoSpace: never. Asked again until it is.
+  using MakeRoom = std::function<Task<Status>(uint32_t bytes, Nanos deadline)>;
+  // All outlive it, and so does every Fetch.
+  // `bytes_max`: X3, a good part less than the memory.
+  DiskReader(Executor* executor, Disk* disk, DiskFileId file, ChunkStore* store, uint64_t bytes_max, MakeRoom make_room)
+      : executor_(*executor),
+        disk_(*disk),
+        file_(file),
+        store_(*store),
+        bytes_max_(bytes_max),
+        make_room_(std::move(make_room)),
+        admitted_(*executor) {}
+
+  // All absent pieces of a read, side by side. kCorrupt, kIo, kNoSpace, kTimedOut: nothing is to be done with any.
+  Task<Status> Fetch(ReadPieces* pieces, Nanos deadline);
+
+ private:
+  using Extent = store_internal::Extent;
+  Task<Status> FetchOne(ReadPiece* piece, Nanos deadline);
+  Task<Status> Read(Extent* extent, Nanos deadline);
+
+  Executor& executor_;
+  Disk& disk_;
+  const DiskFileId file_;
+  ChunkStore& store_;
+  const uint64_t bytes_max_;
+  const MakeRoom make_room_;
+  uint64_t reading_bytes_ = 0;
+  WaitQueue admitted_;
+  absl::flat_hash_map<const Extent*, std::unique_ptr<WaitQueue>> reading_;
+};
+
+}  // namespace mayfly

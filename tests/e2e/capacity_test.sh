@@ -1,0 +1,52 @@
+#!/bin/bash
+# ctest: TIMEOUT 900
+# More data than memory: what memory has no room for lies in --dir and comes back when it is read, also after a kill, and
+# at the end the flush has all of it. One file is larger than all memory together. A full disk is ENOSPC, and what is
+# removed can be written again.
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/lib.sh"
+. "$here/survive_common.sh"
+evicted() { e2e_figure evicted; }
+
+mkdir -p "$work/in/many"
+head -c 260000000 /dev/urandom >"$work/in/large" # all servers together have 192 MiB
+for i in {1..60}; do head -c $((i * 40961)) /dev/urandom >"$work/in/many/$i"; done
+same() { # PATH
+  rm -rf "$work/copy"
+  timeout 300 mayfly stage-out "$1" "$work/copy" >"$work/cp.log" 2>&1 || e2e_fail "mayfly stage-out: $(cat "$work/cp.log")"
+  diff -r "$work/in" "$work/copy" || e2e_fail "what was staged in is not there"
+  rm -rf "$work/copy"
+}
+life() { # OPTION...
+  start --memory 64M --capacity 256M --journal-bytes 8M --dir "$work/disk/%h" --flush-to "$work/out" "$@"
+  timeout 300 mayfly stage-in "$work/in" /in >"$work/stage.log" 2>&1 || e2e_fail "stage-in: $(cat "$work/stage.log")"
+  (($(evicted) > 0)) || e2e_fail "nothing was evicted: this test tries nothing"
+  same /in
+  same /in # once more: what was read back had to go again
+  kill_all
+  start --recover --dir "$work/disk/%h"
+  same /in
+  # Nothing more fits at some time, and removing makes room.
+  local full=0
+  for i in {1..20}; do
+    mayfly cp "$work/in/large" ":/more-$i" >"$work/full.log" 2>&1 || {
+      full=1
+      break
+    }
+  done
+  ((full == 1)) || e2e_fail "a disk of 768 MiB is never full"
+  grep -qi 'no space' "$work/full.log" || e2e_fail "it is not said that the session is full: $(cat "$work/full.log")"
+  same /in
+  for i in {1..20}; do mayfly rm -f "/more-$i" >/dev/null 2>&1; done
+  mayfly cp "$work/in/large" :/again || e2e_fail "no room after all was removed"
+  cmp <(mayfly cat /again) "$work/in/large" || e2e_fail "what was written into room that came back"
+  stop "$work/disk"
+  diff -r "$work/in" "$work/out/in" || e2e_fail "the flush of more than memory"
+  cmp "$work/in/large" "$work/out/again" || e2e_fail "the flush of a file larger than memory"
+  rm -rf "$work/out"
+}
+step "level process"
+life --durability process
+step "level node, least often used first"
+life --durability node --evict lfu
+echo "all as expected"
