@@ -60,6 +60,29 @@ constexpr bool AllowedWhileStopping(Method m) {
   }
 }
 
+// What a server whose journal has failed still does of what is done once: nothing that anybody counts on is lost with
+// it.
+constexpr bool AllowedWhileReadOnly(Method m) {
+  switch (m) {
+    case Method::kReturn:
+    case Method::kStageStart:
+    case Method::kStageInvite:
+    case Method::kStageWork:
+    case Method::kRefuse:
+    case Method::kLeave:
+      return true;
+    default:
+      return AllowedWhileStopping(m);
+  }
+}
+constexpr uint32_t kOpenToChange = kOpenWrite | kOpenCreate | kOpenTruncate | kOpenAppend;
+template <class T>
+constexpr bool OnlyReads(const T&) {
+  return false;
+}
+constexpr bool OnlyReads(const OpenRequest& q) { return (q.flags & kOpenToChange) == 0; }
+constexpr bool OnlyReads(const OpenInodeRequest& q) { return (q.flags & kOpenToChange) == 0; }
+
 }  // namespace
 
 template <Method M, auto Fn>
@@ -73,9 +96,10 @@ Task<Status> Shard::Run(Request* r) {
   if (!status.ok()) responder_.CountMalformed();
   if (status.ok() && refusing_ && !r->party().peer && !AllowedWhileStopping(M)) status = Code::kShutdown;
   if constexpr (MethodTypes<M>::kOnce) {
+    if (status.ok() && log_.failed() && !AllowedWhileReadOnly(M) && !OnlyReads(q)) status = Code::kReadOnly;
     // Peers work for a request that was let in.
     const bool waits = !r->party().peer && !AllowedWhileStopping(M);
-    if (status.ok() && waits && !log_.HasRoom()) status = co_await log_.WaitForRoom(r->deadline());
+    if (status.ok() && waits && !log_.failed() && !log_.HasRoom()) status = co_await log_.WaitForRoom(r->deadline());
   }
   if constexpr (NamesAnEntry(M)) {
     if (status.ok()) {

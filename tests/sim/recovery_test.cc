@@ -156,7 +156,36 @@ TEST(Recovery, AJournalThatFailsMakesTheShardReadOnly) {
   EXPECT_TRUE(status.code() == Code::kReadOnly || status.code() == Code::kIo) << TextOf(status.code());
   EXPECT_EQ(client->Wait(lane.Mkdir("/after", 0755)).code(), Code::kReadOnly);
   EXPECT_TRUE(client->Wait(lane.Stat("/before", false)).ok());
+  EXPECT_TRUE(client->Wait(lane.Open("/before", kOpenRead, 0)).ok());
+  EXPECT_EQ(client->Wait(lane.Open("/before", kOpenWrite, 0)).code(), Code::kReadOnly);
   for (int i = 0; i < made; ++i) EXPECT_TRUE(client->Wait(lane.Stat("/f" + std::to_string(i), false)).ok()) << i;
+  client.reset();
+}
+
+// What another server would have it remember it would forget: that one's client is refused as well.
+TEST(Recovery, AJournalThatFailsMakesNoPromisesToOtherServers) {
+  SimClusterOptions options = OneServer();
+  options.members = 2;
+  SimCluster cluster(options);
+  auto client = std::make_unique<SimClient>(cluster);
+  Lane& lane = client->lane();
+  std::string dir;  // its home is shard 1
+  for (int i = 0; dir.empty(); ++i) {
+    const std::string path = "/d" + std::to_string(i);
+    ASSERT_TRUE(client->Wait(lane.Mkdir(path, 0755)).ok());
+    auto attr = client->Wait(lane.Stat(path, false));
+    ASSERT_TRUE(attr.ok());
+    if (attr->inode.home() == ShardId(1)) dir = path;
+  }
+  cluster.platter(1).faults.write_errors = 1000;
+  bool failed = false;
+  for (int i = 0; i < 10'000 && !failed; ++i) {
+    failed = client->Wait(lane.Mkdir("/e" + std::to_string(i), 0755)).code() == Code::kReadOnly;
+  }
+  ASSERT_TRUE(failed);
+  for (int i = 0; i < 20; ++i) {  // entries on either shard
+    EXPECT_EQ(client->Wait(lane.Create(dir + "/" + std::to_string(i), true, 0644)).code(), Code::kReadOnly) << i;
+  }
   client.reset();
 }
 
