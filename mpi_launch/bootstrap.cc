@@ -24,6 +24,8 @@ namespace {
 constexpr Nanos kMeetWithin = 8 * kSecond,
                 kMeetWithinPerRank = 200 * kMillisecond;  // of a node, whose cores they share
 constexpr Nanos kFailWithin = 20 * kSecond;
+constexpr Nanos kKilledIsGoneWithin = 3 * kSecond;
+constexpr unsigned kLookAgainAfterUs = 20'000;
 constexpr uint64_t kShardMemoryUnit = uint64_t{2} << 20;
 constexpr uint64_t kPrefaultMax = uint64_t{128} << 20;  // a shard: a tenth of a second of one core at the start
 
@@ -64,6 +66,12 @@ Outcome<Done> WithRemedy(Outcome<Done> outcome, const std::string& remedy) {
   return failure;
 }
 
+Outcome<Done> WithRemedyForDir(Outcome<Done> outcome) {
+  const bool full = !outcome.ok() && outcome.failure().status.code() == Code::kNoSpace;
+  return WithRemedy(std::move(outcome),
+                    full ? "make room there, or give another --dir" : "give a --dir that you may write");
+}
+
 uint32_t CoresOfThisProcess() {
   cpu_set_t cores;
   return sched_getaffinity(0, sizeof cores, &cores) == 0 ? static_cast<uint32_t>(CPU_COUNT(&cores)) : ~0u;
@@ -94,6 +102,7 @@ Outcome<Done> Bootstrap::Run(const std::function<void()>& serving) {
   }
   then("looking for memory", &Bootstrap::PlanRoom);
   if (result.ok()) result = CheckOldSession();
+  if (options_.recover) then("looking for servers that use what is there", &Bootstrap::CheckUnused);
   if (result.ok()) result = CheckFlushTarget();
   if (result.ok()) {
     result = Step("joining the session on this node", [&]() -> Outcome<Done> {
@@ -134,6 +143,7 @@ Outcome<Done> Bootstrap::Run(const std::function<void()>& serving) {
   if (result.ok()) {
     footprint_.Keep();
     footprint_.KeepStorage(false);
+    shards_->TakeOver();
     if (keeps() && options_.flush_at_end && !options_.flush_to.empty()) footprint_.Withhold();
     if (world_.rank() == root_rank()) footprint_.CareForShared(options_.session, kWireVersion);
   } else {
@@ -199,7 +209,7 @@ Outcome<std::string> Bootstrap::StorageOf(const Uuid& uuid) const {
 Outcome<Done> Bootstrap::FindStorage() {
   const Outcome<std::string> base = StorageOf(agreed_.uuid);
   if (!base.ok()) return base.failure();
-  Outcome<std::vector<Charter>> found = FindMembers(*base, world_.host(), geteuid());
+  Outcome<std::vector<Charter>> found = FindMembers(*base, agreed_.uuid, world_.host(), geteuid());
   if (!found.ok()) return found.failure();
   // With %r each rank looks into a directory of its own.
   const bool shared = *ExpandDirectory(options_.dir, world_.host(), world_.rank() + 1) ==
@@ -364,6 +374,20 @@ Outcome<Done> Bootstrap::CheckOldSession() {
   });
 }
 
+// A server that lives where this one does not see it (another runtime directory, a container) holds its journals.
+Outcome<Done> Bootstrap::CheckUnused() {
+  const Outcome<std::string> base = StorageOf(agreed_.uuid);
+  if (!base.ok()) return base.failure();
+  PosixClock clock;
+  for (const Nanos until = clock.Now() + kKilledIsGoneWithin; InUse(*base, *recalled_); usleep(kLookAgainAfterUs)) {
+    if (clock.Now() < until) continue;
+    return Fail(Code::kBusy,
+                "--recover: member {} of the session in {} is in use by a server that lives; end it with `mayfly stop`",
+                recalled_->self.value, MemberStorage(*base, recalled_->self));
+  }
+  return Done{};
+}
+
 Outcome<Done> Bootstrap::CheckFlushTarget() {
   if (options_.flush_to.empty()) return Done{};
   Outcome<Done> made = Step("making the directory of --flush-to", [&]() -> Outcome<Done> {
@@ -381,7 +405,7 @@ Outcome<Done> Bootstrap::CheckFlushTarget() {
 bool Bootstrap::LeftFiles(const Uuid& uuid) const {
   const Outcome<std::string> base = StorageOf(uuid);
   if (!base.ok()) return false;
-  const Outcome<std::vector<Charter>> found = FindMembers(*base, world_.host(), geteuid());
+  const Outcome<std::vector<Charter>> found = FindMembers(*base, uuid, world_.host(), geteuid());
   return !found.ok() || !found->empty();
 }
 
@@ -491,7 +515,7 @@ Outcome<Done> Bootstrap::KeepCharter() {
   base_ = *base;
   std::vector<ShardId> shards;
   for (uint32_t i = 0; i < options_.shards; ++i) shards.push_back(ShardId(first_shard_.value + i));
-  Outcome<Done> made = WithRemedy(MakeStorage(base_, member(), shards), "give a --dir that you may write");
+  Outcome<Done> made = WithRemedyForDir(MakeStorage(base_, member(), shards));
   const uint32_t shards_of_member = layout_->member(member()).shards;
   options_.journal_bytes = JournalBytes(options_.journal_bytes, member_bytes_ / shards_of_member, options_.dir.empty());
   if (options_.capacity_bytes == 0 && options_.durability == Durability::kNode) {
@@ -519,7 +543,7 @@ Outcome<Done> Bootstrap::KeepCharter() {
   charter.flush_to = options_.flush_to;
   charter.members.assign(layout_->members().begin(), layout_->members().end());
   charter.self = member();
-  return WithRemedy(WriteCharter(MemberStorage(base_, member()), charter), "give a --dir that you may write");
+  return WithRemedyForDir(WriteCharter(MemberStorage(base_, member()), charter));
 }
 
 uint32_t Bootstrap::root_rank() const { return rank_of_shard_[book_->map().placement().RootShard().value]; }

@@ -87,6 +87,7 @@ class Bootstrap {
   bool LeftFiles(const Uuid& uuid) const;
   Outcome<Done> PlanRoom();
   Outcome<Done> CheckOldSession();
+  Outcome<Done> CheckUnused();
   Outcome<Done> CheckFlushTarget();
   Outcome<Done> Exchange();
   Outcome<Done> BuildLayout(const std::vector<Introduction>& ranks);

@@ -202,6 +202,10 @@ Outcome<Done> LocalShards::Open(bool recover) {
   return result;
 }
 
+void LocalShards::TakeOver() {
+  for (auto& thread : threads_) thread->TakeOver();
+}
+
 Outcome<Done> LocalShards::MeetOthers(Nanos within) {
   const uint32_t count = setup_.book->shard_count();
   std::vector<ShardId> missing(threads_.size());

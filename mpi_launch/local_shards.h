@@ -43,6 +43,8 @@ class LocalShards {
   Outcome<Done> Start(Setup setup);
   // Makes the journals, or brings back what they hold. Before anything is served.
   Outcome<Done> Open(bool recover);
+  // What Open brought back stays when this ends, for another try, until the session is back and this is called.
+  void TakeOver();
   // After Open: what was brought back, a line a shard.
   const std::vector<std::string>& brought_back() const { return brought_back_; }
   // The dissemination barrier: every shard of this process asks those at distance 1, 2, 4, ... for a sign of life.

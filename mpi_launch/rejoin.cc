@@ -57,10 +57,13 @@ class Rejoin {
     done = shards_->Start(SetupOf(first));
     if (done.ok()) done = shards_->Open(true);
     if (!done.ok()) return done;
+    watch_.SetStep("telling the other servers");
+    done = shards_->Announce(std::move(moved), keeper_->newest(), kAnnounceWithin);
+    if (!done.ok()) return done;
+    shards_->TakeOver();
     footprint_.KeepStorage(false);
     footprint_.CareForStorage(base_, charter_.self);
-    watch_.SetStep("telling the other servers");
-    return shards_->Announce(std::move(moved), keeper_->newest(), kAnnounceWithin);
+    return done;
   }
 
   LocalShards& shards() { return *shards_; }
@@ -84,14 +87,14 @@ class Rejoin {
     const Outcome<std::string> directory = ExpandDirectory(options_.dir, host_, 0);
     if (!directory.ok()) return directory.failure();
     base_ = StorageBase(*directory, session_directory, uuid);
-    Outcome<std::vector<Charter>> members = FindMembers(base_, host_, geteuid());
+    Outcome<std::vector<Charter>> members = FindMembers(base_, uuid, host_, geteuid());
     if (!members.ok()) return members.failure();
     // A process that was just killed holds its locks until its memory is taken down.
     PosixClock clock;
     for (const Nanos until = clock.Now() + kKilledIsGoneWithin;; usleep(kLookAgainAfterUs)) {
       for (Charter& one : *members) {
         if (options_.rejoin_member && one.self != *options_.rejoin_member) continue;
-        if (InUse(ShardStorage(base_, one.self, FirstShardOf(one)))) continue;
+        if (InUse(base_, one)) continue;
         charter_ = std::move(one);
         return Describe(session_directory + "/map");
       }
@@ -102,12 +105,6 @@ class Rejoin {
                 "give the --dir and MAYFLY_RUNTIME_DIR of its start",
                 host_, base_,
                 options_.rejoin_member ? fmt::format(" (asked for member {})", options_.rejoin_member->value) : "");
-  }
-
-  static ShardId FirstShardOf(const Charter& charter) {
-    uint32_t first = 0;
-    for (uint32_t m = 0; m < charter.self.value; ++m) first += charter.members[m].shards;
-    return ShardId(first);
   }
 
   Outcome<Done> Describe(const std::string& map_path) {

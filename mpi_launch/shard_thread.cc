@@ -50,7 +50,8 @@ ShardThread::ShardThread(std::unique_ptr<UcxTransport> transport, const NodeBook
       book_(book),
       options_(std::move(options)),
       on_leave_(std::move(on_leave)),
-      on_end_(std::move(on_end)) {
+      on_end_(std::move(on_end)),
+      keep_arena_(options_.adopt) {
   thread_ = std::thread([this] { Main(); });
 }
 
@@ -142,6 +143,7 @@ void ShardThread::Main() {
   const bool drained = Drain(*core);
   idle_.Remove(core->transport.get());
   if (core->disk != nullptr) idle_.Remove(core->disk.get());
+  if (keep_arena_) core->arena.Keep();
   if (drained) {
     core.reset();
   } else {

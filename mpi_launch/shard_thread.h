@@ -30,7 +30,7 @@ class ShardThread {
     // Null: nothing outlives the process.
     std::unique_ptr<LocalDisk> disk;
     std::string kept_prefix;
-    bool adopt = false;  // segments that a server before left
+    bool adopt = false;  // segments that a server before left; they stay unless TakeOver is called
   };
   // How it ended.
   struct End {
@@ -52,6 +52,8 @@ class ShardThread {
   void Post(std::function<void(Shard&)> work);
   // Runs a coroutine there; kShutdown if the shard leaves before it is done.
   std::future<Status> Run(std::function<Task<Status>(Shard&)> start);
+  // What was adopted is this server's from now on, and goes with it.
+  void TakeOver() { keep_arena_ = false; }
   // Drains the shard and ends the thread, as the session's end does.
   void Leave();
   // After on_end.
@@ -75,6 +77,7 @@ class ShardThread {
 
   PosixIdle idle_;
   std::atomic<bool> leave_{false};
+  std::atomic<bool> keep_arena_;
   std::atomic<bool> mail_waits_{false};
   std::mutex mutex_;
   std::vector<std::function<void(Shard&)>> mail_;

@@ -63,9 +63,21 @@ Outcome<std::string> ExpandDirectory(const std::string& pattern, const std::stri
   return fs::absolute(out, error).lexically_normal().string();
 }
 
-bool InUse(const std::string& shard_storage) {
-  const FileDescriptor file(open((shard_storage + "/" + std::string(kJournalFileName)).c_str(), O_RDWR | O_CLOEXEC));
-  return !file.valid() || flock(file.get(), LOCK_EX | LOCK_NB) != 0;
+bool InUse(const std::string& base, const Charter& member) {
+  const ShardId first = FirstShardOf(member);
+  for (uint32_t i = 0; i < member.members[member.self.value].shards; ++i) {
+    const std::string path = ShardStorage(base, member.self, ShardId(first.value + i)) + "/";
+    const FileDescriptor file(open((path + std::string(kJournalFileName)).c_str(), O_RDONLY | O_CLOEXEC));
+    // Shared: several processes may ask at once.
+    if (file.valid() && flock(file.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK) return true;
+  }
+  return false;
+}
+
+ShardId FirstShardOf(const Charter& member) {
+  uint32_t first = 0;
+  for (uint32_t m = 0; m < member.self.value; ++m) first += member.members[m].shards;
+  return ShardId(first);
 }
 
 Outcome<Done> MakeStorage(const std::string& base, MemberId member, const std::vector<ShardId>& shards) {

@@ -17,8 +17,10 @@ namespace mayfly {
 // Without one it is empty.
 Outcome<std::string> ExpandDirectory(const std::string& pattern, const std::string& host, uint32_t rank);
 
-// Whether a server has the journal of a shard open, by the lock that it holds for as long as it lives.
-bool InUse(const std::string& shard_storage);
+// Whether a server has a journal of the member whose storage is in `base` open, by the locks that it holds for as long
+// as it lives, and a process that was just killed until its memory has been taken down.
+bool InUse(const std::string& base, const Charter& member);
+ShardId FirstShardOf(const Charter& member);
 
 // Makes a member's and its shards' directories (0700), those above it too.
 Outcome<Done> MakeStorage(const std::string& base, MemberId member, const std::vector<ShardId>& shards);

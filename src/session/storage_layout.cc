@@ -54,7 +54,8 @@ std::string ArenaPrefix(ShardId shard) { return fmt::format("arena-{}", shard.va
 
 std::string KeptPrefix(ShardId shard) { return fmt::format("kept-{}", shard.value); }
 
-Outcome<std::vector<Charter>> FindMembers(const std::string& base, const std::string& host, uint32_t uid) {
+Outcome<std::vector<Charter>> FindMembers(const std::string& base, const Uuid& uuid, const std::string& host,
+                                          uint32_t uid) {
   std::vector<Charter> found;
   std::error_code error;
   for (fs::directory_iterator it(base, error), end; !error && it != end; it.increment(error)) {
@@ -63,6 +64,10 @@ Outcome<std::vector<Charter>> FindMembers(const std::string& base, const std::st
     if (!charter.ok()) {
       if (charter.failure().status.code() == Code::kNoEntry) continue;  // its start did not get far
       return charter.failure();
+    }
+    if (charter->uuid != uuid) {
+      return Fail(Code::kInvalid, "{} holds a member of another session ({}): give the --dir of session {}",
+                  it->path().string(), UuidText(charter->uuid), UuidText(uuid));
     }
     // A directory that several nodes see holds the members of all of them.
     if (charter->members[charter->self.value].host == host) found.push_back(std::move(*charter));

@@ -26,8 +26,10 @@ std::optional<ShardId> ShardOfStorage(std::string_view name);
 std::string ArenaPrefix(ShardId shard);  // clients map it
 std::string KeptPrefix(ShardId shard);   // nobody but servers
 
-// The members whose storage lies under `base` and was made on `host`, by number; damaged ones are failures.
-Outcome<std::vector<Charter>> FindMembers(const std::string& base, const std::string& host, uint32_t uid);
+// The members of session `uuid` whose storage lies under `base` and was made on `host`, by number; what is damaged or
+// another session's is a failure.
+Outcome<std::vector<Charter>> FindMembers(const std::string& base, const Uuid& uuid, const std::string& host,
+                                          uint32_t uid);
 // Sessions with storage in `directory` (of --dir, expanded).
 std::vector<Uuid> FindSessions(const std::string& directory);
 
