@@ -72,7 +72,8 @@ std::string Refused(const std::map<std::string, uint64_t>& counts) {
 
 // What the shards' journals say together.
 struct Journals {
-  void Add(const Json& j) {
+  // `whose`: "shard 1 on node0".
+  void Add(const Json& j, const std::string& whose) {
     if (count++ == 0) {
       how = j.value("how", "?") + (j.value("in_memory", false) ? ", in memory" : "");
       durability = j.value("durability", "?");
@@ -83,17 +84,21 @@ struct Journals {
     checkpoints += j.value("checkpoints", uint64_t{0});
     stalls += j.value("stalls", uint64_t{0});
     in_doubt += j.value("in_doubt", uint64_t{0});
-    failed += j.value("failed", false) ? 1 : 0;
+    if (j.value("failed", false)) failed += (failed.empty() ? "" : ", ") + whose;
   }
   void Print() const {
     if (count == 0) return;
     fmt::print("durability {}: {} journals ({}), {} of {} in use; {} records, {} checkpoints, {} stalls\n", durability,
                count, how, Bytes(live), Bytes(ring), records, checkpoints, stalls);
     if (in_doubt != 0) fmt::print("{} changes wait for a server that has not come back\n", in_doubt);
-    if (failed != 0) fmt::print("WARNING: {} journals have failed: these shards change nothing any more\n", failed);
+    if (failed.empty()) return;
+    fmt::print(
+        "WARNING: the journal of {} has failed: what is there can be read, and `mayfly stop` flushes it, but that "
+        "server changes nothing any more\n",
+        failed);
   }
-  uint64_t count = 0, live = 0, ring = 0, records = 0, checkpoints = 0, stalls = 0, in_doubt = 0, failed = 0;
-  std::string how, durability;
+  uint64_t count = 0, live = 0, ring = 0, records = 0, checkpoints = 0, stalls = 0, in_doubt = 0;
+  std::string how, durability, failed;
 };
 
 int Status(const Context& c, bool as_json) {
@@ -127,7 +132,9 @@ int Status(const Context& c, bool as_json) {
     for (const auto& [key, text] : kRefusals) refused[key] += r.value(key, uint64_t{0});
     refused[kFalseAnswers] += s["calls"].value("refused", uint64_t{0});
     corrupt += s["data"].value("corrupt_blocks", uint64_t{0});
-    if (s.contains("journal") && s["journal"].is_object()) journals.Add(s["journal"]);
+    if (s.contains("journal") && s["journal"].is_object()) {
+      journals.Add(s["journal"], fmt::format("shard {} on {}", s.value("shard", -1), s.value("host", "?")));
+    }
   }
   journals.Print();
   if (const std::string list = Refused(refused); !list.empty()) fmt::print("messages refused: {}\n", list);

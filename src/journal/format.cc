@@ -125,9 +125,12 @@ std::string_view SentenceOf(SuperblockState state) {
     case SuperblockState::kGood:
       return "the journal is good";
     case SuperblockState::kZeros:
-      return "the journal was never written, or was wiped: its superblocks are zeros";
+      return "the journal was never written, or was wiped (its superblocks are zeros): put a copy of it back, or give "
+             "the "
+             "session up with `mayfly clean`";
     case SuperblockState::kTorn:
-      return "both superblocks of the journal are damaged: what it holds can be read by mayfly salvage only";
+      return "both superblocks of the journal are damaged: put a copy of it back, or give the session up with `mayfly "
+             "clean`";
     case SuperblockState::kForeign:
       return "the file `journal` is no journal of Mayfly: give another --dir";
     case SuperblockState::kFutureVersion:
@@ -135,13 +138,17 @@ std::string_view SentenceOf(SuperblockState state) {
     case SuperblockState::kOtherSession:
       return "the journal belongs to another session: give another --dir, or recover that session";
     case SuperblockState::kOtherShard:
-      return "the journal belongs to another shard of this session: give each server its own --dir";
+      return "the journal belongs to another shard of this session: put each file back into its own directory";
     case SuperblockState::kCut:
-      return "the journal's file is shorter than it was made: it was cut, or copied in part";
+      return "the journal's file is shorter than it was made: put the whole file back, or give the session up with "
+             "`mayfly clean`";
     case SuperblockState::kUnreadable:
-      return "the journal cannot be read: the device reports errors";
+      return "the journal cannot be read (the device reports errors): look at the kernel's log, or give the session up "
+             "with "
+             "`mayfly clean`";
     case SuperblockState::kMissing:
-      return "there is no journal in the directory";
+      return "there is no journal in the directory: give the --dir of the first start, or give the session up with "
+             "`mayfly clean`";
   }
   return "";
 }

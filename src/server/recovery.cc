@@ -27,6 +27,13 @@ Status Read(Bytes value, Image* image) {
   return d.Finish();
 }
 
+// What to do about a journal that cannot be made or written.
+std::string_view RemedyFor(Code code) {
+  if (code == Code::kNoSpace) return "make room there, or give another --dir or a smaller --journal-bytes";
+  if (code == Code::kBusy) return "another server uses it: end that one";
+  return "look at the kernel's log, or give another --dir";
+}
+
 constexpr bool IsOfStore(Tag tag) { return (tag & 0x7f00) == 0x0200; }
 
 }  // namespace
@@ -104,8 +111,8 @@ Task<Status> Shard::OpenJournal(bool recover, RecoveryReport* report) {
   if (!recover) {
     auto made = co_await Journal::Create(&executor_, doors_.disk, doors_.kept, options);
     if (!made.ok()) {
-      report->refusal = fmt::format("the journal of shard {} cannot be made in {}: {}", options_.self.value,
-                                    doors_.disk->facts().directory, TextOf(made.code()));
+      report->refusal = fmt::format("the journal of shard {} cannot be made in {}: {}; {}", options_.self.value,
+                                    doors_.disk->facts().directory, TextOf(made.code()), RemedyFor(made.code()));
       co_return made.status();
     }
     journal_ = std::move(*made);
@@ -155,8 +162,8 @@ Task<Status> Shard::OpenJournal(bool recover, RecoveryReport* report) {
   auto opened =
       co_await Journal::Open(&executor_, doors_.disk, doors_.kept, options, std::move(*recovered), first.bytes());
   if (!opened.ok()) {
-    report->refusal = fmt::format("the journal of shard {} in {} cannot be written: {}", options_.self.value,
-                                  doors_.disk->facts().directory, TextOf(opened.code()));
+    report->refusal = fmt::format("the journal of shard {} in {} cannot be written: {}; {}", options_.self.value,
+                                  doors_.disk->facts().directory, TextOf(opened.code()), RemedyFor(opened.code()));
     co_return opened.status();
   }
   journal_ = std::move(*opened);

@@ -13,10 +13,11 @@ constexpr std::string_view kDurabilities[] = {"none", "process", "node"}, kFsync
 constexpr uint32_t kChunkBitsLeast = 16, kChunkBitsMost = 26;
 
 Failure Damaged(std::string_view path, std::string_view reason) {
-  return Fail(Code::kCorrupt,
-              "{} {} is damaged ({}): start without this member (--recover degraded), or save what its directory holds "
-              "with `mayfly salvage`",
-              kWhat, path, reason);
+  return Fail(
+      Code::kCorrupt,
+      "{} {} is damaged ({}): put the file as it was back, or give the session up, and remove the directory that "
+      "it is in",
+      kWhat, path, reason);
 }
 
 template <size_t N>
