@@ -1,0 +1,53 @@
+// Preloaded into mayflyd: while the file MAYFLY_TEST_DISK_FAILS exists, writes and flushes of files below the directory
+// that its first line names fail with EIO, as on a device that dies. io_uring, which would pass all this by, is refused
+// as a container does it.
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+static int Fails(int fd) {
+  const char* trigger = getenv("MAYFLY_TEST_DISK_FAILS");
+  FILE* file = trigger != NULL ? fopen(trigger, "re") : NULL;
+  if (file == NULL) return 0;
+  char directory[4096], link[64], path[4096];
+  const int named = fgets(directory, sizeof directory, file) != NULL;
+  fclose(file);
+  if (!named) return 0;
+  directory[strcspn(directory, "\n")] = 0;
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  const ssize_t bytes = readlink(link, path, sizeof path - 1);
+  if (bytes < 0) return 0;
+  path[bytes] = 0;
+  const size_t length = strlen(directory);
+  return length != 0 && strncmp(path, directory, length) == 0 && path[length] == '/';
+}
+
+ssize_t pwrite(int fd, const void* data, size_t bytes, off_t offset) {
+  static ssize_t (*real)(int, const void*, size_t, off_t);
+  if (real == NULL) *(void**)&real = dlsym(RTLD_NEXT, "pwrite");
+  if (!Fails(fd)) return real(fd, data, bytes, offset);
+  errno = EIO;
+  return -1;
+}
+
+ssize_t pwrite64(int fd, const void* data, size_t bytes, off64_t offset) { return pwrite(fd, data, bytes, offset); }
+
+int fdatasync(int fd) {
+  static int (*real)(int);
+  if (real == NULL) *(void**)&real = dlsym(RTLD_NEXT, "fdatasync");
+  if (!Fails(fd)) return real(fd);
+  errno = EIO;
+  return -1;
+}
+
+// As liburing has it, but for the types.
+int io_uring_queue_init_params(unsigned entries, void* ring, void* params) {
+  (void)entries;
+  (void)ring;
+  (void)params;
+  return -EPERM;
+}
