@@ -82,6 +82,7 @@ if with_mounts; then
   truncate -s 40k "$work/full/fill" # for the charter, not for the journal
   refused 'the journal of shard [0-9]+ cannot be made in .*/full/.*no space left; make room' "${small[@]}" --dir "$work/full"
   [[ $(ls "$work/full") == fill ]] || e2e_fail "left behind: $(ls "$work/full")"
+  unmount_all
   mount_at "$work/closed" -t tmpfs -o ro none
   refused 'Read-only file system; give a --dir that you may write' "${small[@]}" --dir "$work/closed"
 fi
@@ -159,6 +160,12 @@ if with_mounts; then
   untouched
   mount_at "$work/disk" --bind -o ro "$work/disk"
   refused "cannot keep data in .*$mine/member-0/shard-0: its file system is mounted read-only; .*--dir" --recover --dir "$work/disk"
+  unmount_all
+  untouched
+  mount_at "$work/full" -t tmpfs -o size=24m none
+  cp -a "$work/disk/$mine" "$work/full/"
+  head -c 30000000 /dev/zero >"$work/full/fill" 2>/dev/null
+  refused 'cannot keep data in .*/full/.*its file system is full' --recover --dir "$work/full"
   unmount_all
   untouched
 fi

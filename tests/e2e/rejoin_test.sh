@@ -76,6 +76,13 @@ life() { # DIRECTORY OPTION...
   kill_member "$root"
   rejoin "$root" --member "$root" "${options[@]}"
   all_go_on 100
+  step "one that cannot tell the root, which is dead too, loses nothing by trying"
+  kill_member "${others[0]}"
+  kill_member "$root"
+  refused 'telling the other servers' --member "${others[0]}" --start-timeout 5 "${options[@]}"
+  rejoin "$root" "${options[@]}" --member "$root"
+  rejoin "${others[0]}" "${options[@]}"
+  all_go_on 100
   step "two at once, in this order and in that"
   kill_member "${others[0]}"
   kill_member "${others[1]}"
