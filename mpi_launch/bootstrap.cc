@@ -502,6 +502,12 @@ Outcome<Done> Bootstrap::BuildLayout(const std::vector<Introduction>& ranks) {
     }
   }
   MAYFLY_CHECK(addresses_.size() == layout_->shard_count());
+  if (options_.supervise && layout_->member(member()).shards != options_.shards) {
+    return Fail(Code::kInvalid,
+                "--supervise: member {} has several processes, none of which can be started again alone; start one a "
+                "node, with --shards, or give --member-per rank",
+                member().value);
+  }
   Result<Placement> placement = Placement::Build(*layout_);
   if (!placement.ok()) return Fail(placement.code(), "no placement for these members; start fewer ranks or --shards");
   placement_ = std::move(*placement);

@@ -39,7 +39,11 @@ class Bootstrap {
   // As all ranks agreed: paths are absolute.
   const ServerOptions& options() const { return options_; }
   uint32_t root_rank() const;
+  MemberId member() const { return layout_->MemberOf(first_shard_); }
+  const std::string& runtime_path() const { return agreed_.runtime_path; }
   std::string ReadySentence() const;
+  // Whether a server has died and come back meanwhile: it is not in MPI, and never will be.
+  bool SomeoneCameBack() const { return keeper_->newest() > view_; }
   // kInvalid in options: the command line was wrong.
   bool wrong_options() const { return wrong_options_; }
 
@@ -101,7 +105,6 @@ class Bootstrap {
   Outcome<Done> BecomeReady();
   SessionFile DescribeSession(SessionState state) const;
   bool keeps() const { return options_.durability != Durability::kNone; }
-  MemberId member() const { return layout_->MemberOf(first_shard_); }
   bool per_rank() const { return options_.member_per == ServerOptions::MemberPer::kRank; }
 
   World& world_;

@@ -36,7 +36,8 @@ constexpr const char* kEnd =
   SIGTERM or SIGINT again end now; what was not flushed is lost
 Flushing copies every file to --flush-to and reads it back; without --flush-to nothing is kept. The processes, their
 memory and the session's files are gone afterwards. What a kill -9 leaves is removed by `mayfly clean`; with
---durability process the same command with --recover brings it back, or `mayflyd --rejoin` a single server.
+--durability process the same command with --recover brings it back, or `mayflyd --rejoin` a single server, which
+--supervise does by itself.
 
 Exit codes: 0 ended, and everything that was to be flushed is verified; 1 ended, but not everything was flushed;
   2 the command line is wrong; 3 the servers could not start (standard error says host, cause and remedy).
@@ -118,12 +119,11 @@ std::string SizeText(uint64_t bytes) {
 std::string ServerOptions::Common() const {
   return fmt::format(
       "--member-per {}\n--durability {}\n--fsync {}\n--dir {}\n--capacity {}\n--evict {}\n--journal-bytes "
-      "{}\n--recover "
-      "{}\n--shards {}\n--session "
+      "{}\n--recover {}\n--supervise {}\n--shards {}\n--session "
       "{}\n--flush-to {}\n--flush-by {}\n--no-flush {}\n--chunk {}\n"
       "--checksum {}\n--tls {}\n--rendezvous {}\n--start-timeout {}\n--version {}\n",
       member_per == MemberPer::kNode ? "node" : "rank", TextOf(durability), TextOf(fsync), dir, capacity_bytes,
-      TextOf(evict), journal_bytes, recover, shards, session, flush_to, flush_by_s, !flush_at_end,
+      TextOf(evict), journal_bytes, recover, supervise, shards, session, flush_to, flush_by_s, !flush_at_end,
       uint64_t{1} << chunk_bits, checksums ? "xxh3" : "none", ucx.tls, ucx.eager_bytes_max, start_timeout_s,
       MAYFLY_VERSION);
 }
@@ -197,6 +197,10 @@ CommandLine ParseCommandLine(int argc, char** argv) {
                "one process a member");
   CLI::Option* member =
       option("--member", member_number, "with --rejoin: this member (default: one that is dead on this node)", "N");
+  app.add_flag(
+      "--supervise", o.supervise,
+      "with --durability process: a small parent of each server starts it again when it dies, by --rejoin, while\n"
+      "the others serve; it gives up after five deaths within a minute");
   option("--member-per", member_per,
          "what a member of the filesystem is: a node, further processes of a node adding threads to it, or a rank,\n"
          "which is for a single machine (default: node)",
@@ -248,6 +252,9 @@ CommandLine ParseCommandLine(int argc, char** argv) {
   if (member->count() != 0) o.rejoin_member = MemberId(member_number);
   if (member->count() != 0 && !o.rejoin) line.wrong = Sentence("--member: needs --rejoin");
   if (o.recover && o.rejoin) line.wrong = Sentence("--recover and --rejoin: one is for all servers, one for a single");
+  if (o.supervise && o.durability == Durability::kNone && !o.recover && !o.rejoin) {
+    line.wrong = Sentence("--supervise: needs --durability process, or there is nothing to bring back");
+  }
   o.flush_at_end = !no_flush;
   o.checksums = checksum == "xxh3";
   if (!memory.empty()) o.memory_bytes = *ParseSize(memory);

@@ -33,6 +33,7 @@ struct ServerOptions {
   uint64_t journal_bytes = 0;  // of a shard; 0: what suits
   bool recover = false;
   bool rejoin = false;
+  bool supervise = false;
   std::optional<MemberId> rejoin_member;  // empty: any that is dead here
   uint8_t chunk_bits = kChunkBitsDefault;
   bool checksums = true;

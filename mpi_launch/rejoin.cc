@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 
 #include "base/log.h"
@@ -12,9 +13,11 @@
 #include "server_log.h"
 #include "session/discover.h"
 #include "signals.h"
+#include "stop_report.h"
 #include "storage.h"
 #include "view_keeper.h"
 #include "watch.h"
+#include "world.h"
 
 namespace mayfly {
 namespace {
@@ -63,10 +66,12 @@ class Rejoin {
     shards_->TakeOver();
     footprint_.KeepStorage(false);
     footprint_.CareForStorage(base_, charter_.self);
+    if (options_.flush_at_end && !options_.flush_to.empty()) footprint_.Withhold();
     return done;
   }
 
   LocalShards& shards() { return *shards_; }
+  ParentLine::Mending AsMending() const { return {charter_.self, options_.session, runtime_path_}; }
   const ServerOptions& options() const { return options_; }
   std::string Sentence() const {
     return fmt::format("member {} of the session is back on {}", charter_.self.value, host_);
@@ -84,7 +89,7 @@ class Rejoin {
     }
     const Uuid uuid = (*file)->uuid;
     const std::string session_directory = runtime_path_ + "/" + UuidText(uuid);
-    const Outcome<std::string> directory = ExpandDirectory(options_.dir, host_, 0);
+    const Outcome<std::string> directory = ExpandDirectory(options_.dir, host_, RankOfEnvironment());
     if (!directory.ok()) return directory.failure();
     base_ = StorageBase(*directory, session_directory, uuid);
     Outcome<std::vector<Charter>> members = FindMembers(base_, uuid, host_, geteuid());
@@ -113,6 +118,7 @@ class Rejoin {
     options_.shards = charter_.members[charter_.self.value].shards;
     options_.chunk_bits = static_cast<uint8_t>(charter_.chunk_bits);
     options_.checksums = charter_.checksums;
+    options_.flush_to = charter_.flush_to;
     keeper_ = std::make_unique<ViewKeeper>(map_path, options_.session + ".map", geteuid(), map->view());
     book_ = std::make_unique<NodeBook>(std::move(*map), map_path, geteuid());
     return Done{};
@@ -162,7 +168,7 @@ class Rejoin {
 
 }  // namespace
 
-int RunRejoin(CommandLine line) {
+int RunRejoin(CommandLine line, const ParentLine& parent) {
   PosixClock clock;
   Footprint footprint;
   const DiscoverOptions here = DiscoverOptions::FromEnvironment("", {kWireVersion, kWireVersion});
@@ -177,19 +183,26 @@ int RunRejoin(CommandLine line) {
     SayFailure(start.failure().sentence);
     return kExitNotStarted;
   }
-  watch.Serving([&](const std::string& signal, bool) {
+  std::atomic<bool> warned{false};
+  watch.Serving([&](const std::string& signal, bool warning) {
     MAYFLY_INFO("{}: ending the session", signal);
+    warned = warning;
     rejoin.shards().RequestStop(rejoin.options());
   });
   watch.Ready();
+  parent.Serving(rejoin.AsMending());
   for (const std::string& line : rejoin.shards().brought_back()) MAYFLY_INFO("{}", line);
   MAYFLY_INFO("{}", rejoin.Sentence());
   const LocalShards::End end = rejoin.shards().Wait();
+  parent.Ending();
   footprint.Remove();
   int code = kExitDone;
   std::string sentence;
   if (!end.complete) sentence = end.sentence;
   if (!end.request_failure.empty()) sentence = end.request_failure;
+  if (end.root && warned) {
+    KeepVerdict(rejoin.options().session, {sentence.empty(), sentence.empty() ? end.sentence : sentence, end.missing});
+  }
   if (!sentence.empty()) {
     code = kExitNotFlushed;
     SayFailure(sentence);

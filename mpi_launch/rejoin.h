@@ -3,10 +3,11 @@
 #pragma once
 
 #include "options.h"
+#include "supervisor.h"
 
 namespace mayfly {
 
 // From the parsed command line to the exit code.
-int RunRejoin(CommandLine line);
+int RunRejoin(CommandLine line, const ParentLine& parent);
 
 }  // namespace mayfly

@@ -11,6 +11,8 @@
 #include "server_log.h"
 #include "session/verdict.h"
 #include "signals.h"
+#include "stop_report.h"
+#include "supervisor.h"
 
 namespace mayfly {
 namespace {
@@ -51,17 +53,35 @@ Outcome<Done> Serve(LocalShards& shards, Facts* facts) {
   return Done{};
 }
 
-}  // namespace
+// The end without the others, of whom one that died and came back is not in MPI, or all have left it at the start. Each
+// rank says what it knows; the root's knows how it went.
+void EndAlone(const Bootstrap& bootstrap, const Outcome<Done>& mine, const Facts& facts, bool has_root, bool warned) {
+  const std::string said = mine.ok() ? facts.flushed : mine.failure().sentence;
+  if (!mine.ok()) SayFailure(HostName() + ": " + said);
+  if (!has_root) return;
+  SayMissing(facts.missing);
+  SetLogLevel(bootstrap.options().log_level);
+  if (mine.ok()) MAYFLY_INFO("the session has ended; {}", said);
+  if (warned) KeepVerdict(bootstrap.options().session, {mine.ok(), said, facts.missing});
+}
 
-int RunServer(int argc, char** argv) {
-  CommandLine line = ParseCommandLine(argc, argv);
-  if (!line.print.empty()) {
-    if (RankOfEnvironment() == 0) std::fputs(line.print.c_str(), stdout);
-    return kExitDone;
+// The end as all agree on it, and the first rank tells it.
+int EndTogether(World& world, const Bootstrap& bootstrap, const Outcome<Done>& mine, Facts facts, bool warned) {
+  const Outcome<Done> end = world.Agree(mine);
+  const std::string flushed = world.Share(facts.flushed, bootstrap.root_rank());
+  const uint64_t teller = end.ok() ? 0 : world.Max(facts.missing.empty() ? 0 : world.rank() + 1);
+  if (teller != 0) facts.missing = world.Share(std::move(facts.missing), static_cast<uint32_t>(teller - 1));
+  const bool first = world.rank() == 0;
+  if (first && !end.ok()) SayFailure(end.failure().sentence);
+  if (first && teller != 0) SayMissing(facts.missing);
+  if (first && end.ok()) MAYFLY_INFO("the session has ended; {}", flushed);
+  if (world.Max(warned ? 1 : 0) != 0 && first) {
+    KeepVerdict(bootstrap.options().session, {end.ok(), end.ok() ? flushed : end.failure().sentence, facts.missing});
   }
-  Signals::Install();
-  StartLog(LogLevel::kWarn);
-  if (line.wrong.empty() && line.options.rejoin) return RunRejoin(std::move(line));
+  return end.ok() ? kExitDone : kExitNotFlushed;
+}
+
+int RunRank(int argc, char** argv, CommandLine line, const ParentLine& parent) {
   const std::string host = HostName();
   const ServerOptions asked = line.options;
   PosixClock clock;
@@ -93,40 +113,59 @@ int RunServer(int argc, char** argv) {
     world.Finalize();
     return code;
   }
+  if (asked.supervise) {
+    // A launcher takes the death of a process in MPI for the job's. Now all live, and the start's deadline holds.
+    watch.SetStep("leaving MPI");
+    world.Finalize();
+  }
   if (first) RemoveVerdict(bootstrap.options().session);  // of an earlier session of this name
   if (first) SetLogLevel(asked.log_level);
   for (const std::string& line : bootstrap.shards().brought_back()) MAYFLY_INFO("{}", line);
   if (first) MAYFLY_INFO("{}, after {:.1f} s", bootstrap.ReadySentence(), (clock.Now() - started) / 1e9);
 
   watch.Ready();
+  parent.Serving({bootstrap.member(), bootstrap.options().session, bootstrap.runtime_path()});
   Facts facts;
   const Outcome<Done> mine = Serve(bootstrap.shards(), &facts);
+  parent.Ending();
   footprint.Remove();
-  // From here on MPI again. Should a server have died, it may hang or fail: then this rank ends with what it knows.
   int code = mine.ok() ? kExitDone : kExitNotFlushed;
   const std::string sentence = mine.ok() ? std::string() : mine.failure().sentence;
+  if (asked.supervise || bootstrap.SomeoneCameBack()) {
+    watch.Ending(clock.Now() + kEndWithin, code, "");
+    EndAlone(bootstrap, mine, facts, bootstrap.root_rank() == world.rank(), warned);
+    if (!asked.supervise) watch.Quit(code, "");  // without MPI_Finalize, which would wait for the others
+    if (facts.left_behind) _exit(code);
+    return code;
+  }
+  // From here on MPI again. Should a server have died, it may hang or fail: then this rank ends with what it knows.
   if (!mine.ok() && mine.failure().status.code() == Code::kUnavailable) watch.Quit(code, sentence);
   watch.Ending(clock.Now() + kEndWithin, code, sentence);
   world.OnError([&](const std::string&) { watch.Quit(code, sentence); });
-  const Outcome<Done> end = world.Agree(mine);
-  const std::string flushed = world.Share(facts.flushed, bootstrap.root_rank());
-  const uint64_t teller = end.ok() ? 0 : world.Max(facts.missing.empty() ? 0 : world.rank() + 1);
-  if (teller != 0) facts.missing = world.Share(std::move(facts.missing), static_cast<uint32_t>(teller - 1));
-  code = end.ok() ? kExitDone : kExitNotFlushed;
-  if (first && !end.ok()) SayFailure(end.failure().sentence);
-  if (first && teller != 0) SayMissing(facts.missing);
-  if (first && end.ok()) MAYFLY_INFO("the session has ended; {}", flushed);
-  if (world.Max(warned ? 1 : 0) != 0 && first) {
-    // Nobody waits for the outcome now; the job script's `mayfly stop` will ask for it when the servers are gone.
-    const Outcome<Done> kept =
-        WriteVerdict(bootstrap.options().session, geteuid(),
-                     Verdict{end.ok(), end.ok() ? flushed : end.failure().sentence, facts.missing});
-    if (!kept.ok()) MAYFLY_WARN("{}", kept.failure().sentence);
-  }
+  code = EndTogether(world, bootstrap, mine, facts, warned);
   watch.Ending(clock.Now() + kFinalizeWithin, code, "");
   world.Finalize();
   if (facts.left_behind) _exit(code);
   return code;
+}
+
+}  // namespace
+
+int RunServer(int argc, char** argv) {
+  CommandLine line = ParseCommandLine(argc, argv);
+  if (!line.print.empty()) {
+    if (RankOfEnvironment() == 0) std::fputs(line.print.c_str(), stdout);
+    return kExitDone;
+  }
+  StartLog(LogLevel::kWarn);
+  const auto serve = [&](CommandLine server, const ParentLine& parent) {
+    Signals::Install();
+    if (server.wrong.empty() && server.options.rejoin) return RunRejoin(std::move(server), parent);
+    return RunRank(argc, argv, std::move(server), parent);
+  };
+  // What is wrong all ranks agree on first.
+  if (line.wrong.empty() && line.options.supervise) return Supervise(std::move(line), serve);
+  return serve(std::move(line), ParentLine());
 }
 
 }  // namespace mayfly

@@ -1,9 +1,11 @@
 #include "stop_report.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 
+#include "base/log.h"
 #include "options.h"
 
 namespace mayfly {
@@ -63,6 +65,11 @@ StopSentence SentenceOfStop(bool ok, const std::string& report) {
           fmt::format("the flush to {} is not complete: {} files are there, {} are not{}; {}", target, files, lost,
                       missing.empty() ? "" : fmt::format(" (the first is {})", missing), cause),
           LinesOf(flush, "missing")};
+}
+
+void KeepVerdict(const std::string& session, const Verdict& verdict) {
+  const Outcome<Done> kept = WriteVerdict(session, geteuid(), verdict);
+  if (!kept.ok()) MAYFLY_WARN("{}", kept.failure().sentence);
 }
 
 }  // namespace mayfly

@@ -3,6 +3,8 @@
 
 #include <string>
 
+#include "session/verdict.h"
+
 namespace mayfly {
 
 struct StopSentence {
@@ -13,5 +15,8 @@ struct StopSentence {
 
 // `ok`: the verdict of the stop. `report`: its JSON; may be empty.
 StopSentence SentenceOfStop(bool ok, const std::string& report);
+
+// For whoever asks when the servers are gone: the job script's `mayfly stop` after a scheduler's warning.
+void KeepVerdict(const std::string& session, const Verdict& verdict);
 
 }  // namespace mayfly
