@@ -23,7 +23,7 @@ namespace mayfly {
 namespace {
 
 constexpr Nanos kEndWithin = 8 * kSecond;
-constexpr Nanos kAnnounceWithin = 60 * kSecond, kKilledIsGoneWithin = 3 * kSecond;
+constexpr Nanos kAnnounceWithin = 60 * kSecond, kAnnounceAgainAfter = 2 * kSecond, kKilledIsGoneWithin = 3 * kSecond;
 constexpr unsigned kLookAgainAfterUs = 20'000;
 // Of the mark of a process that is no rank: behind all ranks.
 constexpr uint32_t kFirstMark = 1u << 24;
@@ -61,7 +61,7 @@ class Rejoin {
     if (done.ok()) done = shards_->Open(true);
     if (!done.ok()) return done;
     watch_.SetStep("telling the other servers");
-    done = shards_->Announce(std::move(moved), keeper_->newest(), kAnnounceWithin);
+    done = Announce(moved);
     if (!done.ok()) return done;
     shards_->TakeOver();
     footprint_.KeepStorage(false);
@@ -78,6 +78,16 @@ class Rejoin {
   }
 
  private:
+  // Again and again: the root may come back meanwhile, on another node and under another address.
+  Outcome<Done> Announce(const std::vector<Shard::NewAddress>& moved) {
+    PosixClock clock;
+    for (const Nanos until = clock.Now() + kAnnounceWithin;;) {
+      keeper_->Follow();
+      Outcome<Done> done = shards_->Announce(moved, keeper_->newest(), kAnnounceAgainAfter);
+      if (done.ok() || clock.Now() >= until) return done;
+    }
+  }
+
   Outcome<Done> Find() {
     std::error_code error;
     options_.session = std::filesystem::absolute(options_.session, error).lexically_normal().string();

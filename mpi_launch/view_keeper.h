@@ -24,6 +24,7 @@ class ViewKeeper {
   // own view tells who came first.
   bool Learn(View view, const std::vector<Shard::NewAddress>& moved) {
     std::lock_guard lock(mutex_);
+    if (view.value > newest_ + 1) FollowLocked();  // what was said while this process was away, or had another address
     if (view.value <= newest_) return true;
     std::vector<AddressChange> changes;
     for (const auto& one : moved) changes.push_back({one.shard, AsBytes(one.address)});
@@ -38,7 +39,25 @@ class ViewKeeper {
     return true;
   }
 
+  // Takes over what the root's server has put beside the session file: when many came back at once on several nodes,
+  // none of them could be told where the others are.
+  void Follow() {
+    std::lock_guard lock(mutex_);
+    FollowLocked();
+  }
+
  private:
+  void FollowLocked() {
+    const Outcome<NodeMap> shared = NodeMap::Open(shared_path_, uid_), here = NodeMap::Open(map_path_, uid_);
+    if (!shared.ok() || !here.ok() || shared->session() != here->session() || shared->view().value <= newest_) return;
+    std::vector<AddressChange> all;
+    for (uint32_t s = 0; s < shared->layout().shard_count(); ++s) {
+      all.push_back({ShardId(s), shared->AddressOf(ShardId(s))});
+    }
+    const Outcome<Done> replaced = ReplaceAddresses(map_path_, uid_, shared->view(), all);
+    if (replaced.ok() || replaced.failure().status.code() == Code::kExists) newest_ = shared->view().value;
+  }
+
   const std::string map_path_, shared_path_;
   const uint32_t uid_;
   std::mutex mutex_;
