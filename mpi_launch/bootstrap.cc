@@ -618,7 +618,9 @@ Outcome<Done> Bootstrap::StartShards() {
 
   LocalShards::Setup setup;
   setup.book = book_.get();
-  keeper_ = std::make_unique<ViewKeeper>(footprint_.directory() + "/map", options_.session + ".map", geteuid(), view_);
+  ViewKeeper::Options views{footprint_.directory() + "/map", options_.session + ".map", false, geteuid()};
+  views.has_root = root_rank() == world_.rank();
+  keeper_ = std::make_unique<ViewKeeper>(std::move(views), view_);
   setup.keeper = keeper_.get();
   setup.first = first_shard_;
   setup.arena_directory = footprint_.directory();

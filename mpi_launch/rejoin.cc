@@ -66,6 +66,7 @@ class Rejoin {
     shards_->TakeOver();
     footprint_.KeepStorage(false);
     footprint_.CareForStorage(base_, charter_.self);
+    if (shards_->has_root()) footprint_.CareForShared(options_.session, kWireVersion);
     if (options_.flush_at_end && !options_.flush_to.empty()) footprint_.Withhold();
     return done;
   }
@@ -129,7 +130,9 @@ class Rejoin {
     options_.chunk_bits = static_cast<uint8_t>(charter_.chunk_bits);
     options_.checksums = charter_.checksums;
     options_.flush_to = charter_.flush_to;
-    keeper_ = std::make_unique<ViewKeeper>(map_path, options_.session + ".map", geteuid(), map->view());
+    ViewKeeper::Options views{map_path, options_.session + ".map", false, geteuid()};
+    views.has_root = map->layout().MemberOf(map->placement().RootShard()) == charter_.self;
+    keeper_ = std::make_unique<ViewKeeper>(std::move(views), map->view());
     book_ = std::make_unique<NodeBook>(std::move(*map), map_path, geteuid());
     return Done{};
   }

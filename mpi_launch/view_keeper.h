@@ -15,9 +15,19 @@ namespace mayfly {
 
 class ViewKeeper {
  public:
-  // `map_path`: of the node; `shared_path`: beside the session file, which clients of other nodes look at.
-  ViewKeeper(std::string map_path, std::string shared_path, uint32_t uid, View newest)
-      : map_path_(std::move(map_path)), shared_path_(std::move(shared_path)), uid_(uid), newest_(newest.value) {}
+  // `map_path`: of the node; `shared_path`: beside the session file, for other nodes, kept by the one process that has
+  // the root's shard and so hears of every view, in order.
+  struct Options {
+    std::string map_path, shared_path;
+    bool has_root = false;
+    uint32_t uid = 0;
+  };
+  ViewKeeper(Options options, View newest)
+      : map_path_(std::move(options.map_path)),
+        shared_path_(std::move(options.shared_path)),
+        keeps_shared_(options.has_root),
+        uid_(options.uid),
+        newest_(newest.value) {}
 
   View newest() const { return View(newest_.load()); }
   // False if the node's map could not be replaced. Several processes of a node do so one after the other: the file's
@@ -34,7 +44,7 @@ class ViewKeeper {
                    replaced.failure().sentence);
       return false;
     }
-    (void)ReplaceAddresses(shared_path_, uid_, view, changes);  // another node's may have done it, or the file is gone
+    if (keeps_shared_) (void)ReplaceAddresses(shared_path_, uid_, view, changes);  // or the file is gone
     newest_ = view.value;
     return true;
   }
@@ -59,6 +69,7 @@ class ViewKeeper {
   }
 
   const std::string map_path_, shared_path_;
+  const bool keeps_shared_;
   const uint32_t uid_;
   std::mutex mutex_;
   std::atomic<uint32_t> newest_;
