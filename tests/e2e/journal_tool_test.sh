@@ -177,7 +177,7 @@ copy() {
 copy
 verb 0 verify "$work/other"
 truncate -s $((ring / 2)) "$journal"
-broken cut "it was cut, or copied in part"
+broken cut "shorter than it was made"
 copy
 dd if=/dev/zero of="$journal" bs=4096 count=2 conv=notrunc status=none
 broken zeros "its superblocks are zeros"
