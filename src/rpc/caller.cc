@@ -53,6 +53,8 @@ struct Caller::Greeting : Completion {
 
 namespace {
 
+// A connection that broke is made again for so long without a call; less than it takes to call a shard unreachable.
+constexpr Nanos kStayKnownFor = 2 * kSecond;
 constexpr Nanos kRetryFirst = 50 * kMillisecond, kRetryMost = 400 * kMillisecond;
 constexpr Nanos kGreetingWithin = 2 * kSecond;
 
@@ -609,7 +611,10 @@ void Caller::Look(Peer* peer, Nanos now) {
   if (peer->state == Peer::State::kGreeting && now >= peer->look_at) {
     Drop(peer, Code::kTimedOut);
   } else if (peer->state == Peer::State::kBackoff && now >= peer->look_at) {
-    if (!peer->waiting.empty()) {
+    // Whoever was served there may have something open: a shard that hears of a process on no connection for a while
+    // takes it for dead, and the next call may be long in coming (waiting for another shard, say).
+    const bool stays_known = peer->heard != 0 && now < Later(peer->trying_since, kStayKnownFor);
+    if (!peer->waiting.empty() || stays_known) {
       Connect(peer, now);
     } else {
       peer->state = Peer::State::kIdle;

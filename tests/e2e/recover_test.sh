@@ -1,5 +1,5 @@
 #!/bin/bash
-# ctest: TIMEOUT 900 LABELS plain
+# ctest: TIMEOUT 900
 # All servers are killed while clients work and started again by --recover: the clients go on, everything acknowledged is
 # there, and a stop flushes it and leaves nothing. Journals in memory and in --dir; a kill in the middle of the recovery.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

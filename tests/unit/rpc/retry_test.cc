@@ -43,6 +43,16 @@ TEST(Retry, AfterTheEndpointWentDownInTheMiddle) {
   EXPECT_EQ(w.shard.bad_payloads, 0u);
 }
 
+// Nobody has a call for the shard: it must not take the process for dead all the same.
+TEST(Retry, OfAConnectionThatWasUsedNeedsNoCall) {
+  Connected w;
+  w.Break();
+  EXPECT_EQ(w.shard.responder->connections(), 0u);
+  w.RunFor(kSecond);
+  EXPECT_EQ(w.lane.caller->stats().connects, 2u);
+  EXPECT_EQ(w.shard.responder->connections(), 1u);
+}
+
 TEST(Retry, AfterTheAnswerWasSentButLostGetsThatAnswer) {
   Connected w;
   Task<Status> unlink = w.lane.Unlink(0, "a");
