@@ -465,8 +465,11 @@ Task<Status> Shard::HandleRead(Request* r, const ReadRequest& q, ReadReply* a, R
   auto covered = store_.Read(range, &out->pieces);
   if (!covered.ok()) co_return covered.code();
   if (has_disk()) {
+    const bool absent =
+        std::any_of(out->pieces.begin(), out->pieces.end(), [](const auto& p) { return p.is_absent(); });
     const Status fetched = co_await Fetch(&out->pieces, r->deadline());
     if (!fetched.ok()) co_return fetched.code() == Code::kCorrupt ? Status(Code::kIo) : fetched;
+    FetchAhead(q.inode, range.file_offset(), range.file_offset() + covered->bytes, absent);
   }
   a->cut = covered->cut;
   const size_t parts_max = q.mapped ? kMappedPartsMax : kPartsMax;

@@ -2,12 +2,21 @@
 // level `node`, requests to have them there.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/log.h"
 #include "server/shard.h"
 #include "store/chunk_file.h"
 #include "store/disk_loader.h"
 
 namespace mayfly {
+namespace {
+
+constexpr uint64_t kAheadBytes = 8u << 20;
+constexpr uint64_t kAheadGap = 256u << 20;  // of a file in order: chunks on other shards lie between
+constexpr Nanos kAheadWithin = 10 * kSecond;
+
+}  // namespace
 
 Task<Status> Shard::OpenDisk(bool recover, RecoveryReport* report) {
   Result<ChunkFile> opened = Code::kIo;
@@ -111,6 +120,38 @@ Task<Status> Shard::Fetch(ReadPieces* pieces, Nanos deadline) {
     if (piece.is_absent()) co_return co_await disk_reader_->Fetch(pieces, deadline);
   }
   co_return Code::kOk;
+}
+
+// A file that is read in order, one request at a time, would leave the disk idle while the reader has the bytes.
+void Shard::FetchAhead(InodeId file, uint64_t begin, uint64_t end, bool was_absent) {
+  const auto known = std::find_if(read_back_.begin(), read_back_.end(), [&](const ReadBack& one) {
+    return one.file == file && one.end <= begin && begin - one.end <= kAheadGap;
+  });
+  if (known == read_back_.end()) {
+    if (!was_absent) return;
+    read_back_[next_read_back_++ % read_back_.size()] = {file, end, false};
+    return;
+  }
+  known->end = end;
+  if (known->ahead || leaving_) return;
+  known->ahead = true;
+  gate_.Spawn(FetchBehind(file, end), "reading ahead from the disk");
+}
+
+// The extents behind `from` that this shard has; they stay in memory for whoever comes.
+Task<Status> Shard::FetchBehind(InodeId file, uint64_t from) {
+  ReadPieces pieces;
+  uint64_t bytes = 0;
+  while (from != ChunkStore::kDone && bytes < kAheadBytes) {
+    const size_t first = pieces.size();
+    from = store_.LiveData(file, from, 1, &pieces);
+    for (size_t i = first; i < pieces.size(); ++i) bytes += pieces[i].bytes;
+  }
+  const Status status = co_await Fetch(&pieces, executor_.now() + kAheadWithin);
+  for (ReadBack& one : read_back_) {
+    if (one.file == file) one.ahead = false;
+  }
+  co_return status.ok() ? status : Status();  // whoever reads it will hear of it
 }
 
 // The answer is held until all that was changed here before is durable (IsHeldAtCommit); so are those of the file's

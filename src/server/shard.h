@@ -17,6 +17,7 @@
 #include <absl/container/flat_hash_map.h>
 #include <absl/container/flat_hash_set.h>
 
+#include <array>
 #include <deque>
 #include <functional>
 #include <map>
@@ -307,6 +308,8 @@ class Shard {
   Task<Status> MakeMemory(uint32_t bytes, Nanos deadline);
   void TendMemory();
   Task<Status> Fetch(ReadPieces* pieces, Nanos deadline);
+  void FetchAhead(InodeId file, uint64_t begin, uint64_t end, bool was_absent);
+  Task<Status> FetchBehind(InodeId file, uint64_t from);
   Task<Status> HandleSync(Request* r, const InodeRequest& q, Empty* a, ReplyPayload* out);
   Task<Status> SyncAt(ShardId shard, InodeId id, Nanos deadline);
 
@@ -514,6 +517,14 @@ class Shard {
   DiskFileId chunk_file_;
   std::unique_ptr<WriteBack> write_back_;
   std::unique_ptr<DiskReader> disk_reader_;
+  // Of the files that were read back last, up to where: who goes on from there reads in order.
+  struct ReadBack {
+    InodeId file;
+    uint64_t end = 0;
+    bool ahead = false;  // what follows is being fetched
+  };
+  std::array<ReadBack, 16> read_back_;
+  uint32_t next_read_back_ = 0;
   uint64_t evict_again_at_ = 0;  // count of WriteBack::kept(): before, nothing more can be evicted
   Nanos evict_again_by_ = 0;
   bool serving_ = true;
