@@ -84,12 +84,25 @@ struct Journals {
     checkpoints += j.value("checkpoints", uint64_t{0});
     stalls += j.value("stalls", uint64_t{0});
     in_doubt += j.value("in_doubt", uint64_t{0});
+    const Json data = j.value("data", Json());
+    if (data.is_object()) {
+      const auto figure = [&data](const char* name) { return data.value(name, uint64_t{0}); };
+      ++disks;
+      capacity += figure("bytes");
+      used += figure("bytes") - figure("bytes_free");
+      evicted += figure("evicted_bytes");
+      read_back += figure("read_back_bytes");
+    }
     if (j.value("failed", false)) failed += (failed.empty() ? "" : ", ") + whose;
   }
   void Print() const {
     if (count == 0) return;
     fmt::print("durability {}: {} journals ({}), {} of {} in use; {} records, {} checkpoints, {} stalls\n", durability,
                count, how, Bytes(live), Bytes(ring), records, checkpoints, stalls);
+    if (disks != 0) {
+      fmt::print("data on the disk: {} of {}; {} left memory, {} were read back\n", Bytes(used), Bytes(capacity),
+                 Bytes(evicted), Bytes(read_back));
+    }
     if (in_doubt != 0) fmt::print("{} changes wait for a server that has not come back\n", in_doubt);
     if (failed.empty()) return;
     fmt::print(
@@ -98,6 +111,7 @@ struct Journals {
         failed);
   }
   uint64_t count = 0, live = 0, ring = 0, records = 0, checkpoints = 0, stalls = 0, in_doubt = 0;
+  uint64_t disks = 0, capacity = 0, used = 0, evicted = 0, read_back = 0;
   std::string how, durability, failed;
 };
 

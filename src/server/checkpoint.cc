@@ -52,6 +52,7 @@ void Shard::CheckpointIfDue() {
 }
 
 Task<Status> Shard::WriteCheckpoint() {
+  const Nanos begun = executor_.now();
   Status status = Code::kIo;
   // What was changed before the first image is taken is in the journal before the checkpoint's start.
   if (log_.Seal()) {
@@ -67,6 +68,7 @@ Task<Status> Shard::WriteCheckpoint() {
     }
   }
   if (!status.ok() && !leaving_) MAYFLY_ERROR("a checkpoint could not be written ({})", TextOf(status.code()));
+  if (status.ok()) checkpoint_took_ = executor_.now() - begun;
   checkpointing_ = false;
   co_return status;
 }

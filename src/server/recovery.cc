@@ -62,6 +62,7 @@ Task<Status> Shard::Open(bool recover, RecoveryReport* report) {
   }
   if (keeps_data()) MAYFLY_CO_TRY(co_await log_.Durable(kNever));  // the root, and that there is a session
   report->took = executor_.clock().Now() - begun;
+  if (report->found) recovery_took_ = report->took;
   serving_ = true;
   if (!report->found) co_return Code::kOk;
   // Only now: it is recorded.

@@ -532,6 +532,7 @@ class Shard {
   bool settled_ = true;           // what was decided before a restart has been told
   std::deque<Request*> held_;
   bool checkpointing_ = false;
+  Nanos checkpoint_took_ = 0, recovery_took_ = 0;  // the last; 0: there was none
 
   Nanos wall_ahead_ = 0, wall_again_ = 0;
   uint64_t tables_charged_ = 0;

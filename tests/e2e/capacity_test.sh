@@ -21,6 +21,8 @@ life() { # OPTION...
   start --memory 64M --capacity 256M --journal-bytes 8M --dir "$work/disk/%h" --flush-to "$work/out" "$@"
   timeout 300 mayfly stage-in "$work/in" /in >"$work/stage.log" 2>&1 || e2e_fail "stage-in: $(cat "$work/stage.log")"
   (($(evicted) > 0)) || e2e_fail "nothing was evicted: this test tries nothing"
+  mayfly status >"$work/status" || e2e_fail "mayfly status"
+  grep -q '^data on the disk: .* of 768.0 MiB; .* left memory' "$work/status" || e2e_fail "mayfly status: $(cat "$work/status")"
   same /in
   same /in # once more: what was read back had to go again
   kill_all
