@@ -191,6 +191,7 @@ class Namespace {
   void ForEachInode(const std::function<void(Inode&)>& visit);
 
  private:
+  friend class NamespaceLook;
   friend class NamespaceWalk;
   struct Impl;
   Attr ListedAttr(const Dentry& dentry) const;

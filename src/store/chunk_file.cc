@@ -73,8 +73,8 @@ Task<Result<ChunkFile>> CreateChunkFile(Executor* executor, Disk* disk, ChunkFil
 }
 
 Task<Result<ChunkFile>> OpenChunkFile(Executor* executor, Disk* disk, std::array<uint8_t, 16> uuid, ShardId shard,
-                                      ChunkFileState* state) {
-  auto file = disk->Open(kChunkFileName, Disk::OpenHow{});
+                                      ChunkFileState* state, Disk::OpenHow how) {
+  auto file = disk->Open(kChunkFileName, how);
   if (!file.ok()) {
     *state = file.code() == Code::kNoEntry ? ChunkFileState::kMissing : ChunkFileState::kUnreadable;
     co_return file.status();

@@ -53,6 +53,6 @@ struct ChunkFile {
 Task<Result<ChunkFile>> CreateChunkFile(Executor* executor, Disk* disk, ChunkFileHeader header);
 // One that is there. kCorrupt, kNoEntry, kIo, kBusy: *state says more.
 Task<Result<ChunkFile>> OpenChunkFile(Executor* executor, Disk* disk, std::array<uint8_t, 16> uuid, ShardId shard,
-                                      ChunkFileState* state);
+                                      ChunkFileState* state, Disk::OpenHow how = {});
 
 }  // namespace mayfly

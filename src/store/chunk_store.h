@@ -278,6 +278,7 @@ class ChunkStore {
   friend class DiskLoader;
   friend class DiskReader;
   friend class ExtentPin;
+  friend class StoreLook;
   friend class StoreWalk;
   friend class WriteBack;
   using Extent = store_internal::Extent;

@@ -1,0 +1,28 @@
+#include "store/store_look.h"
+
+namespace mayfly {
+
+bool StoreLook::Next(InodeId file, uint64_t from, StoredPiece* piece) const {
+  const store_internal::File* found = store_.files_.Find(file);
+  if (found == nullptr) return false;
+  auto it = store_internal::Files::At(found, from);
+  while (it != found->slices.end() && !it->second.has_content()) ++it;
+  if (it == found->slices.end()) return false;
+  const store_internal::Extent& extent = *it->second.extent;
+  const store_internal::Extent& base = *extent.base();
+  piece->begin = it->first;
+  piece->bytes = it->second.bytes;
+  piece->extent_begin = extent.file_offset;
+  piece->extent_bytes = extent.bytes;
+  piece->place = extent.cached || base.cached ? Place() : Place{extent.place_offset, extent.bytes};
+  piece->disk_offset = 0;
+  // By file offsets, as images say: places are void after a loss of power.
+  if (const uint64_t block = base.disk_block(); block != 0) {
+    piece->disk_offset = block * DiskSpace::kBlockBytes + (extent.file_offset - base.file_offset);
+  }
+  piece->sums = {};
+  if (extent.has_sums) piece->sums = {extent.sum_array(), extent.blocks()};
+  return true;
+}
+
+}  // namespace mayfly

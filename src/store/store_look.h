@@ -1,0 +1,35 @@
+// Where the bytes of a shard's files lie, out of images that were applied (ChunkStore::Apply) to a store that need not
+// be finished, nor have an arena: for tools that read them from what a dead server left. Nothing is placed or loaded.
+#pragma once
+
+#include <span>
+
+#include "store/chunk_store.h"
+
+namespace mayfly {
+
+// Some bytes of a file that one extent holds.
+struct StoredPiece {
+  uint64_t begin = 0;  // of the file
+  uint32_t bytes = 0;
+  // All of the extent, which lies somewhere as it was written: the piece is at the same distance from its first byte.
+  uint64_t extent_begin = 0;  // file offset
+  uint32_t extent_bytes = 0;
+  Place place;                     // in the arena of the server that died; none: not there, or not any more
+  uint64_t disk_offset = 0;        // in the chunk file; 0: not there
+  std::span<const uint64_t> sums;  // of each 64 KiB of the extent; none: not known. Valid while the store is as it is
+  uint64_t end() const { return begin + bytes; }
+};
+
+class StoreLook {
+ public:
+  explicit StoreLook(const ChunkStore* store) : store_(*store) {}
+
+  // The first piece with data that ends behind `from`; false if there is none. Holes and reservations are none.
+  bool Next(InodeId file, uint64_t from, StoredPiece* piece) const;
+
+ private:
+  const ChunkStore& store_;
+};
+
+}  // namespace mayfly
