@@ -21,23 +21,33 @@ ShardDoor::ShardDoor(std::string name, std::unique_ptr<LocalDisk> disk, JournalI
   if (!kept_in.empty()) {
     kept_ = std::make_unique<PosixKeptMemory>(
         PosixKeptMemory::Options{.directory = kept_in, .prefix = KeptPrefix(identity.shard), .look_only = true});
+    memory_ = OpenToRead(kept_in, 0).disk;
   }
   idle_.Add(disk_.get());
+  if (memory_ != nullptr) idle_.Add(memory_.get());
 }
 
-ShardDoor::~ShardDoor() { idle_.Remove(disk_.get()); }
+ShardDoor::~ShardDoor() {
+  idle_.Remove(disk_.get());
+  if (memory_ != nullptr) idle_.Remove(memory_.get());
+}
+
+LocalDiskOpened ShardDoor::OpenToRead(const std::string& directory, Nanos lock_wait) {
+  LocalDiskOptions options;
+  options.directory.path = directory;
+  options.directory.read_only = true;
+  options.directory.lock_wait = lock_wait;
+  options.try_uring = false;  // a tool has to work wherever there are plain reads
+  options.at_once_in_memory = true;
+  return OpenLocalDisk(std::move(options));
+}
 
 Outcome<std::unique_ptr<ShardDoor>> ShardDoor::Open(const MemberPlace& member, const ShardPlace& shard,
                                                     const PlacesOptions& user) {
   const std::string name = NameOf(member, shard.shard);
   if (!shard.there) return Fail(Code::kNoEntry, "{}: its directory {} is not there", name, shard.directory);
-  LocalDiskOptions options;
-  options.directory.path = shard.directory;
-  options.directory.read_only = true;
-  options.directory.lock_wait = CheckDead(member, user).ok() ? user.lock_wait : std::min(user.lock_wait, kOfLivingWait);
-  options.try_uring = false;  // a tool has to work wherever there are plain reads
-  options.at_once_in_memory = true;
-  LocalDiskOpened opened = OpenLocalDisk(std::move(options));
+  const Nanos lock_wait = CheckDead(member, user).ok() ? user.lock_wait : std::min(user.lock_wait, kOfLivingWait);
+  LocalDiskOpened opened = OpenToRead(shard.directory, lock_wait);
   if (opened.disk == nullptr) {
     return Fail(opened.failure.code, "{}: {} cannot be opened ({}); be the user whose servers made it", name,
                 shard.directory, TextOf(opened.failure.code));
@@ -77,6 +87,7 @@ Outcome<Done> ShardDoor::Unchanged(const Superblock& superblock) {
 
 void ShardDoor::Turn() {
   bool worked = disk_->Poll();
+  if (memory_ != nullptr) worked |= memory_->Poll();
   worked |= executor_.RunOnce();
   if (worked) {
     spinner_.Worked();

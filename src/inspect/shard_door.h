@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <string>
+#include <type_traits>
 
 #include "adapt/local_disk.h"
 #include "adapt/posix/clock.h"
@@ -29,6 +30,9 @@ class ShardDoor {
   ~ShardDoor();
 
   Executor& executor() { return executor_; }
+  // The shard's directory, and the session's in the node's memory; null if that is elsewhere or gone.
+  Disk* disk() { return disk_.get(); }
+  Disk* memory() { return memory_.get(); }
   // For Recover and its like. Kept memory of another host is not there.
   RecoverFrom from() const;
 
@@ -39,11 +43,12 @@ class ShardDoor {
   template <class T>
   T Run(Task<T> task) {
     while (!task.done()) Turn();
-    return task.Take();
+    if constexpr (!std::is_void_v<T>) return task.Take();
   }
 
  private:
   ShardDoor(std::string name, std::unique_ptr<LocalDisk> disk, JournalIdentity identity, const std::string& kept_in);
+  static LocalDiskOpened OpenToRead(const std::string& directory, Nanos lock_wait);
   void Turn();
 
   const std::string name_;  // for sentences
@@ -52,6 +57,7 @@ class ShardDoor {
   Executor executor_{clock_};
   std::unique_ptr<LocalDisk> disk_;
   std::unique_ptr<PosixKeptMemory> kept_;  // null if that is elsewhere
+  std::unique_ptr<LocalDisk> memory_;      // likewise
   PosixIdle idle_;
   Spinner spinner_;
 };

@@ -217,6 +217,8 @@ class SimCluster final : public AddressBook {
   SimTransport& transport(uint32_t s) { return *nodes_[s]->server->transport; }
   SimPlatter& platter(uint32_t s) { return *nodes_[s]->platter; }
   SimArenaMemory& arena(uint32_t s) { return *nodes_[s]->arena; }
+  SimKeptNode& kept(uint32_t s) { return nodes_[s]->kept; }
+  const SessionUuid& uuid() const { return uuid_; }
   // For clients on the servers' own node.
   SimArenaViews& views() { return views_; }
   SimClock& clock() { return clock_; }

@@ -1,0 +1,98 @@
+#include "inspect/shard_tables.h"
+
+#include <algorithm>
+
+#include "meta/images.h"
+#include "store/images.h"
+
+namespace mayfly {
+namespace {
+
+template <class Image>
+Status Read(Bytes value, Image* image) {
+  Decoder d(value);
+  d.Get(*image);
+  return d.Finish();
+}
+
+}  // namespace
+
+// Nothing is ever placed in the arena: it has no memory.
+class ShardTables::NoMemory final : public ArenaMemory {
+ public:
+  Result<std::vector<Found>> Adopt() override { return std::vector<Found>(); }
+  Result<MutableBytes> Map(size_t) override { return Code::kNoSpace; }
+  std::span<ArenaStamp> Stamps(MutableBytes) override { return {}; }
+  void Unmap(MutableBytes) override {}
+  void Keep() override {}
+  void Prefault(MutableBytes) override {}
+  std::string Name() const override { return {}; }
+  bool IsAttached(uint64_t) override { return false; }
+};
+
+ShardTables::ShardTables(ShardId self)
+    : self_(self),
+      names_({.self = self}),
+      no_memory_(std::make_unique<NoMemory>()),
+      budget_(uint64_t{1} << 60),  // whatever the tables take
+      arena_(no_memory_.get(), &budget_),
+      store_(&arena_, &budget_) {}
+
+ShardTables::~ShardTables() = default;
+
+Status ShardTables::Apply(Bytes fields) {
+  TlvReader reader(fields);
+  Tag tag = 0;
+  Bytes value;
+  while (reader.Next(&tag, &value)) {
+    if (!ApplyField(tag, value).ok()) ++refused_;  // B1
+  }
+  if (!reader.Finish().ok()) ++refused_;
+  return {};
+}
+
+Status ShardTables::ApplyField(Tag tag, Bytes value) {
+  if (IsNamesTag(tag)) return names_.Apply(tag, value);
+  if (IsStoreTag(tag)) return store_.Apply(tag, value);
+  if (tag == kTagOutcome) {
+    OutcomeImage image;
+    MAYFLY_TRY(Read(value, &image));
+    outcomes_.erase(image.txn);
+    if (!image.steps.empty()) outcomes_.emplace(image.txn, std::move(image));
+    return {};
+  }
+  if (tag == kTagIntent) {
+    IntentImage image;
+    MAYFLY_TRY(Read(value, &image));
+    intents_.erase(image.number);
+    if (image.kind != IntentKind::kNone) intents_.emplace(image.number, std::move(image));
+    return {};
+  }
+  return {};  // of clients and servers that are gone
+}
+
+bool ShardTables::Finish() {
+  std::vector<InodeId> dead, orphans;
+  finished_ = names_.FinishRecovery(&dead, &orphans).ok();
+  return finished_;
+}
+
+const OutcomeImage* ShardTables::DecidedFor(TxnId step) const {
+  for (const auto& [id, outcome] : outcomes_) {
+    const auto is_it = [step](const OutcomeImage::Step& one) { return one.id == step; };
+    if (std::any_of(outcome.steps.begin(), outcome.steps.end(), is_it)) return &outcome;
+  }
+  return nullptr;
+}
+
+std::optional<ShardTables::SizeBegun> ShardTables::SizeBegunFor(InodeId file) const {
+  std::optional<SizeBegun> begun;
+  for (const auto& [number, intent] : intents_) {
+    if (intent.inode != file || !ChangesSize(intent)) continue;
+    if (intent.kind == IntentKind::kTruncate) return SizeBegun{.limit = intent.size, .epoch = intent.epoch};
+    begun = SizeBegun{.limit = intent.size, .append_end = intent.size + intent.bytes};
+  }
+  return begun;
+}
+
+}  // namespace mayfly

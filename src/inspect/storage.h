@@ -1,0 +1,53 @@
+// All that is there of one dead session, opened to be read: its members' directories, each shard's tables out of its
+// journal, and where the bytes are. What fsck and salvage begin with. One thread.
+// Invariants  G1  of a session of which a server lives, or may live, nothing is opened (shard_door.h, D2).
+//             G2  a shard that cannot be read is as one that was not given, and is said; so is whatever makes what was
+//                 read less than what the servers had acknowledged.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "inspect/piece_reader.h"
+#include "inspect/places.h"
+#include "inspect/settle.h"
+#include "inspect/shard_door.h"
+#include "ring/placement.h"
+
+namespace mayfly {
+
+struct StoredShard {
+  MemberPlace member;
+  ShardPlace place;
+  std::unique_ptr<ShardDoor> door;
+  std::unique_ptr<ShardTables> tables;
+  std::unique_ptr<PieceReader> bytes;  // gone before the door
+  Superblock superblock;
+  bool whole = false;  // its journal was read to its end, and is not damaged
+
+  StoredShard() = default;
+  StoredShard(StoredShard&&) = default;
+  StoredShard& operator=(StoredShard&&) = delete;
+  ~StoredShard() { bytes.reset(); }
+};
+
+struct Storage {
+  Charter charter;  // of one of the members: they are equal but for `self`
+  Layout layout;
+  Placement placement;
+  std::vector<std::unique_ptr<StoredShard>> shards;  // of all of the layout, by number; null: not there
+  std::vector<MemberId> missing_members;             // no directory of theirs was given
+  // Sentences. Problems: something that was acknowledged may not be there. Notes: worth knowing, nothing is lost by it.
+  std::vector<std::string> problems, notes;
+
+  std::vector<SettleShard> settle_shards() const;
+};
+
+// `directories`: as FindPlaces takes them, of one session. kNoEntry, kBusy, kInvalid with a sentence.
+Outcome<Storage> OpenStorage(const std::vector<std::string>& directories, const PlacesOptions& user);
+
+// kBusy if a server had a journal open since.
+Outcome<Done> Unchanged(const Storage& storage);
+
+}  // namespace mayfly

@@ -1,0 +1,536 @@
+// What is salvaged from the storage of servers that all died: exactly what they had acknowledged, whatever they were
+// doing; and where storage is missing or rotten, no wrong byte and no silence. MAYFLY_SEED is the first seed,
+// MAYFLY_SEEDS how many.
+#include "inspect/salvage.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "inspect/look.h"
+#include "inspect/piece_reader.h"
+#include "inspect/salvage_report.h"
+#include "sim/client.h"
+
+#ifdef MAYFLY_SANITIZED
+// What a killed server had is never given back: nothing of it runs again.
+extern "C" int __lsan_is_turned_off() { return 1; }
+#endif
+
+namespace mayfly {
+namespace {
+
+namespace fs = std::filesystem;
+using State = std::map<std::string, std::string>;  // path below the root -> content
+
+constexpr uint64_t kFileBytesMax = 600'000;
+
+class Losses final : public SalvageSink {
+ public:
+  void OnLoss(const Loss& loss) override { all.push_back(loss); }
+  void OnRefusal(const std::string& sentence) override { refusals.push_back(sentence); }
+  void OnProgress(const SalvageCounts&) override {}
+  std::string Text() const {
+    std::string text;
+    for (const Loss& loss : all) text += LineOf(loss) + "\n";
+    return text;
+  }
+  std::vector<Loss> all;
+  std::vector<std::string> refusals;
+};
+
+// A shard of which the server is dead, opened as ShardDoor opens a real one.
+class DeadShard final : public PieceSource {
+ public:
+  DeadShard(SimCluster& cluster, uint32_t number)
+      : clock_(cluster.clock()),
+        executor_(clock_),
+        disk_(cluster.platter(number), clock_),
+        kept_(cluster.kept(number)),
+        segments_(SimPlatter::Options{}),
+        memory_(segments_, clock_),
+        tables_(ShardId(number)) {
+    RecoverFrom from;
+    from.disk = &disk_;
+    from.kept = &kept_;
+    from.identity.uuid = cluster.uuid();
+    from.identity.shard = ShardId(number);
+    look_ = Run(LookAtJournal(&executor_, from, &tables_));
+    EXPECT_TRUE(look_.read) << SentenceOf(look_.failure);
+    CopySegments(cluster.arena(number));
+    PieceReader::From bytes;
+    bytes.executor = &executor_;
+    bytes.disk = &disk_;
+    bytes.memory = &memory_;
+    bytes.arena_prefix = "arena";
+    bytes.uuid = cluster.uuid();
+    bytes.shard = ShardId(number);
+    bytes.places_hold = look_.tail == TailMemory::kRead;
+    reader_ = std::make_unique<PieceReader>(bytes);
+    (void)Run(reader_->Open());
+  }
+  void Read(const StoredPiece& piece, uint64_t begin, MutableBytes to, Gaps* gaps) override {
+    Task<void> task = reader_->Read(piece, begin, to, gaps);
+    Drive(task);
+  }
+  ShardTables& tables() { return tables_; }
+  const JournalLook& look() const { return look_; }
+
+ private:
+  template <class T>
+  void Drive(Task<T>& task) {
+    while (!task.done()) {
+      const bool worked = disk_.Poll() | memory_.Poll() | executor_.RunOnce();
+      const Nanos next = std::min(disk_.NextAt(), memory_.NextAt());
+      if (!worked && next != kNever) clock_.AdvanceTo(next);
+    }
+  }
+  template <class T>
+  T Run(Task<T> task) {
+    Drive(task);
+    return task.Take();
+  }
+  static Task<Status> WriteAll(Executor* executor, Disk* disk, DiskFileId file, Bytes data) {
+    DiskRequest request(*executor, *disk);
+    request.Write(file, 0, data);
+    co_return co_await request;
+  }
+  void CopySegments(const SimArenaMemory& arena) {
+    for (uint32_t i = 0; i < 64; ++i) {
+      const MutableBytes segment = arena.segment(i);
+      if (segment.empty()) continue;
+      BlockBuffer copy(segment.size());
+      std::copy(segment.begin(), segment.end(), copy.data());
+      Disk::OpenHow how;
+      how.create = true;
+      how.bytes = copy.size();
+      const auto file = memory_.Open("arena." + std::to_string(i), how);
+      ASSERT_TRUE(file.ok() && Run(WriteAll(&executor_, &memory_, *file, copy.span())).ok());
+      memory_.Close(*file);
+    }
+  }
+
+  SimClock& clock_;
+  Executor executor_;
+  SimDisk disk_;
+  SimKeptMemory kept_;
+  SimPlatter segments_;
+  SimDisk memory_;
+  ShardTables tables_;
+  JournalLook look_;
+  std::unique_ptr<PieceReader> reader_;
+};
+
+// Salvages to a directory of its own.
+class Salvager {
+ public:
+  // All servers of the cluster are dead; those in `without` are not there at all.
+  explicit Salvager(SimCluster& cluster, const std::set<uint32_t>& without = {}) {
+    std::string pattern = testing::TempDir() + "mayfly-salvage-XXXXXX";
+    EXPECT_NE(mkdtemp(pattern.data()), nullptr);
+    directory = pattern;
+    SalvageInput input;
+    std::vector<SettleShard> settle;
+    for (uint32_t s = 0; s < cluster.shard_count(); ++s) {
+      const bool there = !without.contains(s);
+      shards_.push_back(there ? std::make_unique<DeadShard>(cluster, s) : nullptr);
+      DeadShard* const shard = shards_.back().get();
+      settle.push_back(there ? SettleShard{&shard->tables(), shard->look().verdict() != Verdict::kDamaged}
+                             : SettleShard());
+      input.shards.push_back(there ? SalvageShard{&shard->tables(), shard} : SalvageShard());
+      EXPECT_EQ(there ? shard->tables().refused() : 0, 0u);
+    }
+    settled = Settle(settle);
+    for (const auto& shard : shards_) EXPECT_TRUE(shard == nullptr || shard->tables().finished());
+    PosixPfsTree tree;
+    std::shared_ptr<PfsRoot> root;
+    bool made = false;
+    EXPECT_TRUE(tree.Open(directory, true, &root, &made).ok());
+    input.layout = &cluster.layout();
+    input.placement = &cluster.placement();
+    input.target = root.get();
+    input.number = 1;
+    const auto salvaged = Salvage(input, &losses);
+    EXPECT_TRUE(salvaged.ok());
+    if (salvaged.ok()) counts = *salvaged;
+  }
+  ~Salvager() { fs::remove_all(directory); }
+
+  State Found() const {
+    State found;
+    for (const auto& entry : fs::recursive_directory_iterator(directory)) {
+      if (!entry.is_regular_file()) continue;
+      std::ostringstream content;
+      content << std::ifstream(entry.path(), std::ios::binary).rdbuf();
+      found[fs::relative(entry.path(), directory).string()] = content.str();
+    }
+    return found;
+  }
+
+  std::string directory;
+  Losses losses;
+  Settled settled;
+  SalvageCounts counts;
+
+ private:
+  std::vector<std::unique_ptr<DeadShard>> shards_;
+};
+
+void ExpectSame(const State& found, const State& wanted, const std::string& losses) {
+  for (const auto& [path, content] : wanted) {
+    const auto it = found.find(path);
+    if (it == found.end()) {
+      ADD_FAILURE() << path << " is not there\n" << losses;
+    } else if (it->second != content) {
+      const auto differ = std::mismatch(content.begin(), content.end(), it->second.begin(), it->second.end());
+      ADD_FAILURE() << path << ": " << it->second.size() << " bytes, not " << content.size() << ", other from "
+                    << differ.first - content.begin() << " on\n"
+                    << losses;
+    }
+  }
+  for (const auto& [path, content] : found) EXPECT_TRUE(wanted.contains(path)) << path << " is there";
+}
+
+enum class End { kKill, kPower };
+
+SimClusterOptions OptionsFor(uint64_t seed, End end) {
+  SimClusterOptions options;
+  options.members = 3;
+  options.seed = seed;
+  // At level `node` without power the newest bytes may be in memory alone.
+  options.durability = end == End::kKill && seed % 2 == 0 ? Durability::kProcess : Durability::kNode;
+  options.fsync = end == End::kPower ? Fsync::kAlways : Fsync::kCommit;
+  options.checksums = seed % 5 != 0;
+  if (seed % 3 == 0) {  // with checkpoints
+    options.journal_bytes = 512 << 10;
+    options.window_bytes = 256 << 10;
+  }
+  return options;
+}
+
+// A session in which one client did this and that, all of it acknowledged.
+class World {
+ public:
+  World(uint64_t seed, End end) : random_(seed * 2862933555777941757u + 5), end_(end), cluster_(OptionsFor(seed, end)) {
+    client_options_.syncs = OptionsFor(seed, end).durability == Durability::kNode;
+    client_options_.write_behind_bytes = 0;
+    client_options_.checksum = true;
+    client_ = std::make_unique<SimClient>(cluster_, client_options_);
+  }
+  SimCluster& cluster() { return cluster_; }
+  const State& state() const { return state_; }
+  Lane& lane() { return client_->lane(); }
+  SimClient& client() { return *client_; }
+  void Die() {
+    client_.reset();
+    for (uint32_t s = 0; s < cluster_.shard_count(); ++s) cluster_.Kill(ShardId(s), end_ == End::kPower);
+  }
+
+  // The same servers go on, with what they kept.
+  void Restart() {
+    Die();
+    std::vector<RecoveryReport> reports(cluster_.shard_count());
+    std::vector<Task<Status>> tasks;
+    for (uint32_t s = 0; s < cluster_.shard_count(); ++s) tasks.push_back(cluster_.Restart(ShardId(s), &reports[s]));
+    for (Task<Status>& task : tasks) Good(cluster_.Wait(std::move(task)), "recovery");
+    client_ = std::make_unique<SimClient>(cluster_, client_options_);
+  }
+
+  void Steps(int count) {
+    if (!state_.empty()) return More(count);
+    Good(client_->Wait(lane().Mkdir("/d", 0755)), "mkdir");
+    More(count);
+  }
+  void More(int count) {
+    for (int i = 0; i < count && !testing::Test::HasFailure(); ++i) Step();
+  }
+  void Write(const std::string& path, const std::string& content) {
+    const auto fd = client_->Wait(lane().Open("/" + path, kOpenWrite | kOpenCreate, 0644));
+    ASSERT_TRUE(fd.ok());
+    const FileRef file = client_->mount().files().Find(*fd);
+    if (!content.empty()) Good(client_->Wait(lane().WriteAt(file, AsBytes(content), 0)).status(), "write");
+    Good(client_->Wait(lane().Close(*fd)), "close");
+  }
+  std::string Content(size_t bytes) {
+    std::string text(bytes, '\0');
+    for (size_t i = 0; i < bytes; i += 8) {
+      const uint64_t word = random_.U64();
+      std::memcpy(text.data() + i, &word, std::min<size_t>(8, bytes - i));
+    }
+    return text;
+  }
+
+ private:
+  uint64_t Below(uint64_t n) { return random_.U64() % n; }
+  bool OneIn(uint64_t n) { return Below(n) == 0; }
+  std::string AnyPath() { return (OneIn(2) ? "d/" : "") + std::to_string(Below(6)); }
+  void Good(Status status, const char* what) { ASSERT_TRUE(status.ok()) << what << ": " << TextOf(status.code()); }
+
+  void Step() {
+    const std::string path = AnyPath();
+    if (state_.contains(path) && OneIn(8)) {
+      Good(client_->Wait(lane().Unlink("/" + path)), "unlink");
+      state_.erase(path);
+      return;
+    }
+    if (state_.contains(path) && OneIn(6)) {
+      const std::string to = AnyPath();
+      Good(client_->Wait(lane().Rename("/" + path, "/" + to, 0)), "rename");
+      if (to != path) {
+        state_[to] = state_[path];
+        state_.erase(path);
+      }
+      return;
+    }
+    const auto fd = client_->Wait(lane().Open("/" + path, kOpenRead | kOpenWrite | kOpenCreate, 0644));
+    ASSERT_TRUE(fd.ok());
+    const FileRef file = client_->mount().files().Find(*fd);
+    std::string& content = state_[path];
+    for (uint64_t writes = 1 + Below(4); writes != 0; --writes) Change(file, &content);
+    Good(client_->Wait(lane().Close(*fd)), "close");
+  }
+  void Change(FileRef file, std::string* content) {
+    const uint64_t choice = Below(8);
+    if (choice == 0) {
+      const uint64_t size = Below(kFileBytesMax);
+      Good(client_->Wait(lane().Truncate(file, size)), "truncate");
+      content->resize(size);
+      return;
+    }
+    if (choice == 1 && content->size() < kFileBytesMax) {
+      const uint64_t more = 1 + Below(kFileBytesMax - content->size());
+      Good(client_->Wait(lane().Fallocate(file, Lane::Allocate::kExtend, content->size(), more)), "fallocate");
+      content->resize(content->size() + more);
+    }
+    const uint64_t offset = OneIn(2) ? Below(content->size() + 1) : Below(kFileBytesMax / 2);
+    const size_t bytes = std::min<size_t>(1 + Below(OneIn(3) ? 200'000 : 9'000), kFileBytesMax - offset);
+    const std::string data = Content(bytes);
+    Good(client_->Wait(lane().WriteAt(file, AsBytes(data), offset)).status(), "write");
+    if (content->size() < offset + bytes) content->resize(offset + bytes);
+    content->replace(offset, bytes, data);
+  }
+
+  SimRandom random_;
+  const End end_;
+  SimCluster cluster_;
+  std::unique_ptr<SimClient> client_;
+  ClientOptions client_options_;
+  State state_;
+};
+
+uint64_t Number(const char* name, uint64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
+}
+
+void SalvageAll(End end) {
+  const uint64_t first = Number("MAYFLY_SEED", 1), count = Number("MAYFLY_SEEDS", 12);
+  for (uint64_t seed = first; seed < first + count && !testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    World world(seed, end);
+    world.Steps(60);
+    if (seed % 2 == 1) {
+      world.Restart();  // after a loss of power all lies in the chunk file alone
+      world.Steps(10);
+    }
+    world.Die();
+    const Salvager salvager(world.cluster());
+    ExpectSame(salvager.Found(), world.state(), salvager.losses.Text());
+    EXPECT_TRUE(salvager.counts.whole()) << salvager.losses.Text();
+    EXPECT_EQ(salvager.counts.files, world.state().size());
+  }
+}
+
+TEST(Salvage, WhatKilledServersHadIsAllThere) { SalvageAll(End::kKill); }
+TEST(Salvage, WhatSurvivesALossOfPowerIsAllThere) { SalvageAll(End::kPower); }
+
+// Each name is there and right, or is said; what is partial is right but for its gaps.
+void ExpectAccounted(const Salvager& salvager, const State& wanted) {
+  const State found = salvager.Found();
+  std::map<std::string, const Loss*> losses;
+  std::set<std::string> incomplete;
+  for (const Loss& loss : salvager.losses.all) {
+    if (loss.kind == LossKind::kIncomplete) incomplete.insert(loss.path);
+    losses[loss.path] = &loss;
+  }
+  for (const auto& [path, content] : wanted) {
+    const std::string parent = path.starts_with("d/") ? "d" : "";
+    const auto loss = losses.find(path);
+    if (const auto it = found.find(path); it != found.end()) {
+      EXPECT_EQ(it->second, content) << path;
+      EXPECT_EQ(loss, losses.end()) << path;
+    } else if (loss == losses.end()) {
+      EXPECT_TRUE(incomplete.contains(parent) || incomplete.contains("")) << path << " is missing in silence";
+    } else if (loss->second->kind == LossKind::kPartial) {
+      ASSERT_TRUE(found.contains(loss->second->saved_as)) << path;
+      const std::string& have = found.at(loss->second->saved_as);
+      std::string masked = content.substr(0, have.size());
+      EXPECT_TRUE(loss->second->more_behind || have.size() == content.size()) << path;
+      for (const Gap& gap : loss->second->gaps) {
+        for (uint64_t i = gap.begin; i < std::min<uint64_t>(gap.end, masked.size()); ++i) masked[i] = '\0';
+      }
+      EXPECT_TRUE(have == masked) << path << " has wrong bytes";
+    }
+  }
+}
+
+TEST(Salvage, OfMissingShardsEverythingIsAccountedFor) {
+  uint64_t partial = 0, whole = 0, lost = 0;
+  for (uint64_t seed = 1; seed <= 9 && !testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    World world(seed, End::kKill);
+    world.Steps(60);
+    world.Die();
+    const Salvager salvager(world.cluster(), {static_cast<uint32_t>(seed % 3)});
+    ExpectAccounted(salvager, world.state());
+    EXPECT_FALSE(salvager.counts.whole());
+    partial += salvager.counts.partial;
+    whole += salvager.counts.files;
+    lost += salvager.counts.lost;
+  }
+  EXPECT_GT(partial, 0u);
+  EXPECT_GT(whole, 0u);
+  EXPECT_GT(lost, 0u);
+}
+
+TEST(Salvage, RottenBytesAreGapsAndNoOthers) {
+  World world(1, End::kPower);  // with checksums, at level `node`
+  world.Steps(60);
+  world.Die();
+  world.cluster().platter(1).Rot(kChunkFileName, 4096, 1 << 20, 40);
+  const Salvager salvager(world.cluster());
+  ExpectAccounted(salvager, world.state());
+  EXPECT_GT(salvager.counts.partial + salvager.counts.absent, 0u) << "nothing was hit";
+  EXPECT_GT(salvager.counts.files, 0u);
+  EXPECT_EQ(salvager.counts.incomplete + salvager.counts.lost, 0u);
+  for (const Loss& loss : salvager.losses.all) {
+    for (const Gap& gap : loss.gaps) EXPECT_EQ(gap.kind, GapKind::kCorrupt);
+  }
+}
+
+// A session whose servers die, one in the middle of an operation and the others then.
+struct Moment {
+  uint32_t victim = 0;
+  int64_t number = 0;
+};
+// For each moment of an operation that `begin` begins in a world which it has prepared; `check` gets whether it was
+// said to be done before anybody died. Until nobody dies any more.
+template <class Begin, class Check>
+void KillAtEachMoment(Begin begin, Check check) {
+  SetLogSink([](LogLevel, std::string_view) {}, LogLevel::kError);  // dead servers are the test's
+  for (Moment moment; moment.victim < 3 && !testing::Test::HasFailure(); ++moment.number) {
+    SCOPED_TRACE("moment " + std::to_string(moment.number) + " of shard " + std::to_string(moment.victim));
+    World world(2, End::kKill);
+    SimCluster& cluster = world.cluster();
+    Task<Status> operation = begin(world);
+    cluster.KillInside(ShardId(moment.victim), moment.number);
+    while (!operation.done() && !cluster.dead(ShardId(moment.victim))) ASSERT_TRUE(cluster.Turn());
+    const bool said = operation.done();
+    if (!cluster.dead(ShardId(moment.victim))) moment = {moment.victim + 1, -1};
+    for (uint32_t s = 0; s < 3; ++s) {
+      if (!cluster.dead(ShardId(s))) cluster.Kill(ShardId(s));
+    }
+    while (!operation.done()) ASSERT_TRUE(cluster.Turn());
+    const bool good = operation.Take().ok();
+    const Salvager salvager(cluster);
+    EXPECT_TRUE(salvager.counts.whole()) << salvager.losses.Text();
+    EXPECT_EQ(salvager.settled.unknown, 0u);
+    check(salvager, said && good);
+  }
+  SetLogSink(nullptr, LogLevel::kWarn);
+}
+
+std::string NameAt(SimCluster& cluster, uint32_t shard, std::string name) {
+  while (cluster.placement().DentryShard(cluster.placement().RootInode(), name) != ShardId(shard)) name += 'x';
+  return name;
+}
+
+// Between two shards: the file is there by one of its names, by the new one once that was said, and never by both.
+TEST(Salvage, ARenameHappenedOrNot) {
+  uint64_t committed = 0, aborted = 0;
+  std::string from, to, content;
+  KillAtEachMoment(
+      [&](World& world) {
+        from = NameAt(world.cluster(), 1, "from");
+        to = NameAt(world.cluster(), 2, "to");
+        content = world.Content(3000);
+        world.Write(from, content);
+        world.Write(NameAt(world.cluster(), 2, "other"), "");  // it is joined
+        return world.lane().Rename("/" + from, "/" + to, 0);
+      },
+      [&](const Salvager& salvager, bool said) {
+        const State found = salvager.Found();
+        EXPECT_EQ(found.size(), 2u) << salvager.losses.Text();
+        EXPECT_TRUE(found.contains(to) || (!said && found.contains(from)));
+        EXPECT_TRUE(!found.contains(to) || found.at(to) == content);
+        EXPECT_TRUE(!found.contains(from) || found.at(from) == content);
+        committed += salvager.settled.committed;
+        aborted += salvager.settled.aborted;
+      });
+  EXPECT_GT(committed, 0u);
+  EXPECT_GT(aborted, 0u);
+}
+
+Task<Status> Appended(Lane* lane, FileRef file, Bytes data) {
+  auto written = co_await lane->Write(file, data);
+  co_return written.status();
+}
+
+// Over all shards: nothing of it is there, or all.
+TEST(Salvage, AnAppendHappenedOrNot) {
+  std::string before, more;
+  uint64_t all = 0, nothing = 0;
+  KillAtEachMoment(
+      [&](World& world) {
+        before = world.Content(100'000);
+        more = world.Content(300'000);
+        world.Write("file", before);
+        const auto fd = world.client().Wait(world.lane().Open("/file", kOpenWrite | kOpenAppend, 0));
+        EXPECT_TRUE(fd.ok());
+        return Appended(&world.lane(), world.client().mount().files().Find(*fd), AsBytes(more));
+      },
+      [&](const Salvager& salvager, bool said) {
+        const State found = salvager.Found();
+        ASSERT_TRUE(found.contains("file"));
+        EXPECT_TRUE(found.at("file") == before + more || (!said && found.at("file") == before))
+            << found.at("file").size();
+        ++(found.at("file").size() == before.size() ? nothing : all);
+      });
+  EXPECT_GT(all, 0u);
+  EXPECT_GT(nothing, 0u);
+}
+
+TEST(Salvage, ATruncationHappenedOrNot) {
+  std::string before;
+  uint64_t cut = 0, not_cut = 0;
+  KillAtEachMoment(
+      [&](World& world) {
+        before = world.Content(400'000);
+        world.Write("file", before);
+        const auto fd = world.client().Wait(world.lane().Open("/file", kOpenWrite, 0));
+        EXPECT_TRUE(fd.ok());
+        return world.lane().Truncate(world.client().mount().files().Find(*fd), 70'000);
+      },
+      [&](const Salvager& salvager, bool said) {
+        const State found = salvager.Found();
+        ASSERT_TRUE(found.contains("file"));
+        EXPECT_TRUE(found.at("file") == before.substr(0, 70'000) || (!said && found.at("file") == before))
+            << found.at("file").size();
+        ++(found.at("file").size() == before.size() ? not_cut : cut);
+      });
+  EXPECT_GT(cut, 0u);
+  EXPECT_GT(not_cut, 0u);
+}
+
+}  // namespace
+}  // namespace mayfly
