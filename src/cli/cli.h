@@ -1,6 +1,6 @@
 // The `mayfly` command: one function a family of subcommands registers them; main.cc calls all and runs the chosen one.
 // Exit codes: 0 done; 1 failed, with one sentence on standard error; 2 wrong usage; 3 the PFS refused attributes (all
-// data is there and verified). `journal verify` has its own.
+// data is there and verified); 4 not all that was there could be saved (salvage). `journal verify` has its own.
 #pragma once
 
 #include <mayfly/mayfly.h>
@@ -12,7 +12,7 @@
 
 namespace mayfly::cli {
 
-constexpr int kDone = 0, kFailed = 1, kUsage = 2, kAttributesRefused = 3;
+constexpr int kDone = 0, kFailed = 1, kUsage = 2, kAttributesRefused = 3, kNotWhole = 4;
 
 // What every subcommand shares.
 struct Context {
@@ -53,6 +53,7 @@ void AddStaging(CLI::App& app, Context* context);  // stage-in, stage-out, flush
 void AddRun(CLI::App& app, Context* context);      // run
 void AddClean(CLI::App& app, Context* context);    // clean
 void AddJournal(CLI::App& app, Context* context);  // journal dump, verify, stat, clear
+void AddSalvage(CLI::App& app, Context* context);  // salvage
 void AddBench(CLI::App& app, Context* context);    // bench
 
 }  // namespace mayfly::cli

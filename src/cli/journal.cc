@@ -22,15 +22,6 @@ namespace {
 // verify's exit codes beside kDone.
 constexpr int kDamaged = 1, kCannotBeRead = 2;
 
-PlacesOptions OptionsOfThisUser() {
-  const char* runtime = std::getenv("MAYFLY_RUNTIME_DIR");
-  PlacesOptions options;
-  options.uid = ::geteuid();
-  options.host = MarkOfThisProcess().host;
-  options.runtime_path = RuntimeDir::PathFor(runtime != nullptr ? runtime : "", options.uid);
-  return options;
-}
-
 std::string Value(const Json& value) {
   switch (value.type()) {
     case Json::value_t::null:
@@ -191,6 +182,15 @@ int ClearJournals(const JournalOptions& options) {
 }
 
 }  // namespace
+
+PlacesOptions OptionsOfThisUser() {
+  const char* runtime = std::getenv("MAYFLY_RUNTIME_DIR");
+  PlacesOptions options;
+  options.uid = ::geteuid();
+  options.host = MarkOfThisProcess().host;
+  options.runtime_path = RuntimeDir::PathFor(runtime != nullptr ? runtime : "", options.uid);
+  return options;
+}
 
 std::string Line(const Json& object, const std::vector<std::string>& but) {
   std::string text;

@@ -29,6 +29,9 @@ struct Named {
 };
 bool FindNamed(const JournalOptions& options, std::vector<Named>* all);
 
+// Who runs this command, and where the sessions of that user are.
+PlacesOptions OptionsOfThisUser();
+
 // What a look at one of them gave.
 struct Looked {
   std::optional<JournalLook> look;  // none: it was not opened
