@@ -38,6 +38,7 @@ Task<ChunkFileState> PieceReader::Open() {
   how.read_only = true;
   auto opened = co_await OpenChunkFile(from_.executor, from_.disk, from_.uuid, from_.shard, &state, how);
   if (opened.ok()) chunks_ = opened->file;
+  if (opened.ok()) chunk_file_bytes_ = opened->bytes;
   chunks_hold_ = opened.ok();
   if (state == ChunkFileState::kCut || state == ChunkFileState::kForeign) {
     // What is left of it can be told from other bytes where there are checksums.

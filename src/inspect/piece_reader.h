@@ -44,6 +44,9 @@ class PieceReader {
   // Once, first. What the chunk file is like; kMissing if there is none, which is no error by itself.
   Task<ChunkFileState> Open();
 
+  // As its header says; 0 if that is not there or not good.
+  uint64_t chunk_file_bytes() const { return chunk_file_bytes_; }
+
   // How much to read at most from file offset `begin` of a piece, so that no block of the extent is read twice.
   static uint32_t Stretch(const StoredPiece& piece, uint64_t begin);
   // The bytes of the piece from file offset `begin` on, to.size() of them, at most kReadBytesMax, none behind its end.
@@ -68,6 +71,7 @@ class PieceReader {
 
   const From from_;
   DiskFileId chunks_;
+  uint64_t chunk_file_bytes_ = 0;
   bool chunks_hold_ = false;       // its header is good
   std::vector<Segment> segments_;  // open, the one used last at the end
   std::unique_ptr<BlockBuffer> buffer_;

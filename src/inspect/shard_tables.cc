@@ -85,6 +85,12 @@ const OutcomeImage* ShardTables::DecidedFor(TxnId step) const {
   return nullptr;
 }
 
+bool ShardTables::DropBegunFor(InodeId file) const {
+  return std::any_of(intents_.begin(), intents_.end(), [file](const auto& intent) {
+    return intent.second.kind == IntentKind::kDrop && intent.second.inode == file;
+  });
+}
+
 std::optional<ShardTables::SizeBegun> ShardTables::SizeBegunFor(InodeId file) const {
   std::optional<SizeBegun> begun;
   for (const auto& [number, intent] : intents_) {

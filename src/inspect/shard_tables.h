@@ -43,6 +43,9 @@ class ShardTables final : public LookVisitor {
   // all have acknowledged it.
   const OutcomeImage* DecidedFor(TxnId step) const;
 
+  // A home had begun to drop what other shards have of a file that is gone.
+  bool DropBegunFor(InodeId file) const;
+
   // What a home had begun to do to a file's size, and nobody was told of yet: bytes at and behind `limit` are not the
   // file's any more, of a truncation at shards that had not heard of its epoch.
   struct SizeBegun {

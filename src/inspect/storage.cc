@@ -155,7 +155,7 @@ void NoteMissing(const std::vector<MemberPlace>& found, Storage* storage) {
     const auto is_it = [&](const MemberPlace& place) { return place.member == member.id; };
     if (std::none_of(found.begin(), found.end(), is_it)) {
       storage->missing_members.push_back(member.id);
-      storage->problems.push_back(fmt::format("{}: its directory is not among those that were given", NameOf(member)));
+      storage->absent.push_back(fmt::format("{}: its directory is not among those that were given", NameOf(member)));
       continue;
     }
     for (uint32_t i = 0; i < member.shards; ++i) {
@@ -165,7 +165,7 @@ void NoteMissing(const std::vector<MemberPlace>& found, Storage* storage) {
                                                         [&](const ShardPlace& one) { return one.shard == shard; });
       };
       if (std::any_of(found.begin(), found.end(), named)) continue;
-      storage->problems.push_back(fmt::format("{}: shard {} is not among what was given", NameOf(member), shard.value));
+      storage->absent.push_back(fmt::format("{}: shard {} is not among what was given", NameOf(member), shard.value));
     }
   }
 }
@@ -193,7 +193,7 @@ Outcome<Storage> OpenStorage(const std::vector<std::string>& directories, const 
   MAYFLY_CHECK(layout.ok());  // C1 of session/charter.h
   Result<Placement> placement = Placement::Build(*layout, charter.ring);
   if (!placement.ok()) return Fail(Code::kCorrupt, "{}: its charter makes no ring", (*with)->directory);
-  Storage storage{charter, *layout, *placement, {}, {}, {}, {}};
+  Storage storage{charter, *layout, *placement, {}, {}, {}, {}, {}};
   storage.shards.resize(storage.layout.shard_count());
   NoteMissing(*found, &storage);
   Opener opener(user, &storage);

@@ -38,8 +38,9 @@ struct Storage {
   Placement placement;
   std::vector<std::unique_ptr<StoredShard>> shards;  // of all of the layout, by number; null: not there
   std::vector<MemberId> missing_members;             // no directory of theirs was given
-  // Sentences. Problems: something that was acknowledged may not be there. Notes: worth knowing, nothing is lost by it.
-  std::vector<std::string> problems, notes;
+  // Sentences. Absent: what was not given. Problems: what was is damaged, or less than what had been acknowledged.
+  // Notes: worth knowing, nothing is lost by it.
+  std::vector<std::string> absent, problems, notes;
 
   std::vector<SettleShard> settle_shards() const;
 };

@@ -25,4 +25,15 @@ bool StoreLook::Next(InodeId file, uint64_t from, StoredPiece* piece) const {
   return true;
 }
 
+void StoreLook::RunsOf(InodeId file, std::vector<StoredRun>* runs) const {
+  const store_internal::File* found = store_.files_.Find(file);
+  if (found == nullptr) return;
+  for (const auto& [begin, slice] : found->slices) {
+    if (slice.extent == nullptr) continue;
+    const store_internal::Extent& base = *slice.extent->base();
+    if (!runs->empty() && runs->back().serial == base.serial) continue;
+    runs->push_back({base.serial, base.disk_block(), DiskSpace::BlocksFor(base.bytes)});
+  }
+}
+
 }  // namespace mayfly

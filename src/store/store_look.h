@@ -3,6 +3,7 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "store/chunk_store.h"
 
@@ -21,12 +22,22 @@ struct StoredPiece {
   uint64_t end() const { return begin + bytes; }
 };
 
+// A stretch of the chunk file that belongs to an extent, with what lies inside it.
+struct StoredRun {
+  uint64_t serial = 0;  // of the extent
+  uint64_t first = 0;   // block; 0: none
+  uint32_t blocks = 0;
+};
+
 class StoreLook {
  public:
   explicit StoreLook(const ChunkStore* store) : store_(*store) {}
 
   // The first piece with data that ends behind `from`; false if there is none. Holes and reservations are none.
   bool Next(InodeId file, uint64_t from, StoredPiece* piece) const;
+
+  // Appends what the file's slices lie in, reservations as well; an extent perhaps several times.
+  void RunsOf(InodeId file, std::vector<StoredRun>* runs) const;
 
  private:
   const ChunkStore& store_;

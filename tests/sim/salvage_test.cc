@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "inspect/fsck.h"
 #include "inspect/look.h"
 #include "inspect/piece_reader.h"
 #include "inspect/salvage_report.h"
@@ -47,6 +48,17 @@ class Losses final : public SalvageSink {
   }
   std::vector<Loss> all;
   std::vector<std::string> refusals;
+};
+
+class Findings final : public FsckSink {
+ public:
+  void OnFinding(const Finding& finding) override {
+    text += std::to_string(finding.shard.value) + ": " + finding.text + "\n";
+    ++count[static_cast<size_t>(finding.kind)];
+  }
+  void OnProgress(const FsckCounts&) override {}
+  std::string text;
+  uint64_t count[7] = {};
 };
 
 // A shard of which the server is dead, opened as ShardDoor opens a real one.
@@ -152,6 +164,13 @@ class Salvager {
     }
     settled = Settle(settle);
     for (const auto& shard : shards_) EXPECT_TRUE(shard == nullptr || shard->tables().finished());
+    FsckInput check;
+    check.layout = &cluster.layout();
+    check.placement = &cluster.placement();
+    check.shards = input.shards;
+    check.chunk_file_blocks.resize(input.shards.size());
+    check.with_data = true;
+    checked = Fsck(check, &findings);
     PosixPfsTree tree;
     std::shared_ptr<PfsRoot> root;
     bool made = false;
@@ -178,6 +197,8 @@ class Salvager {
   }
 
   std::string directory;
+  Findings findings;
+  FsckCounts checked;
   Losses losses;
   Settled settled;
   SalvageCounts counts;
@@ -348,6 +369,8 @@ void SalvageAll(End end) {
     ExpectSame(salvager.Found(), world.state(), salvager.losses.Text());
     EXPECT_TRUE(salvager.counts.whole()) << salvager.losses.Text();
     EXPECT_EQ(salvager.counts.files, world.state().size());
+    EXPECT_EQ(salvager.findings.text, "");
+    EXPECT_EQ(salvager.checked.files, world.state().size());
   }
 }
 
@@ -394,6 +417,7 @@ TEST(Salvage, OfMissingShardsEverythingIsAccountedFor) {
     const Salvager salvager(world.cluster(), {static_cast<uint32_t>(seed % 3)});
     ExpectAccounted(salvager, world.state());
     EXPECT_FALSE(salvager.counts.whole());
+    EXPECT_EQ(salvager.findings.text, "");
     partial += salvager.counts.partial;
     whole += salvager.counts.files;
     lost += salvager.counts.lost;
@@ -411,6 +435,8 @@ TEST(Salvage, RottenBytesAreGapsAndNoOthers) {
   const Salvager salvager(world.cluster());
   ExpectAccounted(salvager, world.state());
   EXPECT_GT(salvager.counts.partial + salvager.counts.absent, 0u) << "nothing was hit";
+  EXPECT_GT(salvager.checked.findings[static_cast<size_t>(FindingKind::kBytes)], 0u);
+  EXPECT_EQ(salvager.checked.all_findings(), salvager.checked.findings[static_cast<size_t>(FindingKind::kBytes)]);
   EXPECT_GT(salvager.counts.files, 0u);
   EXPECT_EQ(salvager.counts.incomplete + salvager.counts.lost, 0u);
   for (const Loss& loss : salvager.losses.all) {
@@ -445,6 +471,7 @@ void KillAtEachMoment(Begin begin, Check check) {
     const Salvager salvager(cluster);
     EXPECT_TRUE(salvager.counts.whole()) << salvager.losses.Text();
     EXPECT_EQ(salvager.settled.unknown, 0u);
+    EXPECT_EQ(salvager.findings.text, "");
     check(salvager, said && good);
   }
   SetLogSink(nullptr, LogLevel::kWarn);

@@ -1,0 +1,247 @@
+#include "inspect/fsck.h"
+
+#include <absl/container/flat_hash_map.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "flush/text.h"
+#include "inspect/piece_reader.h"
+#include "meta/namespace_look.h"
+
+namespace mayfly {
+namespace {
+
+std::string NumberOf(InodeId id) { return fmt::format("{}:{}", id.home().value, id.sequence()); }
+
+class Checker {
+ public:
+  Checker(const FsckInput& input, FsckSink* sink) : input_(input), sink_(*sink) {
+    complete_ = std::all_of(input.shards.begin(), input.shards.end(),
+                            [](const SalvageShard& shard) { return shard.tables != nullptr; });
+  }
+
+  FsckCounts Run() {
+    for (const SalvageShard& shard : input_.shards) {
+      if (shard.tables != nullptr) Entries(*shard.tables);
+    }
+    for (const SalvageShard& shard : input_.shards) {
+      if (shard.tables != nullptr) Inodes(*shard.tables);
+    }
+    for (uint32_t i = 0; i < input_.shards.size(); ++i) {
+      if (input_.shards[i].tables != nullptr) Data(ShardId(i));
+    }
+    return counts_;
+  }
+
+ private:
+  bool Has(ShardId shard) const {
+    return shard.value < input_.shards.size() && input_.shards[shard.value].tables != nullptr;
+  }
+  const Inode* Find(InodeId id) const { return input_.shards[id.home().value].tables->names().FindInode(id); }
+  void Report(FindingKind kind, ShardId shard, InodeId inode, std::string text) {
+    ++counts_.findings[static_cast<size_t>(kind)];
+    sink_.OnFinding({kind, shard, inode, std::move(text)});
+  }
+
+  void Entries(const ShardTables& tables);
+  void Entry(ShardId shard, InodeId dir, std::string_view name, InodeId inode, FileType type);
+  void Part(const ShardTables& tables, InodeId dir);
+  void Inodes(ShardTables& tables);
+  void InodeOf(ShardId shard, const Inode& inode);
+  void Data(ShardId shard);
+  bool IsKept(ShardId shard, InodeId file);
+  void Pieces(ShardId shard, InodeId file, const Inode* inode);
+  void Blocks(ShardId shard, std::vector<StoredRun> runs);
+
+  const FsckInput& input_;
+  FsckSink& sink_;
+  bool complete_ = false;  // all shards are there
+  FsckCounts counts_;
+  absl::flat_hash_map<InodeId, uint32_t> names_;   // how many, of each inode
+  absl::flat_hash_map<InodeId, InodeId> parents_;  // of directories, as their entries say
+};
+
+// ---- names ----
+
+void Checker::Entries(const ShardTables& tables) {
+  const NamespaceLook look(tables.names());
+  for (const InodeId dir : look.Parts()) {
+    Part(tables, dir);
+    look.ForEachEntry(dir, [&](std::string_view name, InodeId inode, FileType type) {
+      Entry(tables.self(), dir, name, inode, type);
+    });
+    sink_.OnProgress(counts_);
+  }
+}
+
+// A directory's home knows who has entries of it.
+void Checker::Part(const ShardTables& tables, InodeId dir) {
+  if (!input_.layout->Has(dir.home())) {
+    return Report(FindingKind::kName, tables.self(), dir, "a directory of a shard that there is not");
+  }
+  if (!Has(dir.home())) return;  // K2
+  const Inode* home = Find(dir);
+  const uint64_t entries = tables.names().PartOf(dir).entries;
+  if (home == nullptr || home->type != FileType::kDirectory || home->nlink == 0) {
+    if (entries != 0) {
+      Report(FindingKind::kName, tables.self(), dir, fmt::format("{} names in a directory that is not there", entries));
+    }
+    return;
+  }
+  const auto& shards = home->extra->shards;
+  if (entries == 0 || std::find(shards.begin(), shards.end(), tables.self()) != shards.end()) return;
+  Report(FindingKind::kName, tables.self(), dir,
+         fmt::format("{} names of a directory whose home does not know that they are here", entries));
+}
+
+void Checker::Entry(ShardId shard, InodeId dir, std::string_view name, InodeId inode, FileType type) {
+  ++counts_.names;
+  const auto say = [&](std::string_view what) {
+    Report(FindingKind::kName, shard, inode,
+           fmt::format("the name \"{}\" in the directory {} {}", flush_internal::Printable(name), NumberOf(dir), what));
+  };
+  const ShardId right = input_.placement->DentryShard(dir, name);
+  if (right != shard) say(fmt::format("belongs to shard {}", right.value));
+  ++names_[inode];
+  if (type == FileType::kDirectory && !parents_.emplace(inode, dir).second) say("is a second one of a directory");
+  if (!input_.layout->Has(inode.home())) return say("is of a shard that there is not");
+  if (!Has(inode.home())) return;  // K2
+  const Inode* there = Find(inode);
+  if (there == nullptr) return say(fmt::format("is of inode {}, which is not there", NumberOf(inode)));
+  if (there->type != type) say(fmt::format("is of inode {}, which is of another kind", NumberOf(inode)));
+}
+
+// ---- inodes ----
+
+void Checker::Inodes(ShardTables& tables) {
+  tables.names().ForEachInode([&](Inode& inode) { InodeOf(tables.self(), inode); });
+}
+
+void Checker::InodeOf(ShardId shard, const Inode& inode) {
+  const auto found = names_.find(inode.id);
+  const uint32_t names = found == names_.end() ? 0 : found->second;
+  if (inode.nlink == 0) {
+    ++(inode.opens != 0 ? counts_.nameless_open : counts_.to_bury);  // K1
+    if (names != 0) Report(FindingKind::kLinks, shard, inode.id, fmt::format("removed, and has {} names", names));
+    return;
+  }
+  if (inode.type == FileType::kDirectory) {
+    ++counts_.directories;
+    const bool root = inode.id == input_.placement->RootInode();
+    if (names == 0 && !root && complete_) Report(FindingKind::kInode, shard, inode.id, "a directory without a name");
+    const auto parent = parents_.find(inode.id);
+    if (parent != parents_.end() && parent->second != inode.extra->parent) {
+      Report(FindingKind::kName, shard, inode.id,
+             fmt::format("a directory in {} that says it is in {}", NumberOf(parent->second),
+                         NumberOf(inode.extra->parent)));
+    }
+    return;
+  }
+  ++(inode.type == FileType::kFile ? counts_.files : counts_.symlinks);
+  if (names == inode.nlink || input_.in_doubt || (names < inode.nlink && !complete_)) return;  // K2
+  const std::string text = fmt::format("{} links, and {} name{}", inode.nlink, names, names == 1 ? "" : "s");
+  Report(names == 0 ? FindingKind::kInode : FindingKind::kLinks, shard, inode.id, text);
+}
+
+// ---- bytes ----
+
+void Checker::Data(ShardId shard) {
+  const ShardTables& tables = *input_.shards[shard.value].tables;
+  std::vector<InodeId> files;
+  tables.store().ForEachFile([&files](InodeId file) { files.push_back(file); });
+  std::sort(files.begin(), files.end());
+  std::vector<StoredRun> runs;
+  for (const InodeId file : files) {
+    StoreLook(&tables.store()).RunsOf(file, &runs);
+    if (!IsKept(shard, file)) continue;
+    Pieces(shard, file, Has(file.home()) ? Find(file) : nullptr);
+    sink_.OnProgress(counts_);
+  }
+  Blocks(shard, std::move(runs));
+}
+
+// False: it was said, or a recovery drops it.
+bool Checker::IsKept(ShardId shard, InodeId file) {
+  if (input_.layout->Has(file.home()) && !Has(file.home())) return true;  // K2
+  const Inode* inode = Has(file.home()) ? Find(file) : nullptr;
+  const FileFigures figures = input_.shards[shard.value].tables->store().Figures(file);
+  if (inode == nullptr || inode->type != FileType::kFile) {
+    // K1: its home will do it.
+    if (Has(file.home()) && input_.shards[file.home().value].tables->DropBegunFor(file)) return false;
+    if (figures.slices == 0) return false;
+    counts_.leaked_bytes += figures.allocated_bytes;
+    Report(FindingKind::kLeaked, shard, file, fmt::format("{} bytes of a file that is gone", figures.allocated_bytes));
+    return false;
+  }
+  if (shard == file.home() || figures.slices == 0) return true;
+  const bool joined = inode->extra != nullptr && std::find(inode->extra->shards.begin(), inode->extra->shards.end(),
+                                                           shard) != inode->extra->shards.end();
+  if (!joined) Report(FindingKind::kData, shard, file, "bytes of a file whose home does not know that they are here");
+  return joined;
+}
+
+void Checker::Pieces(ShardId shard, InodeId file, const Inode* inode) {
+  const StoreLook look(&input_.shards[shard.value].tables->store());
+  std::vector<uint8_t> buffer(input_.with_data ? PieceReader::kReadBytesMax : 0);
+  Gaps gaps;
+  StoredPiece piece;
+  bool misplaced = false;
+  for (uint64_t at = 0; look.Next(file, at, &piece); at = piece.end()) {
+    if (inode != nullptr) {
+      const ChunkIndex chunk(static_cast<uint32_t>(piece.begin >> inode->chunk_bits));
+      misplaced |= input_.placement->ChunkShard(file.home(), chunk) != shard;
+    }
+    if (!input_.with_data) continue;
+    for (uint64_t from = piece.begin; from < piece.end();) {
+      const uint32_t bytes = PieceReader::Stretch(piece, from);
+      input_.shards[shard.value].bytes->Read(piece, from, MutableBytes(buffer).first(bytes), &gaps);
+      counts_.bytes_checked += bytes;
+      from += bytes;
+    }
+  }
+  if (misplaced) Report(FindingKind::kData, shard, file, "bytes of a chunk that belongs to another shard");
+  SortGaps(&gaps);
+  for (const Gap& gap : gaps) {
+    Report(FindingKind::kBytes, shard, file,
+           fmt::format("bytes {} to {} {}", gap.begin, gap.end - 1,
+                       gap.kind == GapKind::kCorrupt ? "do not match their checksum" : "cannot be read"));
+  }
+}
+
+void Checker::Blocks(ShardId shard, std::vector<StoredRun> runs) {
+  std::sort(runs.begin(), runs.end(), [](const StoredRun& a, const StoredRun& b) { return a.serial < b.serial; });
+  const auto same = [](const StoredRun& a, const StoredRun& b) { return a.serial == b.serial; };
+  runs.erase(std::unique(runs.begin(), runs.end(), same), runs.end());
+  counts_.extents += runs.size();
+  std::erase_if(runs, [](const StoredRun& run) { return run.first == 0; });
+  std::sort(runs.begin(), runs.end(), [](const StoredRun& a, const StoredRun& b) { return a.first < b.first; });
+  const uint64_t end = input_.chunk_file_blocks[shard.value];
+  uint64_t taken = 1;  // the header
+  for (const StoredRun& run : runs) {
+    if (run.first < taken) {
+      Report(FindingKind::kBlocks, shard, {},
+             fmt::format("block {} of the chunk file belongs to two extents", run.first));
+    }
+    taken = std::max(taken, run.first + run.blocks);
+    if (end != 0 && run.first + run.blocks > end) {
+      Report(FindingKind::kBlocks, shard, {},
+             fmt::format("an extent lies in blocks up to {} of a chunk file of {}", run.first + run.blocks, end));
+    }
+  }
+}
+
+}  // namespace
+
+uint64_t FsckCounts::all_findings() const {
+  return std::accumulate(std::begin(findings), std::end(findings), uint64_t{0});
+}
+
+FsckCounts Fsck(const FsckInput& input, FsckSink* sink) {
+  MAYFLY_CHECK(input.shards.size() == input.layout->shard_count());
+  MAYFLY_CHECK(input.chunk_file_blocks.size() == input.shards.size());
+  return Checker(input, sink).Run();
+}
+
+}  // namespace mayfly
