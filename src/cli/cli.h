@@ -1,6 +1,7 @@
 // The `mayfly` command: one function a family of subcommands registers them; main.cc calls all and runs the chosen one.
 // Exit codes: 0 done; 1 failed, with one sentence on standard error; 2 wrong usage; 3 the PFS refused attributes (all
-// data is there and verified); 4 not all that was there could be saved (salvage). `journal verify` has its own.
+// data is there and verified); 4 not all that was there could be saved (salvage) or checked (fsck). `journal verify`
+// and `fsck` have their own.
 #pragma once
 
 #include <mayfly/mayfly.h>
@@ -53,6 +54,7 @@ void AddStaging(CLI::App& app, Context* context);  // stage-in, stage-out, flush
 void AddRun(CLI::App& app, Context* context);      // run
 void AddClean(CLI::App& app, Context* context);    // clean
 void AddJournal(CLI::App& app, Context* context);  // journal dump, verify, stat, clear
+void AddFsck(CLI::App& app, Context* context);     // fsck
 void AddSalvage(CLI::App& app, Context* context);  // salvage
 void AddBench(CLI::App& app, Context* context);    // bench
 

@@ -54,6 +54,7 @@ int main(int argc, char** argv) {
   AddRun(app, &context);
   AddClean(app, &context);
   AddJournal(app, &context);
+  AddFsck(app, &context);
   AddSalvage(app, &context);
   AddBench(app, &context);
   try {

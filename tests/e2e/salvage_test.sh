@@ -1,7 +1,7 @@
 #!/bin/bash
 # ctest: TIMEOUT 600 LABELS plain
-# `mayfly salvage`: what the directories of killed servers hold is written out, whole, or with a line for each file that is
-# not: all members, one missing, a member alone, damaged data and journals, level node with and without the node's memory, and level process.
+# `mayfly salvage` and `mayfly fsck`: what the directories of killed servers hold is checked, and written out, whole, or with a line
+# for each file that is not: all members, one missing, a member alone, damaged data and journals, level node with and without the node's memory, and level process.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/lib.sh"
 . "$here/survive_common.sh"
@@ -15,6 +15,12 @@ salvage() {
   rm -rf "$work/out"
   timeout 120 mayfly salvage --json "$@" --to "$work/out" >"$work/said" 2>"$work/complained" </dev/null || status=$?
   ((status == expected)) || e2e_fail "mayfly salvage $*: status $status, not $expected: $(tail -n 20 "$work/complained" "$work/said")"
+}
+check() { # STATUS OPTION-OR-DIR...: fsck, its document in $work/said
+  local expected=$1 status=0
+  shift
+  timeout 120 mayfly fsck --json "$@" >"$work/said" 2>"$work/complained" </dev/null || status=$?
+  ((status == expected)) || e2e_fail "mayfly fsck $*: status $status, not $expected: $(tail -n 20 "$work/complained" "$work/said")"
 }
 complains() { grep -qE -- "$1" "$work/complained" || e2e_fail "it does not say '$1': $(cat "$work/complained")"; }
 # json EXPRESSION: of `d`, the document in $work/said.
@@ -146,6 +152,8 @@ complains "holds no journals"
 salvage 1 "$work/none"
 complains "is no directory"
 salvage 2
+check 2 "$work/in"
+check 2
 
 step "level node: servers that live"
 start --memory 256M --capacity 256M --durability node --dir "$work/disk/%h"
@@ -154,12 +162,17 @@ base=$work/disk/$(hostname)/mayfly-$(session_of)
 salvage 1 "$base"
 complains "lives"
 [[ ! -e $work/out ]] || e2e_fail "a target was made for nothing"
+check 2 "$base"
+complains "lives"
 
 step "level node: all members"
 kill_all
 before=$(everything "$shm" "$work/disk")
 salvage 0 "$work/disk/$(hostname)"
 same
+check 0 --data "$base"
+is "True True 313 2 6 True" '" ".join(map(str, (d["consistent"], d["complete"], d["files"] + 2, d["symlinks"], d["directories"], d["bytes_checked"] > 100e6)))'
+salvage 0 "$work/disk/$(hostname)"
 is "True 0 []" '" ".join(map(str, (d["whole"], d["partial"] + d["absent"] + d["lost"] + d["incomplete_directories"], d["problems"])))'
 [[ $(everything "$shm" "$work/disk") == "$before" ]] || e2e_fail "it changed something: $(diff <(echo "$before") <(everything "$shm" "$work/disk"))"
 timeout 60 mayfly salvage "$base" --to "$work/out" 2>"$work/complained" && e2e_fail "it wrote into a directory that is not empty"
@@ -181,6 +194,8 @@ for missing in 0 1 2; do
   complains "member $missing .*not among those that were given"
   is True 'd["partial"] > 0 and d["files"] > 0'
   accounted
+  check 4 "${others[@]}"
+  is "True False []" '" ".join(map(str, (d["consistent"], d["complete"], d["findings"])))'
 done
 step "level node: a member alone"
 salvage 4 "$base/member-1"
@@ -193,6 +208,9 @@ overwrite "$base/member-0/shard-0/chunks" 20 200
 salvage 4 "$base"
 accounted
 is True 'all(g["is"] == "corrupt" for l in d["losses"] for g in l.get("gaps", [])) and d["partial"] + d["absent"] > 0 and d["files"] > 200'
+check 0 "$base"
+check 1 --data "$base"
+is True 'd["counts"]["bytes"] > 0 and sum(d["counts"].values()) == d["counts"]["bytes"]'
 cp "$work/chunks" "$base/member-0/shard-0/chunks"
 truncate -s 8M "$base/member-0/shard-0/chunks"
 salvage 4 "$base"
@@ -207,6 +225,8 @@ dd if=/dev/zero of="$base/member-2/shard-2/journal" bs=4096 count=2 conv=notrunc
 salvage 4 "$base"
 complains "shard 2 .*its superblocks are zeros"
 accounted
+check 1 "$base"
+complains "shard 2 .*its superblocks are zeros"
 cp "$work/journal" "$base/member-2/shard-2/journal"
 mv "$base/member-2/charter" "$work/charter"
 salvage 0 "$base"
