@@ -252,4 +252,14 @@ salvage 4 "$base"
 accounted
 is True 'd["partial"] > 0 and d["absent"] > 0 and not d["incomplete_directories"]'
 mayfly clean >/dev/null
+
+step "level process: the memory is gone"
+start --memory 256M --durability process --dir "$work/disk/%h"
+fill
+kill_all
+rm -rf "${MAYFLY_RUNTIME_DIR:?}"/*
+salvage 4 "$work/disk/$(hostname)"
+complains "the last part of its journal went with the memory of the node: .* may have been acknowledged"
+is True 'len(d["problems"]) == 3 and not d["whole"]'
+check 1 "$work/disk/$(hostname)"
 echo "all as expected"
