@@ -262,6 +262,7 @@ SimClusterOptions OptionsFor(uint64_t seed, End end) {
   options.seed = seed;
   // At level `node` without power the newest bytes may be in memory alone.
   options.durability = end == End::kKill && seed % 2 == 0 ? Durability::kProcess : Durability::kNode;
+  if (options.durability == Durability::kNode) options.disk_bytes = 256u << 20;
   options.fsync = end == End::kPower ? Fsync::kAlways : Fsync::kCommit;
   options.checksums = seed % 5 != 0;
   if (seed % 3 == 0) {  // with checkpoints
