@@ -174,7 +174,7 @@ TEST_F(FsckTest, BytesOfAChunkOfAnotherShard) {
 // A store with a chunk file, of which `before` extents of a block are not told; then it writes one of two blocks.
 struct WithDisk {
   explicit WithDisk(uint32_t before) {
-    test.store.SetDisk(&space);
+    test.store.SetDisk(&space, true);
     for (uint32_t i = 0; i < before; ++i) {
       EXPECT_TRUE(test.Write({.file = InodeId(1), .chunk_bits = 22, .offset = i * 4096, .bytes = 100}, 'x').ok());
     }
