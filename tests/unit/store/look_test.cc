@@ -11,7 +11,7 @@ ChunkRange Range(uint32_t offset, uint32_t bytes) {
 }
 
 struct LookTest : testing::Test {
-  LookTest() { test.store.SetDisk(&space); }
+  LookTest() { test.store.SetDisk(&space, true); }
   void SetUp() override { test.store.SetRecorder(&out); }
   // What was recorded, in a store that has nothing else; perhaps after a loss of power.
   void Apply(bool places_void) {
