@@ -245,7 +245,7 @@ Outcome<Done> Bootstrap::CheckMembers() {
   options_.durability = DurabilityOf(recalled_->durability);
   options_.fsync = FsyncOf(recalled_->fsync);
   options_.capacity_bytes = recalled_->capacity_bytes;
-  options_.evict = recalled_->evict == "lfu" ? ChunkStore::Evict::kLfu : ChunkStore::Evict::kLru;
+  options_.evict = EvictOf(recalled_->evict);
   const std::vector<std::string> ids = world_.GatherAll(std::to_string(recalled_->self.value));
   return Step("looking for every member", [&]() -> Outcome<Done> {
     if (world_.rank() != 0) return Done{};

@@ -238,7 +238,7 @@ CommandLine ParseCommandLine(int argc, char** argv) {
   o.durability = DurabilityOf(durability);
   o.fsync = FsyncOf(fsync);
   if (!capacity.empty()) o.capacity_bytes = *ParseSize(capacity);
-  o.evict = evict == "lfu" ? ChunkStore::Evict::kLfu : ChunkStore::Evict::kLru;
+  o.evict = EvictOf(evict);
   if (o.durability == Durability::kNode && o.dir.empty() && !o.recover && !o.rejoin) {
     line.wrong = Sentence("--durability node: needs --dir, a directory on a disk of each node");
   }

@@ -59,6 +59,10 @@ CommandLine ParseCommandLine(int argc, char** argv);
 constexpr std::string_view TextOf(ChunkStore::Evict policy) {
   return policy == ChunkStore::Evict::kLfu ? "lfu" : "lru";
 }
+// Of one of the words.
+constexpr ChunkStore::Evict EvictOf(std::string_view word) {
+  return word == "lfu" ? ChunkStore::Evict::kLfu : ChunkStore::Evict::kLru;
+}
 
 // "512M", "1G", "1.5GiB", "65536". Fails with kInvalid.
 Outcome<uint64_t> ParseSize(std::string_view text);

@@ -156,7 +156,7 @@ class Rejoin {
     KeepJournal(&shard, DurabilityOf(charter_.durability), FsyncOf(charter_.fsync), charter_.journal_bytes,
                 options_.dir.empty());
     shard.disk_bytes = charter_.capacity_bytes / options_.shards;
-    shard.evict = charter_.evict == "lfu" ? ChunkStore::Evict::kLfu : ChunkStore::Evict::kLru;
+    shard.evict = EvictOf(charter_.evict);
     shard.chunk_bits = options_.chunk_bits;
     shard.checksums = options_.checksums;
     shard.flush_target = charter_.flush_to;

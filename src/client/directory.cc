@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "client/rights.h"
+#include "task/all.h"
 
 namespace mayfly {
 
@@ -142,12 +143,7 @@ Task<Status> Directory::Fill(Lane* lane) {
     tasks.push_back(FetchPage(lane, inode_, granted_.grant, &part));
     fetched.push_back(&part);
   }
-  Status status;
-  for (auto& task : tasks) {
-    Status one = co_await task;
-    if (!one.ok()) status = one;
-  }
-  MAYFLY_CO_TRY(status);
+  MAYFLY_CO_TRY(co_await All(std::move(tasks)));
   if (!searchable_) co_return Code::kOk;
   constexpr size_t kAttrsAtOnce = 32;
   std::vector<ListingEntry*> partial;
@@ -160,11 +156,7 @@ Task<Status> Directory::Fill(Lane* lane) {
     tasks.clear();
     const size_t end = std::min(first + kAttrsAtOnce, partial.size());
     for (size_t i = first; i < end; ++i) tasks.push_back(FetchAttr(lane, partial[i]));
-    for (auto& task : tasks) {
-      Status one = co_await task;
-      if (!one.ok()) status = one;
-    }
-    MAYFLY_CO_TRY(status);
+    MAYFLY_CO_TRY(co_await All(std::move(tasks)));
   }
   co_return Code::kOk;
 }

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "client/lane.h"
+#include "task/all.h"
 #include "wire/payload.h"
 
 namespace mayfly {
@@ -27,10 +28,8 @@ Task<Status> Lane::SyncSession() {
     for (uint32_t s = first; s < std::min<uint32_t>(first + kShardsAtOnce, shards); ++s) {
       tasks.push_back(SyncAt(ShardId(s), InodeId()));
     }
-    for (auto& task : tasks) {
-      const Status one = co_await task;
-      if (!one.ok()) status = one;
-    }
+    const Status these = co_await All(std::move(tasks));
+    if (!these.ok()) status = these;
   }
   co_return status;
 }

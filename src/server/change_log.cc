@@ -91,8 +91,8 @@ Task<Status> ChangeLog::WaitForRoom(Nanos deadline) {
 Transport::Sent SealingTransport::SendDurable(EndpointId to, Bytes header, Bytes payload, Completion* done) {
   if (!log_.Seal()) return Sent::kDone;  // G3
   const Lsn until = log_.sealed();
-  if (waiting_.empty() && log_.IsDurable(until)) return inner_.Send(to, header, payload, done);
-  (void)log_.IsDurable(until);
+  const bool durable = log_.IsDurable(until);
+  if (durable && waiting_.empty()) return inner_.Send(to, header, payload, done);
   waiting_.push_back({to, header, payload, done, until});
   return Sent::kPending;
 }

@@ -144,11 +144,7 @@ Task<Status> Shard::TruncateLocked(InodeId id, uint64_t size, bool touch, Nanos 
   const uint64_t number = BeginIntent(std::move(intent));
   std::vector<Task<Status>> tasks;
   for (ShardId shard : shards) tasks.push_back(TruncateAt(shard, request, deadline));
-  Status status;
-  for (auto& task : tasks) {
-    Status one = co_await task;
-    if (!one.ok()) status = one;
-  }
+  const Status status = co_await All(std::move(tasks));
   inode = names_.FindInode(id);
   if (inode != nullptr && inode->extra != nullptr) {
     inode->extra->truncating = false;
@@ -245,9 +241,14 @@ Result<Place> Shard::Stage(uint32_t bytes) {
   Result<Place> place = store_.Stage(bytes);
   if (place.ok() || !log_.active()) return place;
   (void)store_.EvictSome(bytes);
-  if (!log_.Seal()) return place;
-  store_.Settle(log_.sealed().value);
+  if (!SealAndSettle()) return place;
   return store_.Stage(bytes);
+}
+
+bool Shard::SealAndSettle() {
+  if (!log_.Seal()) return false;
+  store_.Settle(log_.sealed().value);
+  return true;
 }
 
 // The payload into a fresh place, verified, and then swapped in (V3).
@@ -467,8 +468,10 @@ Task<Status> Shard::HandleRead(Request* r, const ReadRequest& q, ReadReply* a, R
   if (has_disk()) {
     const bool absent =
         std::any_of(out->pieces.begin(), out->pieces.end(), [](const auto& p) { return p.is_absent(); });
-    const Status fetched = co_await Fetch(&out->pieces, r->deadline());
-    if (!fetched.ok()) co_return fetched.code() == Code::kCorrupt ? Status(Code::kIo) : fetched;
+    if (absent) {
+      const Status fetched = co_await disk_reader_->Fetch(&out->pieces, r->deadline());
+      if (!fetched.ok()) co_return fetched.code() == Code::kCorrupt ? Status(Code::kIo) : fetched;
+    }
     FetchAhead(q.inode, range.file_offset(), range.file_offset() + covered->bytes, absent);
   }
   a->cut = covered->cut;

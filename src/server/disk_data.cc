@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "server/shard.h"
 #include "store/chunk_file.h"
-#include "store/disk_loader.h"
 
 namespace mayfly {
 namespace {
@@ -52,8 +51,8 @@ Task<Status> Shard::OpenDisk(bool recover, RecoveryReport* report) {
 // What memory lost, from the disk; and what memory alone has, to it, before the journal's tail that speaks of it goes
 // there.
 Task<Status> Shard::FillFromDisk(RecoveryReport* report) {
-  DiskLoaderReport loaded;
-  const Status status = co_await DiskLoader::Load(&executor_, doors_.disk, chunk_file_, &store_, &loaded);
+  DiskReader::Filled loaded;
+  const Status status = co_await disk_reader_->FillPlaced(&loaded);
   if (!status.ok() || loaded.corrupt_blocks != 0) {
     report->damage.push_back(
         fmt::format("{} blocks of data cannot be read or do not match their checksums; whoever "
@@ -75,7 +74,7 @@ Task<Status> Shard::MakeRoom(uint64_t bytes, Nanos deadline) {
     if (place.ok()) break;
     if (store_.stats().unkept_bytes != 0) {  // blocks that wait for a record to be durable
       MAYFLY_CO_TRY(co_await log_.Durable(deadline));
-      store_.Kept(keeps_data() ? journal_->durable().value : log_.sealed().value);
+      FreeBlocks();
     } else if (disk_space_->blocks_free() >= DiskSpace::BlocksFor(bytes) &&
                write_back_->kept() < write_back_->written()) {
       // Memory that is given up when the disk has what is in it.
@@ -89,9 +88,7 @@ Task<Status> Shard::MakeRoom(uint64_t bytes, Nanos deadline) {
 
 Task<Status> Shard::MakeMemory(uint32_t bytes, Nanos deadline) {
   if (store_.EvictSome(bytes) != 0) {
-    if (!log_.Seal()) co_return Code::kIo;
-    store_.Settle(log_.sealed().value);
-    co_return Code::kOk;
+    co_return SealAndSettle() ? Code::kOk : Code::kIo;
   }
   if (write_back_->kept() < write_back_->written()) {
     co_return co_await write_back_->Kept(write_back_->kept() + 1, deadline);
@@ -115,12 +112,7 @@ void Shard::TendMemory() {
   write_back_->Want(write_back_->written());
 }
 
-Task<Status> Shard::Fetch(ReadPieces* pieces, Nanos deadline) {
-  for (const ReadPiece& piece : *pieces) {
-    if (piece.is_absent()) co_return co_await disk_reader_->Fetch(pieces, deadline);
-  }
-  co_return Code::kOk;
-}
+void Shard::FreeBlocks() { store_.Kept(keeps_data() ? journal_->durable().value : log_.sealed().value); }
 
 // A file that is read in order, one request at a time, would leave the disk idle while the reader has the bytes.
 void Shard::FetchAhead(InodeId file, uint64_t begin, uint64_t end, bool was_absent) {
@@ -147,11 +139,11 @@ Task<Status> Shard::FetchBehind(InodeId file, uint64_t from) {
     from = store_.LiveData(file, from, 1, &pieces);
     for (size_t i = first; i < pieces.size(); ++i) bytes += pieces[i].bytes;
   }
-  const Status status = co_await Fetch(&pieces, executor_.now() + kAheadWithin);
+  (void)co_await disk_reader_->Fetch(&pieces, executor_.now() + kAheadWithin);  // whoever reads it will hear of it
   for (ReadBack& one : read_back_) {
     if (one.file == file) one.ahead = false;
   }
-  co_return status.ok() ? status : Status();  // whoever reads it will hear of it
+  co_return Code::kOk;
 }
 
 // The answer is held until all that was changed here before is durable (IsHeldAtCommit); so are those of the file's
@@ -165,12 +157,7 @@ Task<Status> Shard::HandleSync(Request* r, const InodeRequest& q, Empty*, ReplyP
   const std::vector<ShardId> shards = inode->extra->shards;
   std::vector<Task<Status>> tasks;
   for (ShardId shard : shards) tasks.push_back(SyncAt(shard, q.inode, r->deadline()));
-  Status status;
-  for (auto& task : tasks) {
-    const Status one = co_await task;
-    if (!one.ok()) status = one;
-  }
-  co_return status;
+  co_return co_await All(std::move(tasks));
 }
 
 Task<Status> Shard::SyncAt(ShardId shard, InodeId id, Nanos deadline) {

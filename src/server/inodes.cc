@@ -184,12 +184,7 @@ Task<Status> Shard::GlimpseAll(InodeId id, Nanos deadline, Attr* attr, bool* who
   GlimpseRequest request;
   request.inode = id;
   for (size_t i = 0; i < shards.size(); ++i) tasks.push_back(GlimpseAt(shards[i], request, &glimpses[i], deadline));
-  Status status;
-  for (auto& task : tasks) {
-    Status one = co_await task;
-    if (!one.ok()) status = one;
-  }
-  MAYFLY_CO_TRY(status);
+  MAYFLY_CO_TRY(co_await All(std::move(tasks)));
   inode = names_.FindInode(id);  // the answers took time
   if (inode == nullptr) co_return Code::kStale;
   *whole = inode->extra == nullptr || (inode->extra->truncate_epoch == epoch && inode->extra->shards == shards);
@@ -215,12 +210,7 @@ Task<Status> Shard::ExactDirAttr(InodeId id, Nanos deadline, Attr* attr) {
   std::vector<DirPartReply> parts(shards.size());
   std::vector<Task<Status>> tasks;
   for (size_t i = 0; i < shards.size(); ++i) tasks.push_back(DirPartAt(shards[i], id, &parts[i], deadline));
-  Status status;
-  for (auto& task : tasks) {
-    Status one = co_await task;
-    if (!one.ok()) status = one;
-  }
-  MAYFLY_CO_TRY(status);
+  MAYFLY_CO_TRY(co_await All(std::move(tasks)));
   inode = names_.FindInode(id);  // the answers took time
   if (inode == nullptr) co_return Code::kStale;
   *attr = names_.AttrOfDirectory(*inode, parts);
@@ -305,12 +295,7 @@ Task<Status> Shard::ChangeAttr(Request* r, const SetAttrRequest& q, AttrReply* a
         request.clear_mtime = true;
         tasks.push_back(GlimpseAt(shards[i], request, &replies[i], r->deadline()));
       }
-      Status status;
-      for (auto& task : tasks) {
-        Status one = co_await task;
-        if (!one.ok()) status = one;
-      }
-      MAYFLY_CO_TRY(status);
+      MAYFLY_CO_TRY(co_await All(std::move(tasks)));
     }
   }
   inode = names_.FindInode(q.inode);

@@ -20,11 +20,7 @@ Task<Status> Shard::TellPrivileged(InodeId file, Nanos deadline) {
   const uint64_t number = BeginIntent(std::move(intent));
   std::vector<Task<Status>> tasks;
   for (ShardId shard : inode->extra->shards) tasks.push_back(TellPrivilegedAt(shard, request, deadline));
-  Status status;
-  for (auto& task : tasks) {
-    Status one = co_await task;
-    if (!one.ok()) status = one;
-  }
+  const Status status = co_await All(std::move(tasks));
   EndIntent(number);
   co_return status;
 }

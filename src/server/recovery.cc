@@ -255,10 +255,7 @@ Status Shard::FinishRecovery(bool power_lost, TlvWriter* first, RecoveryReport* 
   if (power_lost) {
     // Nobody is left who had places, and the journal's places are those of an arena that is gone.
     ChunkStore::PutPlacesVoid(first);
-    TlvReader reader(first->bytes());
-    Tag tag = 0;
-    Bytes value;
-    while (reader.Next(&tag, &value)) MAYFLY_TRY(store_.Apply(tag, value));
+    MAYFLY_TRY(ApplyRecord(first->bytes(), false));
     for (const auto& [key, place] : loans_.All()) {
       LoanImage over;
       over.process = ClientId(key.first);

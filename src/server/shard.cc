@@ -108,7 +108,9 @@ Shard::Shard(Doors doors, const Placement& placement, const AddressBook& book, S
   FlushContext context{executor_,     doors_.clock, doors_.offload, doors_.pfs,         caller_, placement_, book_,
                        options_.self, names_,       store_,         options_.checksums, nullptr, nullptr};
   if (has_disk()) {
-    context.fetch = [this](ReadPieces* pieces) { return Fetch(pieces, executor_.now() + kFlushReadsWithin); };
+    context.fetch = [this](ReadPieces* pieces) {
+      return disk_reader_->Fetch(pieces, executor_.now() + kFlushReadsWithin);
+    };
   }
   context.exact_attr = [this](InodeId id, Nanos deadline, Attr* attr) { return ExactAttr(id, deadline, attr); };
   flusher_ = std::make_unique<Flusher>(std::move(context));
@@ -140,12 +142,12 @@ bool Shard::RunOnce() {
   worked |= executor_.RunOnce();
   if (journal_ != nullptr) {
     if (write_back_ != nullptr) TendMemory();
-    if (log_.Seal()) store_.Settle(log_.sealed().value);
+    (void)SealAndSettle();
     log_.Turn();
     if (write_back_ != nullptr) worked |= write_back_->Turn();
     worked |= journal_->Turn();
     if (write_back_ != nullptr) {
-      store_.Kept(keeps_data() ? journal_->durable().value : log_.sealed().value);
+      FreeBlocks();
       worked |= network_.Turn();
     }
     CheckpointIfDue();

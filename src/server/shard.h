@@ -48,6 +48,7 @@
 #include "server/recovery.h"
 #include "store/chunk_store.h"
 #include "store/disk_reader.h"
+#include "task/all.h"
 #include "task/executor.h"
 #include "task/sync.h"
 
@@ -307,7 +308,9 @@ class Shard {
   Task<Status> MakeRoom(uint64_t bytes, Nanos deadline);
   Task<Status> MakeMemory(uint32_t bytes, Nanos deadline);
   void TendMemory();
-  Task<Status> Fetch(ReadPieces* pieces, Nanos deadline);
+  // What was changed is in the journal, and places that it cut loose are free; false: the journal has failed.
+  bool SealAndSettle();
+  void FreeBlocks();  // of the chunk file, that no state which may come back reads any more
   void FetchAhead(InodeId file, uint64_t begin, uint64_t end, bool was_absent);
   Task<Status> FetchBehind(InodeId file, uint64_t from);
   Task<Status> HandleSync(Request* r, const InodeRequest& q, Empty* a, ReplyPayload* out);

@@ -251,7 +251,7 @@ class ChunkStore {
   // have been staged when the server before ended (A7), nor do recovered reservations give their places back, of
   // which parts may have been.
   void ReleaseQuarantine();
-  // Then, with a chunk file: places for what lies there alone, for DiskLoader to fill before anything reads. kNoSpace.
+  // Then, with a chunk file: places for what lies there alone, for DiskReader to fill before anything reads. kNoSpace.
   Status PlaceAbsent();
   // For after a loss of power: the arena of all images before is gone.
   static void PutPlacesVoid(TlvWriter* out);
@@ -275,7 +275,6 @@ class ChunkStore {
   Arena& arena() { return *arena_; }
 
  private:
-  friend class DiskLoader;
   friend class DiskReader;
   friend class ExtentPin;
   friend class StoreLook;
@@ -334,18 +333,12 @@ class ChunkStore {
   bool ordered_ = false;
   Evict policy_ = Evict::kLru;
   absl::flat_hash_map<const Extent*, uint32_t> used_;  // pins of each, with a chunk file
-  // Where EvictSome goes on, as Reclaim below.
-  uint64_t evict_bucket_ = 0;
-  uint32_t evict_in_bucket_ = 0;
-  uint64_t evict_offset_ = 0;
+  store_internal::FileHand evict_hand_;                // where EvictSome goes on
   uint64_t evicted_ = 0, evicted_bytes_ = 0;
   uint64_t fetched_ = 0, fetched_bytes_ = 0, hits_ = 0;
   uint64_t pins_ = 0;
   uint64_t compacted_bytes_ = 0;
-  // Where Reclaim goes on: bucket of the file table, file in its chain, offset in the file.
-  uint64_t reclaim_bucket_ = 0;
-  uint32_t reclaim_in_bucket_ = 0;
-  uint64_t reclaim_offset_ = 0;
+  store_internal::FileHand reclaim_hand_;       // where Reclaim goes on
   uint32_t reclaim_eighths_ = kReclaimEighths;  // an extent with less live than this is sparse
   uint64_t reclaim_barren_ = 0;                 // buckets walked since something was gained
   uint64_t reclaim_futile_dead_ = 0;            // dead bytes when a whole walk gained nothing

@@ -201,29 +201,25 @@ bool ChunkStore::Reclaim() {
   const auto& table = files_.table();
   uint64_t slices = 0, copied = 0, buckets = 0;
   while (slices < kReclaimSlicesMax && copied < kReclaimBytesMax && buckets <= table.bucket_count()) {
-    File* file = table.InBucket(reclaim_bucket_);
-    for (uint32_t skip = reclaim_in_bucket_; file != nullptr && skip != 0; --skip) file = file->next;
+    File* const file = reclaim_hand_.At(table);
     if (file == nullptr) {
-      reclaim_bucket_ = reclaim_bucket_ + 1 < table.bucket_count() ? reclaim_bucket_ + 1 : 0;
-      reclaim_in_bucket_ = 0;
       ++buckets;
       continue;
     }
-    auto it = Files::At(file, reclaim_offset_);
+    auto it = Files::At(file, reclaim_hand_.offset);
     while (it != file->slices.end() && slices < kReclaimSlicesMax && !is_worth_it(it->second.extent)) {
       ++it;
       ++slices;
     }
     if (it == file->slices.end()) {
-      ++reclaim_in_bucket_;
-      reclaim_offset_ = 0;
+      reclaim_hand_.NextFile();
       continue;
     }
-    reclaim_offset_ = it->first;
+    reclaim_hand_.offset = it->first;
     if (!is_worth_it(it->second.extent)) break;  // enough slices for one call
     CutExtents sparse(&extents_);
     sparse.Add(it->second.extent);
-    reclaim_offset_ = it->first + it->second.bytes;
+    reclaim_hand_.offset = it->first + it->second.bytes;
     copied += RewriteSparse(file, sparse, reclaim_eighths_);
     ++slices;
   }

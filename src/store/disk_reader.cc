@@ -1,15 +1,18 @@
 #include "store/disk_reader.h"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "os/block_buffer.h"
+#include "task/all.h"
 #include "task/disk_request.h"
 
 namespace mayfly {
 namespace {
 
 constexpr uint64_t kBlock = DiskSpace::kBlockBytes;
+constexpr size_t kAtOnce = 16;
 constexpr uint32_t kCopyBytesMax = 32 * 1024;  // longer ones lie on pages, and are read to where they belong
 
 }  // namespace
@@ -27,11 +30,7 @@ Task<Status> DiskReader::Fetch(ReadPieces* pieces, Nanos deadline) {
   for (ReadPiece& piece : *pieces) {
     if (piece.is_absent()) tasks.push_back(FetchOne(&piece, deadline));
   }
-  Status status;
-  for (auto& task : tasks) {
-    const Status one = co_await task;
-    if (!one.ok()) status = one;
-  }
+  const Status status = co_await All(std::move(tasks));
   reading_bytes_ -= bytes;
   admitted_.WakeAll();
   co_return status;
@@ -62,19 +61,7 @@ Task<Status> DiskReader::Read(Extent* extent, Nanos deadline) {
     MAYFLY_CO_TRY(co_await make_room_(extent->bytes, deadline));
     place = extents.PlaceAbsent(extent);
   }
-  const uint64_t bytes = uint64_t{DiskSpace::BlocksFor(extent->bytes)} * kBlock;
-  DiskRequest request(executor_, disk_);
-  Status status;
-  if (extent->bytes <= kCopyBytesMax) {
-    BlockBuffer buffer(bytes);
-    request.Read(file_, extents.DiskOffset(extent), buffer.span());
-    status = co_await request;
-    if (status.ok()) std::copy_n(buffer.data(), extent->bytes, store_.arena_->Data(*place).data());
-  } else {
-    request.Read(file_, extents.DiskOffset(extent), store_.arena_->Data({place->offset, static_cast<uint32_t>(bytes)}));
-    status = co_await request;
-  }
-  if (status.code() == Code::kCorrupt) status = Code::kIo;  // the file is shorter than it was
+  const Status status = co_await ReadInto(extent, *place);
   extents.Return(extent, *place, status.ok());
   if (!status.ok()) co_return status;
   ++store_.fetched_;
@@ -82,6 +69,50 @@ Task<Status> DiskReader::Read(Extent* extent, Nanos deadline) {
   // Those of its blocks that hold are good for whoever wants them alone: each reader checks what it reads.
   if (!extents.Check(extent, 0, extent->blocks() - 1)) extent->known_corrupt = true;
   co_return Status();
+}
+
+Task<Status> DiskReader::ReadInto(const Extent* extent, Place place) {
+  const uint64_t offset = store_.extents_.DiskOffset(extent), begin = offset / kBlock * kBlock;
+  const uint64_t bytes = uint64_t{DiskSpace::BlocksFor(offset + extent->bytes - begin)} * kBlock;
+  DiskRequest request(executor_, disk_);
+  Status status;
+  // What was written in place may share its first and last block with a neighbour that is there already.
+  if (extent->inside || extent->bytes <= kCopyBytesMax) {
+    BlockBuffer buffer(bytes);
+    request.Read(file_, begin, buffer.span());
+    status = co_await request;
+    if (status.ok()) {
+      std::copy_n(buffer.data() + (offset - begin), extent->bytes,
+                  store_.arena_->Data({place.offset, extent->bytes}).data());
+    }
+  } else {
+    request.Read(file_, begin, store_.arena_->Data({place.offset, static_cast<uint32_t>(bytes)}));
+    status = co_await request;
+  }
+  co_return status.code() == Code::kCorrupt ? Status(Code::kIo) : status;  // the file is shorter than it was
+}
+
+Task<Status> DiskReader::FillPlaced(Filled* filled) {
+  store_internal::Extents& extents = store_.extents_;
+  const std::vector<Extent*> all = std::exchange(store_.absent_, {});
+  Status failed;
+  for (size_t first = 0; first < all.size(); first += kAtOnce) {
+    std::vector<std::pair<Extent*, Task<Status>>> reads;
+    for (size_t i = first; i < std::min(first + kAtOnce, all.size()); ++i) {
+      if (!all[i]->reserved) reads.emplace_back(all[i], ReadInto(all[i], all[i]->place()));
+    }
+    for (auto& [extent, read] : reads) {
+      const Status status = co_await read;
+      if (!status.ok()) failed = status;
+      const uint64_t before = extents.corrupt_blocks();
+      if (!status.ok() || !extents.Check(extent, 0, extent->blocks() - 1)) extent->known_corrupt = true;
+      filled->corrupt_blocks += status.ok() ? extents.corrupt_blocks() - before : extent->blocks();
+      ++filled->extents;
+      filled->bytes += extent->bytes;
+    }
+  }
+  for (Extent* extent : all) extents.Unref(extent);
+  co_return failed;
 }
 
 }  // namespace mayfly

@@ -35,10 +35,20 @@ class DiskReader {
   // All absent pieces of a read, side by side. kCorrupt, kIo, kNoSpace, kTimedOut: nothing is to be done with any.
   Task<Status> Fetch(ReadPieces* pieces, Nanos deadline);
 
+  // After a recovery, before anything else is read: fills what ChunkStore::PlaceAbsent has given places. Blocks that do
+  // not match their checksums stay as they are, and their readers get kCorrupt. kIo: some could not be read; they are
+  // then as such blocks, and the rest is there.
+  struct Filled {
+    uint64_t extents = 0, bytes = 0;
+    uint64_t corrupt_blocks = 0;
+  };
+  Task<Status> FillPlaced(Filled* filled);
+
  private:
   using Extent = store_internal::Extent;
   Task<Status> FetchOne(ReadPiece* piece, Nanos deadline);
   Task<Status> Read(Extent* extent, Nanos deadline);
+  Task<Status> ReadInto(const Extent* extent, Place place);
 
   Executor& executor_;
   Disk& disk_;

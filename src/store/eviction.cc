@@ -45,15 +45,12 @@ uint64_t ChunkStore::EvictSome(uint64_t bytes) {
   const uint64_t buckets_max = table.bucket_count() * (kWarmest + 2);
   uint64_t slices = 0, buckets = 0, gained = 0;
   while (gained < bytes && slices < kSlicesMax && buckets <= buckets_max) {
-    File* file = table.InBucket(evict_bucket_);
-    for (uint32_t skip = evict_in_bucket_; file != nullptr && skip != 0; --skip) file = file->next;
+    File* const file = evict_hand_.At(table);
     if (file == nullptr) {
-      evict_bucket_ = evict_bucket_ + 1 < table.bucket_count() ? evict_bucket_ + 1 : 0;
-      evict_in_bucket_ = 0;
       ++buckets;
       continue;
     }
-    auto it = Files::At(file, evict_offset_);
+    auto it = Files::At(file, evict_hand_.offset);
     for (; it != file->slices.end() && gained < bytes && slices < kSlicesMax; ++it, ++slices) {
       Extent* const extent = it->second.extent;
       if (!MayEvict(extent)) continue;
@@ -68,10 +65,9 @@ uint64_t ChunkStore::EvictSome(uint64_t bytes) {
       Record(file, it->first, it->first + it->second.bytes);
     }
     if (it == file->slices.end()) {
-      ++evict_in_bucket_;
-      evict_offset_ = 0;
+      evict_hand_.NextFile();
     } else {
-      evict_offset_ = it->first;
+      evict_hand_.offset = it->first;
     }
   }
   return gained;

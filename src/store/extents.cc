@@ -268,12 +268,9 @@ Status Extents::PlaceAnew(Extent* extent) {
     extent->absent = false;
     return {};
   }
-  Result<Place> place = arena_->Allocate(extent->bytes);
-  if (!place.ok()) return place.status();
-  extent->place_offset = place->offset;
-  extent->place_bytes = place->bytes;
-  extent->absent = false;
-  return {};
+  const Result<Place> place = PlaceAbsent(extent);
+  if (place.ok()) Return(extent, *place, true);
+  return place.status();
 }
 
 Status Extents::RecoverStaged(Place place) {

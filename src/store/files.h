@@ -65,6 +65,27 @@ class CutExtents {
   absl::InlinedVector<Extent*, kMax> list_;
 };
 
+// Where a walk through the slices of all files goes on, which others change meanwhile.
+struct FileHand {
+  uint64_t bucket = 0;     // of the file table
+  uint32_t in_bucket = 0;  // file in its chain
+  uint64_t offset = 0;     // in that file
+
+  // The file that it is at. Null: there are no more in the bucket, and it is at the next one.
+  File* At(const IdTable<File>& table) {
+    File* file = table.InBucket(bucket);
+    for (uint32_t skip = in_bucket; file != nullptr && skip != 0; --skip) file = file->next;
+    if (file != nullptr) return file;
+    bucket = bucket + 1 < table.bucket_count() ? bucket + 1 : 0;
+    in_bucket = 0;
+    return nullptr;
+  }
+  void NextFile() {
+    ++in_bucket;
+    offset = 0;
+  }
+};
+
 class Files {
  public:
   Files(Extents* extents, TableMemory* memory) : extents_(extents), memory_(memory), files_(memory) {}

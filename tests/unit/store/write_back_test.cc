@@ -1,5 +1,5 @@
 // What is kept survives a loss of power: a store that writes back onto a simulated disk, and the one that is filled
-// from it (WriteBack, DiskLoader). Writes in place, in reservations, share blocks.
+// from it (WriteBack, DiskReader). Writes in place, in reservations, share blocks.
 #include "store/write_back.h"
 
 #include <gtest/gtest.h>
@@ -8,7 +8,6 @@
 #include "fake/sim_disk.h"
 #include "recording.h"
 #include "store/chunk_file.h"
-#include "store/disk_loader.h"
 #include "store/disk_reader.h"
 
 namespace mayfly {
@@ -81,7 +80,7 @@ ChunkRange Range(uint64_t file, uint32_t offset, uint32_t bytes) {
 struct WriteBackTest : testing::Test {
   // The power goes, and all of `records` is applied to a new store, which is filled from the disk.
   std::unique_ptr<StoreOnDisk> LosePower(std::unique_ptr<StoreOnDisk> before, const std::vector<Record>& records,
-                                         DiskLoaderReport* report) {
+                                         DiskReader::Filled* report) {
     before->disk.Crash(true);
     graves.push_back(before.release());  // its writes never end
     auto after = std::make_unique<StoreOnDisk>(platter, clock, true);
@@ -93,7 +92,7 @@ struct WriteBackTest : testing::Test {
     EXPECT_TRUE(store.FinishRecovery({}).ok());
     store.ReleaseQuarantine();
     EXPECT_TRUE(store.PlaceAbsent().ok());
-    EXPECT_TRUE(after->Run(DiskLoader::Load(&after->executor, &after->disk, after->file, &store, report)).ok());
+    EXPECT_TRUE(after->Run(after->reader->FillPlaced(report)).ok());
     return after;
   }
   SimClock clock;
@@ -116,7 +115,7 @@ TEST_F(WriteBackTest, WhatIsKeptIsThereAfterALossOfPower) {
   ASSERT_TRUE(store->Keep().ok());
   EXPECT_EQ(store->write_back->kept(), 3u);
   EXPECT_EQ(store->write_back->stats().flushes, 1u);
-  DiskLoaderReport report;
+  DiskReader::Filled report;
   store->test.store.SetRecorder(nullptr);
   store = LosePower(std::move(store), recording.records, &report);
   EXPECT_EQ(report.extents, 0u);  // nothing was reserved: it waits until it is wanted
@@ -136,7 +135,7 @@ TEST_F(WriteBackTest, WhatRotsIsFoundAndTheRestIsThere) {
   recording.Seal();
   ASSERT_TRUE(store->Keep().ok());
   platter.Rot(kChunkFileName, DiskSpace::kBlockBytes + 100'000, 100, 1);
-  DiskLoaderReport report;
+  DiskReader::Filled report;
   store->test.store.SetRecorder(nullptr);
   store = LosePower(std::move(store), recording.records, &report);
   EXPECT_EQ(store->Read(Range(1, 0, 65'536)), std::string(65'536, 'a'));
@@ -268,7 +267,7 @@ TEST_F(WriteBackTest, NeighboursInOneBlockDoNotOverwriteEachOther) {
       if (below(10) == 0) ASSERT_TRUE(store->Keep().ok());
     }
     ASSERT_TRUE(store->Keep().ok());
-    DiskLoaderReport report;
+    DiskReader::Filled report;
     store->test.store.SetRecorder(nullptr);
     store->disk.Crash(true);
     graves.push_back(store.release());
@@ -280,8 +279,7 @@ TEST_F(WriteBackTest, NeighboursInOneBlockDoNotOverwriteEachOther) {
     ASSERT_TRUE(after->test.store.FinishRecovery({}).ok());
     after->test.store.ReleaseQuarantine();
     ASSERT_TRUE(after->test.store.PlaceAbsent().ok());
-    ASSERT_TRUE(
-        after->Run(DiskLoader::Load(&after->executor, &after->disk, after->file, &after->test.store, &report)).ok());
+    ASSERT_TRUE(after->Run(after->reader->FillPlaced(&report)).ok());
     EXPECT_EQ(report.corrupt_blocks, 0u);
     std::string found = after->Read(Range(1, 0, kBytes));
     found.resize(kBytes);
