@@ -2,8 +2,8 @@
 #include <fmt/format.h>
 
 #include "cli/cli.h"
+#include "cli/item_page.h"
 #include "cli/journal.h"
-#include "cli/progress.h"
 #include "inspect/fsck_run.h"
 #include "inspect/salvage_report.h"
 
@@ -20,39 +20,21 @@ struct FsckOptions {
 
 class Page final : public FsckSink {
  public:
-  explicit Page(bool as_json) : as_json_(as_json), progress_("fsck") {}
+  explicit Page(bool as_json) : items_(as_json, "fsck", "findings") {}
 
   void OnFinding(const Finding& finding) override {
-    progress_.Clear();
-    if (as_json_) {
-      fmt::print("{}\n{}", findings_ == 0 ? kBegin : ",", DescribeFinding(finding).dump());
-    } else {
-      fmt::print("{}\n", LineOf(finding));
-    }
-    ++findings_;
+    items_.Add(finding, DescribeFinding, [](const Finding& one) { return LineOf(one); });
   }
   void OnProgress(const FsckCounts& counts) override {
     ProgressCounts now;
     now.files_done = counts.files + counts.symlinks + counts.directories;
     now.bytes_done = counts.bytes_checked;
-    progress_.Show(now);
+    items_.progress().Show(now);
   }
-  // The rest of the document, if any was begun or `end` is not null.
-  void End(const Json& end) {
-    progress_.Clear();
-    if (!as_json_ || (findings_ == 0 && end.is_null())) return;
-    if (findings_ == 0) fmt::print("{}", kBegin);
-    std::string rest = end.is_null() ? std::string("{\"consistent\":false,\"complete\":false}") : end.dump();
-    rest[0] = ',';
-    fmt::print("]{}\n", rest);
-    std::fflush(stdout);
-  }
+  ItemPage& items() { return items_; }
 
  private:
-  static constexpr const char* kBegin = "{\"format\":\"mayfly-fsck\",\"version\":1,\"findings\":[";
-  const bool as_json_;
-  Progress progress_;
-  uint64_t findings_ = 0;
+  ItemPage items_;
 };
 
 int FsckCommand(const FsckOptions& options) {
@@ -63,11 +45,11 @@ int FsckCommand(const FsckOptions& options) {
   Page page(options.as_json);
   const Outcome<Checked> checked = CheckStorage(request, &page);
   if (!checked.ok()) {
-    page.End(nullptr);
+    page.items().Abandon({{"consistent", false}, {"complete", false}});
     Fail(PrintablePath(checked.failure().sentence));
     return kCannotBeChecked;
   }
-  page.End(DescribeChecked(*checked));
+  page.items().End(DescribeChecked(*checked));
   for (const auto* sentences : {&checked->notes, &checked->absent, &checked->problems}) {
     for (const std::string& sentence : *sentences) Fail(PrintablePath(sentence));
   }

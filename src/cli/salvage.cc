@@ -5,8 +5,8 @@
 #include <climits>
 
 #include "cli/cli.h"
+#include "cli/item_page.h"
 #include "cli/journal.h"
-#include "cli/progress.h"
 #include "inspect/salvage_report.h"
 
 namespace mayfly::cli {
@@ -18,45 +18,27 @@ struct SalvageOptions {
   bool as_json = false;
 };
 
-// Lines as they come: however many there are, none is kept.
 class Page final : public SalvageSink {
  public:
-  explicit Page(bool as_json) : as_json_(as_json), progress_("salvage") {}
+  explicit Page(bool as_json) : items_(as_json, "salvage", "losses") {}
 
   void OnLoss(const Loss& loss) override {
-    progress_.Clear();
-    if (as_json_) {
-      fmt::print("{}\n{}", losses_ == 0 ? kBegin : ",", DescribeLoss(loss).dump());
-    } else {
-      fmt::print("{}\n", LineOf(loss));
-    }
-    ++losses_;
+    items_.Add(loss, DescribeLoss, [](const Loss& one) { return LineOf(one); });
   }
   void OnRefusal(const std::string& sentence) override {
-    progress_.Clear();
+    items_.progress().Clear();
     Fail("attribute refused: " + PrintablePath(sentence));
   }
   void OnProgress(const SalvageCounts& counts) override {
     ProgressCounts now;
     now.files_done = counts.files + counts.symlinks + counts.partial;
     now.bytes_done = counts.bytes;
-    progress_.Show(now);
+    items_.progress().Show(now);
   }
-  // The rest of the document, if any was begun or `end` is not null.
-  void End(const Json& end) {
-    if (!as_json_ || (losses_ == 0 && end.is_null())) return;
-    if (losses_ == 0) fmt::print("{}", kBegin);
-    std::string rest = end.is_null() ? std::string("{\"whole\":false}") : end.dump();
-    rest[0] = ',';
-    fmt::print("]{}\n", rest);
-  }
-  Progress& progress() { return progress_; }
+  ItemPage& items() { return items_; }
 
  private:
-  static constexpr const char* kBegin = "{\"format\":\"mayfly-salvage\",\"version\":1,\"losses\":[";
-  const bool as_json_;
-  Progress progress_;
-  uint64_t losses_ = 0;
+  ItemPage items_;
 };
 
 std::string Absolute(const std::string& path) {
@@ -72,15 +54,13 @@ int SalvageCommand(const SalvageOptions& options) {
   request.user = OptionsOfThisUser();
   Page page(options.as_json);
   const Outcome<Salvaged> salvaged = SalvageTo(request, &page);
-  page.progress().Clear();
   if (!salvaged.ok()) {
-    page.End(nullptr);
+    page.items().Abandon({{"whole", false}});
     return Fail(PrintablePath(salvaged.failure().sentence));
   }
-  page.End(DescribeSalvaged(*salvaged));
-  std::fflush(stdout);
+  page.items().End(DescribeSalvaged(*salvaged));
   const SalvageCounts& counts = salvaged->counts;
-  page.progress().Finish(counts.files + counts.symlinks + counts.partial, counts.bytes);
+  page.items().progress().Finish(counts.files + counts.symlinks + counts.partial, counts.bytes);
   for (const std::string& note : salvaged->notes) Fail(PrintablePath(note));
   for (const std::string& problem : salvaged->problems) Fail(PrintablePath(problem));
   if (!salvaged->whole()) {

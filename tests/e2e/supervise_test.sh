@@ -146,17 +146,22 @@ life "$work/none" stop
 step "journals in --dir"
 life "$work/disk" USR1 --dir "$work/disk/rank-%r"
 
+# The launcher has ended: no process lives, and `mayfly clean` takes the rest.
+clean_up() {
+  e2e_within 10 no_process || e2e_fail "processes are left: $(processes)"
+  wait "$e2e_launcher"
+  e2e_launcher=''
+  mayfly clean >"$work/clean.log" || e2e_fail "mayfly clean: $(cat "$work/clean.log")"
+  rm -f "$MAYFLY_SESSION"*
+  expect_nothing "$work/none"
+}
+
 step "a parent is killed: its server goes with it"
 start_supervised
 kill -KILL "${parents[${others[0]}]}"
 e2e_within 10 gone "${pids[${others[0]}]}" || e2e_fail "a server outlives its parent"
 e2e_within 30 e2e_ended || e2e_fail "the launcher does not end when its process is killed"
-e2e_within 10 no_process || e2e_fail "processes are left: $(processes)"
-wait "$e2e_launcher"
-e2e_launcher=''
-mayfly clean >"$work/clean.log" || e2e_fail "mayfly clean: $(cat "$work/clean.log")"
-rm -f "$MAYFLY_SESSION"*
-expect_nothing "$work/none"
+clean_up
 
 step "one that dies again and again is given up"
 start_supervised
@@ -167,10 +172,5 @@ kill -KILL "${pids[${others[0]}]}"
 e2e_within 30 e2e_ended || e2e_fail "a server that dies again and again is not given up"
 grep -q "^mayflyd: the server of member ${others[0]} on .* killed by signal 9 .*, the 5th time within a minute.*--rejoin --member ${others[0]}" \
   "$work/servers.log" || e2e_fail "no sentence about the server that is given up"
-e2e_within 10 no_process || e2e_fail "processes are left: $(processes)"
-wait "$e2e_launcher"
-e2e_launcher=''
-mayfly clean >"$work/clean.log" || e2e_fail "mayfly clean: $(cat "$work/clean.log")"
-rm -f "$MAYFLY_SESSION"*
-expect_nothing "$work/none"
+clean_up
 echo "all as expected"
