@@ -23,7 +23,8 @@ namespace mayfly {
 namespace {
 
 constexpr Nanos kEndWithin = 8 * kSecond;
-constexpr Nanos kAnnounceWithin = 60 * kSecond, kAnnounceAgainAfter = 2 * kSecond, kKilledIsGoneWithin = 3 * kSecond;
+constexpr Nanos kAnnounceWithin = 60 * kSecond, kAnnounceAgainAfter = 500 * kMillisecond,
+                kKilledIsGoneWithin = 3 * kSecond;
 constexpr unsigned kLookAgainAfterUs = 20'000;
 // Of the mark of a process that is no rank: behind all ranks.
 constexpr uint32_t kFirstMark = 1u << 24;

@@ -98,7 +98,7 @@ Shard::Shard(Doors doors, const Placement& placement, const AddressBook& book, S
       revoke_news_(executor_),
       yielded_(executor_),
       loans_news_(executor_),
-      views_(executor_, 1) {
+      view_news_(executor_) {
   doors_.transport.SetReceiver(&responder_);
   responder_.SetGeneration(generation_);
   responder_.SetView(view_);
@@ -185,6 +185,7 @@ Task<Status> Shard::Drain() {
   yielded_.WakeAll();
   loans_news_.WakeAll();
   settle_news_.WakeAll();
+  view_news_.WakeAll();
   EndStages();
   Status status = co_await flusher_->Shutdown(executor_.now() + 10 * kSecond);
   caller_.Shutdown();

@@ -286,8 +286,9 @@ class Shard {
   // views.cc
   Task<Status> HandleRejoin(Request* r, const Empty& q, ViewReply* a, ReplyPayload* out);
   Task<Status> HandleSetView(Request* r, const ViewRequest& q, ViewReply* a, ReplyPayload* out);
-  Task<Status> SetViewAt(ShardId shard, View view, Bytes moved, Nanos deadline);
-  Task<Status> Broadcast(std::string moved, Nanos deadline);
+  Task<Status> TellView(ShardId shard);
+  std::vector<NewAddress> MovedSince(View view) const;
+  Status NextView(Bytes moved);
   Status LearnView(View view, Bytes moved);
 
   // recovery.cc
@@ -513,7 +514,18 @@ class Shard {
   absl::flat_hash_set<ClientId> attached_;             // processes that were told the arena's name
 
   View view_{1};
-  Semaphore views_;  // one change at a time
+  // At the root: where shards went while this process has lived, and what it told whom.
+  struct Move {
+    View view;
+    std::string address;
+  };
+  struct Told {
+    View view{0};
+    bool telling = false;
+  };
+  absl::flat_hash_map<ShardId, Move> moved_;
+  std::vector<Told> told_;
+  WaitQueue view_news_;  // there is a newer view, or the shard is leaving
   OnView on_view_;
 
   std::unique_ptr<Journal> journal_;

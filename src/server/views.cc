@@ -1,7 +1,7 @@
 // Views: where the shards are. A member that was started again tells the root's shard its new addresses; the root
 // numbers the change and tells every shard; each process puts a newer map on its node, which everybody there looks at
-// before it connects anew (session/live_map.h). Nothing else depends on the view: requests reach a shard by its
-// connection, and which shard holds what never changes.
+// before it connects anew (session/live_map.h). Who does not answer is told again until it does: it may be alive.
+// Nothing else depends on the view: requests reach a shard by its connection, and which shard holds what never changes.
 #include <algorithm>
 
 #include "base/log.h"
@@ -11,7 +11,8 @@ namespace mayfly {
 namespace {
 
 constexpr size_t kMovedBytesMax = 2 * kPageBytesMax;
-constexpr Nanos kTellAgainAfter = 500 * kMillisecond;
+constexpr size_t kMovedOverheadBytes = 64;  // of one address, at most
+constexpr Nanos kTellAgainAfter = 500 * kMillisecond, kTellAgainAtMost = 8 * kSecond;
 
 Result<std::string> Encoded(const std::vector<Shard::NewAddress>& moved) {
   std::string text(kMovedBytesMax, '\0');
@@ -65,32 +66,70 @@ Task<Status> Shard::HandleRejoin(Request* r, const Empty&, ViewReply* a, ReplyPa
   if (!is_root()) co_return Code::kInvalid;
   auto text = co_await FetchText(r, kMovedBytesMax);
   if (!text.ok()) co_return text.code();
-  MAYFLY_CO_TRY(co_await Broadcast(std::move(*text), r->deadline()));
+  MAYFLY_CO_TRY(NextView(AsBytes(*text)));
   a->view = view_;
   co_return Code::kOk;
 }
 
-// At the root: the next view, told to all. Who cannot be reached is dead, or finds the address on its node.
-Task<Status> Shard::Broadcast(std::string moved, Nanos deadline) {
-  co_await views_.Acquire();
+// At the root: the next view, which all are told.
+Status Shard::NextView(Bytes payload) {
+  auto moved = Decoded(payload, placement_.shard_count());
+  if (!moved.ok()) return moved.status();
   const View view(view_.value + 1);
-  Status result = LearnView(view, AsBytes(moved));
-  std::vector<Task<Status>> tasks;
-  for (uint32_t s = 0; result.ok() && s < placement_.shard_count(); ++s) {
-    if (ShardId(s) != options_.self) tasks.push_back(SetViewAt(ShardId(s), view, AsBytes(moved), deadline));
+  MAYFLY_TRY(LearnView(view, payload));
+  for (auto& one : *moved) moved_[one.shard] = {view, std::move(one.address)};
+  told_.resize(placement_.shard_count());
+  for (uint32_t s = 0; s < told_.size(); ++s) {
+    Told& told = told_[s];
+    if (ShardId(s) == options_.self || std::exchange(told.telling, true)) continue;
+    gate_.Spawn(TellView(ShardId(s)), "telling where a member is");
   }
-  for (auto& task : tasks) (void)co_await task;
-  views_.Release();
-  co_return result;
+  view_news_.WakeAll();
+  return Code::kOk;
 }
 
-Task<Status> Shard::SetViewAt(ShardId shard, View view, Bytes moved, Nanos deadline) {
-  ViewRequest request;
-  request.view = view;
-  ViewReply reply;
-  CallOptions options = PeerCall(std::min(deadline, executor_.now() + options_.peer_deadline / 4));
-  options.payload = moved;
-  co_return co_await caller_.Call<Method::kSetView>(shard, request, &reply, options);
+// Until `shard` has the newest view. One that cannot be reached now may live, and hear of this from nobody else.
+Task<Status> Shard::TellView(ShardId shard) {
+  Nanos pause = kTellAgainAfter;
+  while (!leaving_ && told_[shard.value].view < view_) {
+    const View view = view_;
+    auto text = Encoded(MovedSince(told_[shard.value].view));
+    if (!text.ok()) break;
+    ViewRequest request;
+    request.view = view;
+    ViewReply reply;
+    CallOptions options = PeerCall(executor_.now() + options_.peer_deadline / 4);
+    options.payload = AsBytes(*text);
+    const Status status = co_await caller_.Call<Method::kSetView>(shard, request, &reply, options);
+    if (status.ok()) {
+      told_[shard.value].view = view;
+      pause = kTellAgainAfter;
+    } else if (!leaving_) {
+      (void)co_await view_news_.Wait(executor_.now() + pause);
+      pause = view_ == view ? std::min(2 * pause, kTellAgainAtMost) : kTellAgainAfter;
+    }
+  }
+  told_[shard.value].telling = false;
+  co_return Code::kOk;
+}
+
+// The latest come first: what does not fit into a message is found beside the session file (ViewKeeper).
+std::vector<Shard::NewAddress> Shard::MovedSince(View view) const {
+  std::vector<std::pair<View, NewAddress>> since;
+  for (const auto& [shard, last] : moved_) {
+    if (last.view > view) since.push_back({last.view, {shard, last.address}});
+  }
+  std::sort(since.begin(), since.end(), [](const auto& a, const auto& b) {
+    return std::pair(b.first.value, a.second.shard.value) < std::pair(a.first.value, b.second.shard.value);
+  });
+  std::vector<NewAddress> moved;
+  size_t bytes = 0;
+  for (const auto& [at, one] : since) {
+    bytes += one.address.size() + kMovedOverheadBytes;
+    if (bytes > kMovedBytesMax) break;
+    moved.push_back(one);
+  }
+  return moved;
 }
 
 Task<Status> Shard::Announce(std::vector<NewAddress> moved, View view, Nanos deadline) {
@@ -101,7 +140,7 @@ Task<Status> Shard::Announce(std::vector<NewAddress> moved, View view, Nanos dea
     responder_.SetView(view);
   }
   const ShardId root = placement_.RootShard();
-  if (is_root()) co_return co_await Broadcast(std::move(*text), deadline);
+  if (is_root()) co_return NextView(AsBytes(*text));
   for (;;) {
     Empty request;
     ViewReply reply;

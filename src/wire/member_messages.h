@@ -29,7 +29,7 @@ struct OutcomeReply {
 };
 
 // To the root's shard, by a member that was started again: where its shards are now. Payload: a Moved each. Answered
-// when every shard that can be reached knows.
+// when it has its number; the others are told meanwhile.
 struct Moved {
   ShardId shard;
   Bytes address;
@@ -38,7 +38,7 @@ struct Moved {
     io(shard, address);
   }
 };
-// From the root's shard to all: payload as in Rejoin.
+// From the root's shard to each: payload as in Rejoin, of all that moved since it was last told.
 struct ViewRequest {
   View view;
   template <class Io>

@@ -68,6 +68,29 @@ for node in 1 2 3; do
 done
 grep -q "3 members" "$work/whole/slurm.out"
 
+step "servers are killed on all nodes, and come back by themselves"
+mkdir "$work/killed"
+cp -r "$work/whole/input" "$work/killed/input"
+status=$(job killed --time=5 <<'END'
+set -e
+. "$(dirname "$(command -v mayfly)")/../share/mayfly/mayfly-env.sh"
+mayfly_start --memory 128M --durability process --supervise --flush-to "$SLURM_SUBMIT_DIR/out"
+mayfly_wait
+mayfly stage-in "$SLURM_SUBMIT_DIR/input" /input
+for round in 1 2; do
+  mayfly_exec sh -c 'for parent in $(pgrep -x mayflyd); do pkill -KILL -x -P "$parent" mayflyd || true; done'
+  sleep 3                                        # longer than Slurm takes to end a step whose process has died
+  mayfly_wait
+  mayfly stage-out /input "$SLURM_SUBMIT_DIR/staged$round"
+done
+mayfly_stop
+END
+)
+[[ $status == 0 ]] || { echo "the job ended with status $status"; false; }
+for copy in staged1 staged2 out/input; do diff -r --no-dereference "$work/killed/input" "$work/killed/$copy"; done
+# (its servers' log is the job's output)
+(($(grep -c 'killed by signal 9.*starting it again' "$work/killed/slurm.out") == 6))
+
 step "mayfly run: the same in one command"
 mkdir "$work/command"
 cp -r "$work/whole/input" "$work/command/input"

@@ -608,5 +608,39 @@ TEST_F(ServerTest, AProcessThatDiesReleasesItsOpenFiles) {
   lane = std::move(other);
 }
 
+// A server that lives but could not be reached when others moved hears of all of them once it can be.
+TEST_F(ServerTest, AShardThatCouldNotBeToldWhoMovedIsToldLater) {
+  Up();
+  std::vector<ShardId> others;
+  std::map<ShardId, std::vector<std::pair<View, std::map<ShardId, std::string>>>> heard;
+  for (uint32_t s = 0; s < cluster->shard_count(); ++s) {
+    if (!cluster->shard(s).is_root()) others.push_back(ShardId(s));
+    cluster->shard(s).SetOnView([&heard, s](View view, const std::vector<Shard::NewAddress>& moved) {
+      std::map<ShardId, std::string> where;
+      for (const auto& one : moved) where[one.shard] = one.address;
+      heard[ShardId(s)].push_back({view, where});
+      return true;
+    });
+  }
+  SimTransport& root_end = cluster->transport(cluster->placement().RootShard().value);
+  SimTransport& far_end = cluster->transport(others[2].value);
+  cluster->network().Cut(root_end, far_end);
+  const auto announce = [&](ShardId shard, std::string where, View known) {
+    const Nanos deadline = cluster->clock().Now() + 5 * kSecond;
+    return cluster->Wait(cluster->shard(shard.value).Announce({{shard, std::move(where)}}, known, deadline));
+  };
+  ASSERT_TRUE(announce(others[0], "first", View(1)).ok());
+  ASSERT_TRUE(announce(others[1], "second", View(2)).ok());
+  ASSERT_TRUE(announce(others[0], "third", View(3)).ok());
+  cluster->RunFor(30 * kSecond);
+  EXPECT_TRUE(heard[others[2]].empty());
+  EXPECT_EQ(heard[others[1]].back().first, View(4));
+  cluster->network().Mend(root_end, far_end);
+  cluster->RunFor(20 * kSecond);
+  ASSERT_EQ(heard[others[2]].size(), 1u);
+  EXPECT_EQ(heard[others[2]][0].first, View(4));
+  EXPECT_EQ(heard[others[2]][0].second, (std::map<ShardId, std::string>{{others[0], "third"}, {others[1], "second"}}));
+}
+
 }  // namespace
 }  // namespace mayfly
