@@ -134,6 +134,7 @@ Outcome<Done> LocalShards::Start(Setup setup) {
     ShardThread::Options options;
     options.shard = setup_.shard;
     options.shard.self = ShardId(setup_.first.value + i);
+    if (setup_.keeper != nullptr) options.shard.view = setup_.keeper->newest();
     options.arena_directory = setup_.arena_directory;
     options.arena_prefix = ArenaPrefix(options.shard.self);
     options.shard.turns_a_look = kTurnsALook;

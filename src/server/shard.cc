@@ -98,6 +98,7 @@ Shard::Shard(Doors doors, const Placement& placement, const AddressBook& book, S
       revoke_news_(executor_),
       yielded_(executor_),
       loans_news_(executor_),
+      view_(options_.view),
       view_news_(executor_) {
   doors_.transport.SetReceiver(&responder_);
   responder_.SetGeneration(generation_);

@@ -74,6 +74,7 @@ struct ShardOptions {
   Nanos peer_deadline = 20 * kSecond;
   Nanos lease = 2 * kSecond;
   uint32_t turns_a_look = 1;          // see Executor
+  View view{1};                       // the newest that is known
   std::vector<ShardId> stage_shards;  // a shard of each member: they are asked to take part in a stage-in
   uint64_t prefault_ahead_bytes = 0;  // keep so much of the arena's free memory touched; 0: leave it alone
   Durability durability = Durability::kNone;
@@ -513,7 +514,7 @@ class Shard {
   WaitQueue loans_news_;                               // the shard is leaving
   absl::flat_hash_set<ClientId> attached_;             // processes that were told the arena's name
 
-  View view_{1};
+  View view_;
   // At the root: where shards went while this process has lived, and what it told whom.
   struct Move {
     View view;

@@ -1,4 +1,4 @@
-# Sourced by recover_test.sh, rejoin_test.sh, journal_tool_test.sh and salvage_test.sh, after lib.sh: sessions of three members ($ranks)
+# Sourced by recover_test.sh, rejoin_test.sh, kills_test.sh, journal_tool_test.sh and salvage_test.sh, after lib.sh: sessions of three members ($ranks)
 # whose servers are killed and started again, and clients that work meanwhile (survivor.cc).
 export OMPI_MCA_orte_abort_print_stack=0
 survivor=$MAYFLY_BUILD_DIR/tests/e2e_survivor
