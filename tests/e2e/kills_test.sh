@@ -33,7 +33,8 @@ kill_members() { # MEMBER...
   kills=$((kills + $#))
 }
 rejoin_begin() { # MEMBER
-  mayflyd --rejoin --member "$1" --session "$MAYFLY_SESSION" "${dir_option[@]}" 6>&- </dev/null >"$work/rejoin-$1.log" 2>&1 &
+  : >"$work/rejoin-$1.log" # now: is_back must not see what the last one said
+  mayflyd --rejoin --member "$1" --session "$MAYFLY_SESSION" "${dir_option[@]}" 6>&- </dev/null >>"$work/rejoin-$1.log" 2>&1 &
   pids[$1]=$!
   rejoined+=($!)
 }
