@@ -442,6 +442,15 @@ Task<Status> Shard::HandleAppend(Request* r, const AppendRequest& q, OffsetReply
 
 // ---- reading ------------------------------------------------------------------------------------------------------
 
+namespace {
+
+Status Damaged() {
+  MAYFLY_ERROR("stored data does not match its checksum: the reader gets EIO");
+  return Code::kIo;
+}
+
+}  // namespace
+
 Task<Status> Shard::HandleRead(Request* r, const ReadRequest& q, ReadReply* a, ReplyPayload* out) {
   if (!GoodRange(q.chunk_bits, q.offset, q.bytes) || q.bytes > kTransferBytesMax ||
       q.inode.home().value >= placement_.shard_count()) {
@@ -469,23 +478,25 @@ Task<Status> Shard::HandleRead(Request* r, const ReadRequest& q, ReadReply* a, R
     const bool absent =
         std::any_of(out->pieces.begin(), out->pieces.end(), [](const auto& p) { return p.is_absent(); });
     if (absent) {
-      const Status fetched = co_await disk_reader_->Fetch(&out->pieces, r->deadline());
-      if (!fetched.ok()) co_return fetched.code() == Code::kCorrupt ? Status(Code::kIo) : fetched;
+      const bool in_order = ReadsInOrder(range) != nullptr;
+      const Status fetched = co_await disk_reader_->Fetch(&out->pieces, in_order, r->deadline());
+      if (fetched.code() == Code::kCorrupt) co_return Damaged();
+      MAYFLY_CO_TRY(fetched);
     }
-    FetchAhead(q.inode, range.file_offset(), range.file_offset() + covered->bytes, absent);
+    FetchAhead(range, range.file_offset() + covered->bytes, absent);
   }
   a->cut = covered->cut;
-  const size_t parts_max = q.mapped ? kMappedPartsMax : kPartsMax;
-  const size_t pieces_max = q.mapped ? kRunsMax : ChunkStore::kReadPiecesMax;
+  // A copy is gone with this answer, so its bytes are sent.
+  const bool mapped = q.mapped && std::none_of(out->pieces.begin(), out->pieces.end(),
+                                               [](const ReadPiece& p) { return static_cast<bool>(p.copy); });
+  const size_t parts_max = mapped ? kMappedPartsMax : kPartsMax;
+  const size_t pieces_max = mapped ? kRunsMax : ChunkStore::kReadPiecesMax;
   size_t data_bytes = 0, data_pieces = 0, used = 0;
   for (ReadPiece& piece : out->pieces) {
     SumParts sums;
     if (!piece.is_hole()) {
       const Status status = q.want_sums ? store_.PieceSums(piece, &sums) : store_.Trust(piece);
-      if (!status.ok()) {
-        MAYFLY_ERROR("stored data does not match its checksum: the reader gets EIO");
-        co_return Code::kIo;
-      }
+      if (!status.ok()) co_return Damaged();
     }
     if (a->parts.size() + std::max<size_t>(sums.size(), 1) > parts_max || data_pieces == pieces_max) {
       a->cut = true;
@@ -512,7 +523,7 @@ Task<Status> Shard::HandleRead(Request* r, const ReadRequest& q, ReadReply* a, R
     ++used;
   }
   out->pieces.resize(used);
-  if (q.mapped) {
+  if (mapped) {
     TellPlaces(out->pieces, a);
     out->view = {};
     co_return Code::kOk;

@@ -114,12 +114,22 @@ void Shard::TendMemory() {
 
 void Shard::FreeBlocks() { store_.Kept(keeps_data() ? journal_->durable().value : log_.sealed().value); }
 
-// A file that is read in order, one request at a time, would leave the disk idle while the reader has the bytes.
-void Shard::FetchAhead(InodeId file, uint64_t begin, uint64_t end, bool was_absent) {
+// Who reads the file in order up to here; null: nobody. Chunks of other shards may lie between.
+Shard::ReadBack* Shard::ReadsInOrder(const ChunkRange& range) {
+  const uint64_t begin = range.file_offset(), chunk_mask = (uint64_t{1} << range.chunk_bits) - 1;
   const auto known = std::find_if(read_back_.begin(), read_back_.end(), [&](const ReadBack& one) {
-    return one.file == file && one.end <= begin && begin - one.end <= kAheadGap;
+    if (one.file != range.file || one.end == 0) return false;
+    if (one.end == begin) return true;
+    return ((one.end | begin) & chunk_mask) == 0 && one.end < begin && begin - one.end <= kAheadGap;
   });
-  if (known == read_back_.end()) {
+  return known == read_back_.end() ? nullptr : &*known;
+}
+
+// A file that is read in order, one request at a time, would leave the disk idle while the reader has the bytes.
+void Shard::FetchAhead(const ChunkRange& range, uint64_t end, bool was_absent) {
+  const InodeId file = range.file;
+  ReadBack* const known = ReadsInOrder(range);
+  if (known == nullptr) {
     if (!was_absent) return;
     read_back_[next_read_back_++ % read_back_.size()] = {file, end, false};
     return;
@@ -139,7 +149,8 @@ Task<Status> Shard::FetchBehind(InodeId file, uint64_t from) {
     from = store_.LiveData(file, from, 1, &pieces);
     for (size_t i = first; i < pieces.size(); ++i) bytes += pieces[i].bytes;
   }
-  (void)co_await disk_reader_->Fetch(&pieces, executor_.now() + kAheadWithin);  // whoever reads it will hear of it
+  (void)co_await disk_reader_->Fetch(&pieces, true,
+                                     executor_.now() + kAheadWithin);  // whoever reads it will hear of it
   for (ReadBack& one : read_back_) {
     if (one.file == file) one.ahead = false;
   }

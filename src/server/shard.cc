@@ -110,7 +110,7 @@ Shard::Shard(Doors doors, const Placement& placement, const AddressBook& book, S
                        options_.self, names_,       store_,         options_.checksums, nullptr, nullptr};
   if (has_disk()) {
     context.fetch = [this](ReadPieces* pieces) {
-      return disk_reader_->Fetch(pieces, executor_.now() + kFlushReadsWithin);
+      return disk_reader_->Fetch(pieces, true, executor_.now() + kFlushReadsWithin);
     };
   }
   context.exact_attr = [this](InodeId id, Nanos deadline, Attr* attr) { return ExactAttr(id, deadline, attr); };

@@ -313,7 +313,9 @@ class Shard {
   // What was changed is in the journal, and places that it cut loose are free; false: the journal has failed.
   bool SealAndSettle();
   void FreeBlocks();  // of the chunk file, that no state which may come back reads any more
-  void FetchAhead(InodeId file, uint64_t begin, uint64_t end, bool was_absent);
+  struct ReadBack;
+  ReadBack* ReadsInOrder(const ChunkRange& range);
+  void FetchAhead(const ChunkRange& range, uint64_t end, bool was_absent);
   Task<Status> FetchBehind(InodeId file, uint64_t from);
   Task<Status> HandleSync(Request* r, const InodeRequest& q, Empty* a, ReplyPayload* out);
   Task<Status> SyncAt(ShardId shard, InodeId id, Nanos deadline);

@@ -87,6 +87,31 @@ class ExtentPin {
   store_internal::Extent* extent_ = nullptr;
 };
 
+// A place in the arena that no extent knows of. Move only; dropped before the arena.
+class OwnPlace {
+ public:
+  OwnPlace() = default;
+  OwnPlace(Arena* arena, Place place) : arena_(arena), place_(place) {}
+  OwnPlace(OwnPlace&& o) noexcept : arena_(std::exchange(o.arena_, nullptr)), place_(o.place_) {}
+  OwnPlace& operator=(OwnPlace&& o) noexcept {
+    if (this != &o) {
+      Reset();
+      arena_ = std::exchange(o.arena_, nullptr);
+      place_ = o.place_;
+    }
+    return *this;
+  }
+  ~OwnPlace() { Reset(); }
+  void Reset() {
+    if (arena_ != nullptr) std::exchange(arena_, nullptr)->Free(place_);
+  }
+  explicit operator bool() const { return arena_ != nullptr; }
+
+ private:
+  Arena* arena_ = nullptr;
+  Place place_;
+};
+
 // A stretch of a file as it was at the call that gave it: data, or a hole (reserved ranges are holes).
 struct ReadPiece {
   uint64_t file_offset = 0;
@@ -94,6 +119,7 @@ struct ReadPiece {
   Place place;    // where the bytes lie, for those who map the arena; none for a hole
   Bytes data;     // the same bytes here, valid while `pin` is held; empty for a hole
   ExtentPin pin;  // none for a hole
+  OwnPlace copy;  // where the bytes lie if their extent stays on the disk: read for this piece alone, and checked
   bool is_hole() const { return !pin; }
   // On the disk alone: DiskReader gives it a place and data before anything else is done with it.
   bool is_absent() const { return pin && data.empty(); }
@@ -182,7 +208,7 @@ class ChunkStore {
   Status Verify(const ReadPiece& piece);
   // Likewise, of an extent in which damage was found before: for readers that want no sums.
   Status Trust(const ReadPiece& piece) {
-    return piece.is_hole() || !piece.pin.extent_->known_corrupt ? Status() : Verify(piece);
+    return piece.is_hole() || piece.copy || !piece.pin.extent_->known_corrupt ? Status() : Verify(piece);
   }
   // Appends the sums by which a receiver can check the piece end to end: the stored sum of a block that the piece
   // covers whole; a block covered in part is verified, then its part summed anew. None for holes and extents without

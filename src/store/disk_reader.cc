@@ -13,27 +13,84 @@ namespace {
 
 constexpr uint64_t kBlock = DiskSpace::kBlockBytes;
 constexpr size_t kAtOnce = 16;
+constexpr size_t kInPartsMax = 64 * 1024;
 constexpr uint32_t kCopyBytesMax = 32 * 1024;  // longer ones lie on pages, and are read to where they belong
 
 }  // namespace
 
-Task<Status> DiskReader::Fetch(ReadPieces* pieces, Nanos deadline) {
+Task<Status> DiskReader::Fetch(ReadPieces* pieces, bool in_order, Nanos deadline) {
   uint64_t bytes = 0;
-  for (const ReadPiece& piece : *pieces) {
-    if (piece.is_absent()) bytes += piece.pin.extent_->bytes;
+  absl::InlinedVector<ReadPiece*, 4> whole, parts;
+  for (ReadPiece& piece : *pieces) {
+    if (!piece.is_absent()) continue;
+    const bool part = !in_order && WantsPart(piece);
+    (part ? parts : whole).push_back(&piece);
+    bytes += part ? PartOf(piece).bytes : piece.pin.extent_->bytes;
   }
   while (reading_bytes_ != 0 && reading_bytes_ + bytes > bytes_max_) {  // X3
     MAYFLY_CO_TRY(co_await admitted_.Wait(deadline));
   }
   reading_bytes_ += bytes;
   std::vector<Task<Status>> tasks;
-  for (ReadPiece& piece : *pieces) {
-    if (piece.is_absent()) tasks.push_back(FetchOne(&piece, deadline));
-  }
+  for (ReadPiece* piece : whole) tasks.push_back(FetchOne(piece, deadline));
+  for (ReadPiece* piece : parts) tasks.push_back(FetchPart(piece, deadline));
   const Status status = co_await All(std::move(tasks));
   reading_bytes_ -= bytes;
   admitted_.WakeAll();
   co_return status;
+}
+
+DiskReader::Part DiskReader::PartOf(const ReadPiece& piece) {
+  const Extent* extent = piece.pin.extent_;
+  const uint64_t at = piece.file_offset - extent->file_offset;
+  Part part;
+  part.first = at / kChecksumBlockBytes;
+  part.last = (at + piece.bytes - 1) / kChecksumBlockBytes;
+  part.begin = static_cast<uint32_t>(part.first * kChecksumBlockBytes);
+  part.bytes = std::min(static_cast<uint32_t>((part.last + 1) * kChecksumBlockBytes), extent->bytes) - part.begin;
+  return part;
+}
+
+// And counts it.
+bool DiskReader::WantsPart(const ReadPiece& piece) {
+  const Extent* extent = piece.pin.extent_;
+  // What was written in place shares blocks with its neighbours.
+  if (extent->inside || reading_.contains(extent)) return false;
+  const uint32_t bytes = PartOf(piece).bytes;
+  if (bytes > extent->bytes / 2) return false;
+  if (read_in_parts_.size() >= kInPartsMax) read_in_parts_.clear();
+  uint64_t& so_far = read_in_parts_[extent];
+  if (so_far + bytes > extent->bytes) return false;
+  so_far += bytes;
+  return true;
+}
+
+Task<Status> DiskReader::FetchPart(ReadPiece* piece, Nanos deadline) {
+  Extent* const extent = piece->pin.extent_;
+  const Part part = PartOf(*piece);
+  const uint32_t bytes = static_cast<uint32_t>(DiskSpace::BlocksFor(part.bytes) * kBlock);  // on pages of the arena
+  Arena* const arena = store_.arena_;
+  Result<Place> place = arena->Allocate(bytes);
+  while (!place.ok()) {
+    MAYFLY_CO_TRY(co_await make_room_(bytes, deadline));
+    place = arena->Allocate(bytes);
+  }
+  OwnPlace copy(arena, *place);
+  DiskRequest request(executor_, disk_);
+  request.Read(file_, store_.extents_.DiskOffset(extent) + part.begin, arena->Data({place->offset, bytes}));
+  const Status status = co_await request;
+  if (!status.ok()) co_return status.code() == Code::kCorrupt ? Status(Code::kIo) : status;
+  ++store_.fetched_;
+  store_.fetched_bytes_ += part.bytes;
+  if (!store_.extents_.CheckCopy(extent, part.first, part.last, arena->Data({place->offset, part.bytes}))) {
+    extent->known_corrupt = true;
+    co_return Code::kCorrupt;
+  }
+  const uint64_t at = piece->file_offset - extent->file_offset - part.begin;
+  piece->place = {place->offset + at, piece->bytes};
+  piece->data = arena->Data(piece->place);
+  piece->copy = std::move(copy);
+  co_return Code::kOk;
 }
 
 Task<Status> DiskReader::FetchOne(ReadPiece* piece, Nanos deadline) {
@@ -66,6 +123,7 @@ Task<Status> DiskReader::Read(Extent* extent, Nanos deadline) {
   if (!status.ok()) co_return status;
   ++store_.fetched_;
   store_.fetched_bytes_ += extent->bytes;
+  read_in_parts_.erase(extent);
   // Those of its blocks that hold are good for whoever wants them alone: each reader checks what it reads.
   if (!extents.Check(extent, 0, extent->blocks() - 1)) extent->known_corrupt = true;
   co_return Status();

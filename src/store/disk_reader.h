@@ -1,6 +1,7 @@
-// Reads what is on the disk alone into memory, for those who want to see it. Each extent is read once, however many
-// wait for it, whole, and checked. One thread, the store's. Invariants  X1  a piece that Fetch gave is in memory for as
-// long as its pin is held.
+// Reads what is on the disk alone into memory, for those who want to see it. An extent is read whole, checked, and
+// once, however many wait for it. But of a large one that is read here and there, only the blocks that are wanted are,
+// into a copy that the reader takes away with it, until as much was read so as it has. One thread, the store's.
+// Invariants  X1  a piece that Fetch gave is in memory for as long as its pin is held.
 //             X2  bytes that do not match their checksums are never shown: kCorrupt, counted.
 //             X3  what is being read at a time fits into memory, so that no reader waits for one that waits for it.
 #pragma once
@@ -32,8 +33,9 @@ class DiskReader {
         make_room_(std::move(make_room)),
         admitted_(*executor) {}
 
-  // All absent pieces of a read, side by side. kCorrupt, kIo, kNoSpace, kTimedOut: nothing is to be done with any.
-  Task<Status> Fetch(ReadPieces* pieces, Nanos deadline);
+  // All absent pieces of a read, side by side. `in_order`: the rest of their extents will be wanted soon. kCorrupt,
+  // kIo, kNoSpace, kTimedOut: nothing is to be done with any.
+  Task<Status> Fetch(ReadPieces* pieces, bool in_order, Nanos deadline);
 
   // After a recovery, before anything else is read: fills what ChunkStore::PlaceAbsent has given places. Blocks that do
   // not match their checksums stay as they are, and their readers get kCorrupt. kIo: some could not be read; they are
@@ -46,7 +48,15 @@ class DiskReader {
 
  private:
   using Extent = store_internal::Extent;
+  // Blocks of checksums, and where they lie in the extent.
+  struct Part {
+    size_t first = 0, last = 0;
+    uint32_t begin = 0, bytes = 0;
+  };
+  static Part PartOf(const ReadPiece& piece);
+  bool WantsPart(const ReadPiece& piece);
   Task<Status> FetchOne(ReadPiece* piece, Nanos deadline);
+  Task<Status> FetchPart(ReadPiece* piece, Nanos deadline);
   Task<Status> Read(Extent* extent, Nanos deadline);
   Task<Status> ReadInto(const Extent* extent, Place place);
 
@@ -59,6 +69,8 @@ class DiskReader {
   uint64_t reading_bytes_ = 0;
   WaitQueue admitted_;
   absl::flat_hash_map<const Extent*, std::unique_ptr<WaitQueue>> reading_;
+  // Bytes that were read in parts. A guess: an extent may have ended, and another have its address.
+  absl::flat_hash_map<const Extent*, uint64_t> read_in_parts_;
 };
 
 }  // namespace mayfly

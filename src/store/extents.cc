@@ -296,15 +296,13 @@ bool Extents::IsAs(const Extent* extent, const ExtentImage& image, const Extent*
          (!image.has_sums || std::memcmp(extent->sum_array(), image.sums.data(), image.sums.size()) == 0);
 }
 
-bool Extents::Check(const Extent* extent, size_t first, size_t last) {
+bool Extents::CheckCopy(const Extent* extent, size_t first, size_t last, Bytes data) {
   if (!extent->has_sums) return true;
   MAYFLY_CHECK(first <= last && last < extent->blocks());
-  Bytes data = Data(extent);
   bool good = true;
   for (size_t block = first; block <= last; ++block) {
-    size_t at = block * kChecksumBlockBytes;
-    size_t bytes = std::min<size_t>(kChecksumBlockBytes, extent->bytes - at);
-    if (Checksum(data.subspan(at, bytes)) == extent->sum_array()[block]) continue;
+    size_t bytes = std::min<size_t>(kChecksumBlockBytes, extent->bytes - block * kChecksumBlockBytes);
+    if (Checksum(data.subspan((block - first) * kChecksumBlockBytes, bytes)) == extent->sum_array()[block]) continue;
     good = false;
     ++corrupt_blocks_;
   }

@@ -115,7 +115,11 @@ class Extents {
   void Unref(Extent* extent);  // frees it with the last reference (S3, S9)
   MutableBytes Data(const Extent* extent) const { return arena_->Data({extent->place_offset, extent->bytes}); }
   // True if the content of blocks [first, last] is what was written.
-  bool Check(const Extent* extent, size_t first, size_t last);
+  bool Check(const Extent* extent, size_t first, size_t last) {
+    return !extent->has_sums || CheckCopy(extent, first, last, Data(extent).subspan(first * kChecksumBlockBytes));
+  }
+  // Likewise of a copy, whose first byte is that of block `first`.
+  bool CheckCopy(const Extent* extent, size_t first, size_t last, Bytes data);
 
   void AddLive(Extent* extent, uint32_t bytes) {
     extent->live_bytes += bytes;

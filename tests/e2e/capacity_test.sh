@@ -6,6 +6,7 @@
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/lib.sh"
 . "$here/survive_common.sh"
+e2e_have python3
 evicted() { e2e_figure evicted; }
 
 mkdir -p "$work/in/many"
@@ -17,6 +18,37 @@ same() { # PATH
   diff -r "$work/in" "$work/copy" || e2e_fail "what was staged in is not there"
   rm -rf "$work/copy"
 }
+# Small reads here and there bring little back: not the large pieces in which the file lies on the disk.
+here_and_there() {
+  local before bytes
+  before=$(e2e_figure read_back_bytes)
+  timeout 300 python3 - "$work/in/large" <<'PY' || e2e_fail "reading here and there"
+import ctypes, os, random, sys
+lib = ctypes.CDLL(os.environ["MAYFLY_BUILD_DIR"] + "/libmayfly.so")
+lib.mayfly_error.restype = ctypes.c_char_p
+lib.mayfly_pread.restype = ctypes.c_ssize_t
+lib.mayfly_pread.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_long]
+fs = ctypes.c_void_p()
+if lib.mayfly_connect(None, None, ctypes.byref(fs)) != 0: sys.exit(lib.mayfly_error())
+fd = lib.mayfly_open(fs, b"/in/large", os.O_RDONLY)
+chance = random.Random(1)
+size = os.path.getsize(sys.argv[1])
+with open(sys.argv[1], "rb") as real:
+    for i in range(400):
+        count = chance.choice([1, 4096, 4096, 30000])
+        at = chance.randrange(size - count)
+        found = ctypes.create_string_buffer(count)
+        if lib.mayfly_pread(fd, found, count, at) != count: sys.exit(lib.mayfly_error())
+        real.seek(at)
+        if found.raw != real.read(count): sys.exit(f"{count} bytes at {at} are not what was written")
+lib.mayfly_close(fd)
+lib.mayfly_disconnect(fs)
+PY
+  bytes=$(($(e2e_figure read_back_bytes) - before))
+  echo "    400 small reads brought $((bytes >> 20)) MiB back"
+  ((bytes > 0 && bytes < 400 * 150000)) || e2e_fail "400 reads of some kilobytes read $bytes bytes from the disk"
+}
+
 life() { # OPTION...
   start --memory 64M --capacity 256M --journal-bytes 8M --dir "$work/disk/%h" --flush-to "$work/out" "$@"
   timeout 300 mayfly stage-in "$work/in" /in >"$work/stage.log" 2>&1 || e2e_fail "stage-in: $(cat "$work/stage.log")"
@@ -25,6 +57,7 @@ life() { # OPTION...
   grep -q '^data on the disk: .* of 768.0 MiB; .* left memory' "$work/status" || e2e_fail "mayfly status: $(cat "$work/status")"
   same /in
   same /in # once more: what was read back had to go again
+  here_and_there
   kill_all
   start --recover --dir "$work/disk/%h"
   same /in

@@ -41,13 +41,13 @@ struct StoreOnDisk {
     if (!worked && disk.NextAt() != kNever) clock.AdvanceTo(std::max(clock.Now(), disk.NextAt()));
   }
   // As StoreUnderTest::Read, with what is on the disk alone read back.
-  std::string Read(ChunkRange range) {
+  std::string Read(ChunkRange range, bool in_order = true) {
     std::string text;
     for (;;) {
       ReadPieces pieces;
       const auto covered = test.store.Read(range, &pieces);
       EXPECT_TRUE(covered.ok());
-      EXPECT_EQ(Run(reader->Fetch(&pieces, kNever)), Status());
+      EXPECT_EQ(Run(reader->Fetch(&pieces, in_order, kNever)), Status());
       for (const ReadPiece& piece : pieces) text += test.TextOf(piece);
       if (!covered->cut) return text;
       range.offset += covered->bytes;
@@ -228,6 +228,63 @@ TEST_F(WriteBackTest, WhatWasEvictedIsThereAfterAKill) {
   const uint64_t fetched = after.test.store.stats().fetched;
   EXPECT_GE(fetched, 8u);
   EXPECT_LT(fetched, 20u);
+}
+
+// Of a large extent that is read here and there only blocks are read, and checked, until it was worth to have it all.
+TEST_F(WriteBackTest, FewBytesOfALargeExtentAreReadAlone) {
+  StoreOnDisk store(platter, clock, false);
+  ChunkStore& chunks = store.test.store;
+  Recording recording(&store.test);
+  constexpr uint32_t kBytes = 3 * 1024 * 1024 + 70'000;
+  std::string content(kBytes, '\0');
+  SimRandom random(3);
+  random.Fill({reinterpret_cast<uint8_t*>(content.data()), content.size()});
+  ASSERT_TRUE(store.test.Write(Range(1, 1'000, kBytes), AsBytes(content)).ok());
+  recording.Seal();
+  ASSERT_TRUE(store.Keep().ok());
+  EXPECT_GE(chunks.EvictSome(kBytes), kBytes);
+  recording.Seal();
+  const auto expect = [&](uint32_t at, uint32_t bytes) {
+    EXPECT_TRUE(store.Read(Range(1, 1'000 + at, bytes), false) == content.substr(at, bytes)) << at << " " << bytes;
+  };
+  expect(200'000, 4'096);
+  EXPECT_EQ(chunks.stats().fetched_bytes, 65'536u);
+  expect(65'530, 10);  // across two blocks of checksums
+  EXPECT_EQ(chunks.stats().fetched_bytes, 3u * 65'536);
+  expect(kBytes - 7, 7);  // a short last one
+  EXPECT_EQ(chunks.stats().fetched_bytes, 3u * 65'536 + kBytes % 65'536);
+  EXPECT_EQ(store.test.arena.stats().bytes_used, 0u);
+  // A reader that checks sums gets those of what it asked for.
+  ReadPieces pieces;
+  ASSERT_TRUE(chunks.Read(Range(1, 1'000 + 131'072, 80'000), &pieces).ok());
+  ASSERT_TRUE(store.Run(store.reader->Fetch(&pieces, false, kNever)).ok());
+  ASSERT_TRUE(pieces[0].copy);
+  EXPECT_GT(store.test.arena.stats().bytes_used, 0u);
+  SumParts sums;
+  ASSERT_TRUE(chunks.PieceSums(pieces[0], &sums).ok());
+  ASSERT_EQ(sums.size(), 2u);
+  EXPECT_EQ(sums[0].sum, Checksum(AsBytes(content).subspan(131'072, 65'536)));
+  EXPECT_EQ(sums[1].sum, Checksum(AsBytes(content).subspan(196'608, 80'000 - 65'536)));
+  EXPECT_TRUE(chunks.Verify(pieces[0]).ok());
+  pieces.clear();
+  EXPECT_EQ(store.test.arena.stats().bytes_used, 0u);
+  // What rots is found where it is read, and only there.
+  platter.Rot(kChunkFileName, DiskSpace::kBlockBytes + 1'000'000, 8, 1);
+  expect(300'000, 5'000);
+  ASSERT_TRUE(chunks.Read(Range(1, 1'000 + 1'000'000, 10), &pieces).ok());
+  EXPECT_EQ(store.Run(store.reader->Fetch(&pieces, false, kNever)).code(), Code::kCorrupt);
+  pieces.clear();
+  // Enough of it: it is read as a whole, and is then there.
+  for (uint32_t at = 1'310'720; chunks.stats().fetched < 60 && store.test.arena.stats().bytes_used == 0; at += 16'384) {
+    expect(at, 16'384);
+  }
+  EXPECT_GE(store.test.arena.stats().bytes_used, kBytes);
+  EXPECT_LE(chunks.stats().fetched_bytes, 2u * kBytes);
+  EXPECT_GE(chunks.stats().fetched_bytes, kBytes + kBytes * 3 / 4);
+  const uint64_t fetched = chunks.stats().fetched;
+  expect(400'000, 3'000);
+  EXPECT_EQ(chunks.stats().fetched, fetched);
+  chunks.SetRecorder(nullptr);
 }
 
 // Random writes, many of them in place into reservations, so that neighbours share blocks, some kept at once and some
