@@ -62,7 +62,7 @@ Result<DiskFileId> LocalDisk::Open(std::string_view name, OpenHow how) {
   if (index == files_.size()) return Code::kTooManyFiles;
   Result<DiskDirectory::File> file = directory_.OpenFile(name, how);
   if (!file.ok()) return file.code();
-  files_[index] = {*file, std::string(name), 0};
+  files_[index] = {*file, std::string(name)};
   OnFile(index, file->fd);
   return DiskFileId(index + 1);
 }
@@ -117,9 +117,25 @@ void LocalDisk::Discard(DiskFileId file, uint64_t offset, uint64_t bytes, Comple
 
 void LocalDisk::Ended(const DiskOp& op) {
   --pending_;
-  --files_[op.file].under_way;
+  Entry& entry = files_[op.file];
+  --entry.under_way;
+  if (op.status.ok() && IsGone(op.kind, entry)) {
+    DiskOp lost = op;
+    lost.status = Code::kNoEntry;
+    LogOnce(lost);
+    op.done->fn(op.done, lost.status);
+    return;
+  }
   if (!op.status.ok()) LogOnce(op);
   op.done->fn(op.done, op.status);
+}
+
+bool LocalDisk::IsGone(DiskOp::Kind kind, Entry& entry) {
+  constexpr uint32_t kWritesALook = 64;
+  const bool look =
+      kind == DiskOp::Kind::kFlush || (kind == DiskOp::Kind::kWrite && ++entry.writes % kWritesALook == 0);
+  struct stat info {};
+  return look && fstat(entry.file.fd, &info) == 0 && info.st_nlink == 0;
 }
 
 void LocalDisk::LogOnce(const DiskOp& op) {
@@ -129,6 +145,7 @@ void LocalDisk::LogOnce(const DiskOp& op) {
   logged_ |= bit;
   const char* hint = code == Code::kIo        ? "; the device fails: look at the kernel's log"
                      : code == Code::kNoSpace ? "; remove something from its file system"
+                     : code == Code::kNoEntry ? "; somebody removed it: keep what cleans up away from --dir"
                                               : "";
   MAYFLY_ERROR("cannot {} {}/{} at {}: {}{}", NameOf(op.kind), directory_.path(), files_[op.file].name, op.offset,
                TextOf(code), hint);

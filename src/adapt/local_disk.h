@@ -3,6 +3,8 @@
 // It is also what that thread sleeps on (event_source.h).
 // Invariants  L1  Poll makes no system call when nothing is under way.
 //             L2  each kind of error of the device is logged once a disk.
+//             L3  a flush of a file that somebody removed fails, and so does a write now and then: what goes there is
+//                 gone with this process.
 #pragma once
 
 #include <memory>
@@ -52,7 +54,9 @@ class LocalDisk : public Disk, public EventSource {
     DiskDirectory::File file;
     std::string name;
     uint32_t under_way = 0;
+    uint32_t writes = 0;
   };
+  static bool IsGone(DiskOp::Kind kind, Entry& entry);
   void Begin(DiskOp::Kind kind, DiskFileId file, uint64_t offset, const uint8_t* data, uint64_t bytes,
              Completion* done);
   Entry& EntryOf(DiskFileId file);

@@ -269,6 +269,7 @@ Status StageBoard::Decline(uint64_t id, uint32_t worker) {
   if (job == nullptr || !job->workers.contains(worker)) return Code::kNoEntry;
   Worker& one = job->workers[worker];
   if (one.state == Worker::State::kInvited) one.state = Worker::State::kDeclined;
+  if (one.state == Worker::State::kTakesPart) Lose(job, worker);
   return Code::kOk;
 }
 
@@ -324,9 +325,10 @@ void StageBoard::Lose(Job* job, uint32_t number) {  // B4
     const StageItem& what = out.piece.what;
     const bool counted = what.kind == StageKind::kRange;  // by EndRange
     const uint64_t entries = counted ? 0 : std::max<uint64_t>(1, what.names.size());
+    const std::string who = number == kCommand ? "the command" : "the server on " + worker.host;
     Failed(job, entries,
-           fmt::format("{}/{}: the server on {} that was copying it has gone; run the same command again: it continues",
-                       job->spec.source, what.path, worker.host));
+           fmt::format("{}/{}: {} that was copying it has gone; run the same command again: it continues",
+                       job->spec.source, what.path, who));
     Ended(job, std::move(out), StageEnd::kFailed);
   }
   Advance(job);

@@ -6,7 +6,7 @@
 // Invariants  B1  a piece is in one queue, or out with one worker, or has ended; a job is over when there is none left.
 //             B2  at most `streams` pieces of a job are out.
 //             B3  a file that was put in as kFile ends (kFileEnd) only when every range of it came back done.
-//             B4  a piece whose worker died has failed, with a sentence: nobody knows what is there of it.
+//             B4  a piece whose worker died or gave up has failed, with a sentence: nobody knows what is there of it.
 //             B5  two jobs that are not over have targets of which none lies in the other.
 //             B6  the command takes what only it can do; the rest only while no server takes part or may still come.
 #pragma once
@@ -44,7 +44,7 @@ class StageBoard {
   // ---- workers; all give kNoEntry ----
   Status PutIn(uint64_t id, uint32_t worker, StageReport report);
   Status GiveBack(uint64_t id, uint32_t worker, uint64_t item, StageEnd end);
-  // The worker takes no part, or cannot be asked to.
+  // The worker takes no part, or cannot be asked to; or takes no more part (B4).
   Status Decline(uint64_t id, uint32_t worker);
   struct Piece {
     bool over = false;

@@ -17,6 +17,8 @@ constexpr auto kFreeWithin = std::chrono::seconds(20);
 constexpr auto kAskAgain = std::chrono::milliseconds(200);
 constexpr auto kLookFirst = std::chrono::milliseconds(2), kLookMost = std::chrono::milliseconds(200);
 constexpr uint32_t kMissesMax = 5;
+// From its cancellation on: what is being copied is brought to an end first.
+constexpr auto kEndsWithin = std::chrono::seconds(60);
 constexpr uint32_t kThreads = 8;  // of this command
 
 void Sleep(std::chrono::milliseconds time) { std::this_thread::sleep_for(time); }
@@ -43,13 +45,21 @@ bool Start(mayfly_fs* fs, const StageSpec& spec, const std::atomic<bool>* stop, 
   return true;
 }
 
+// `lost`: this command's own worker has given up, and what only that could do is not done.
 void Follow(mayfly_fs* fs, uint64_t job, const std::function<void(const StageCounts&)>& show,
-            const std::atomic<bool>* stop, StageResult* result) {
+            const std::atomic<bool>* stop, const std::atomic<bool>* lost, StageResult* result) {
   uint32_t misses = 0;
+  auto cancelled_at = SteadyClock::time_point::max();
   for (auto pause = kLookFirst;; pause = std::min(pause * 2, kLookMost)) {
     StageStatusRequest request;
     request.job = job;
-    request.cancel = stop->load();
+    request.cancel = stop->load() || lost->load();
+    const auto now = SteadyClock::now();
+    if (request.cancel) cancelled_at = std::min(cancelled_at, now);
+    if (request.cancel && now - cancelled_at > kEndsWithin) {
+      result->broken = "the servers do not end the copying that is under way";
+      return;
+    }
     StageStatusReply reply;
     StageSummary summary;
     if (mayfly_stage_status(fs, request, &reply, &summary) != 0) {
@@ -62,7 +72,7 @@ void Follow(mayfly_fs* fs, uint64_t job, const std::function<void(const StageCou
       show(reply.counts);
       if (reply.done) {
         result->counts = reply.counts;
-        result->interrupted = reply.cancelled;
+        result->interrupted = reply.cancelled && !lost->load();
         result->shares = std::move(summary.shares);
         result->failures = std::move(summary.failures);
         return;
@@ -94,13 +104,15 @@ StageResult StageIn(mayfly_fs* fs, StageInOptions options, const std::function<v
   mine.job = started.job;
   mine.spec = spec;
   mine.spec.threads = std::min(started.streams, kThreads);
-  std::atomic<bool> end{false};
+  std::atomic<bool> end{false}, lost{false};
   mine.stop = &end;
   Worker worker(fs, std::move(mine));
-  std::thread working([&worker] { (void)worker.Run(); });
-  Follow(fs, started.job, show, stop, &result);
+  std::thread working([&] { lost = worker.Run() != 0; });
+  Follow(fs, started.job, show, stop, &lost, &result);
+  const bool gave_up = lost;  // before it was told to end
   end = true;
   working.join();
+  if (gave_up && result.broken.empty()) result.broken = worker.failure();
   return result;
 }
 

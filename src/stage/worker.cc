@@ -109,7 +109,13 @@ int Worker::Run() {
     if (threads.empty()) break;
     for (std::thread& thread : threads) thread.join();
   }
-  return failure_.empty() ? 0 : -1;
+  if (failure_.empty()) return 0;
+  // An answer that never came may have brought a piece: nobody is to wait for it.
+  StageWorkRequest request;
+  request.declines = true;
+  StageWorkReply reply;
+  ThreadOutbox(this).Exchange(request, &reply, nullptr);
+  return -1;
 }
 
 void Worker::AddThread() {

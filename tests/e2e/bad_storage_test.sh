@@ -187,12 +187,12 @@ stop "$work/disk"
 diff -r --no-dereference "$work/in" "$work/out/in" || e2e_fail "the flush of what was recovered"
 rm -rf "$work/out" "$work/disk"
 
-# life NAME WORD FAIL OPTION...: FAIL makes member 1's journal fail, which the server says with WORD, while it serves.
+# life NAME FILE WORD FAIL OPTION...: FAIL makes member 1's FILE fail, which the server says with WORD, while it serves.
 life() {
-  local name=$1 word=$2 fail=$3 i made=0 refused=0 message
-  shift 3
+  local name=$1 file=$2 word=$3 fail=$4 i made=0 refused=0 message
+  shift 4
   step "$name"
-  start "${small[@]}" --flush-to "$work/out" "$@"
+  start --memory 64M --journal-bytes 4M --flush-to "$work/out" "$@"
   fill
   "$fail"
   : >"$work/acknowledged"
@@ -202,15 +202,16 @@ life() {
       echo "d$i" >>"$work/acknowledged"
     else
       ((refused += 1))
-      [[ $message == *'Read-only file system'* ]] || e2e_fail "what a read-only server answers: $message"
+      # The first one may have been under way: its outcome is not known.
+      [[ $message == *'Read-only file system'* || ($refused == 1 && $message == *'Input/output error'*) ]] || e2e_fail "what a read-only server answers: $message"
     fi
   done
-  ((refused == 5 && made > 0)) || e2e_fail "the journal does not fail: $made made, $refused refused"
+  [[ $refused == 5 && ($made != 0 || $file != journal) ]] || e2e_fail "the journal does not fail: $made made, $refused refused"
   echo "    $made made, $refused refused"
-  grep -qE "error: .*journal in .*member-1/shard-1 failed \\(a (write|flush): $word\\): this server takes no more changes" "$work/servers.log" ||
-    e2e_fail "the server does not say that its journal failed"
+  grep -qE "error: .*$file in .*member-1/shard-1 failed \\(a (write|flush|superblock's write): $word\\): this server takes no more changes" "$work/servers.log" ||
+    e2e_fail "the server does not say that its $file failed: $(grep -E "error|warning" "$work/servers.log")"
   mayfly status >"$work/status" || e2e_fail "mayfly status: $(cat "$work/status")"
-  grep -q "WARNING: the journal of shard 1 on $host has failed: .* changes nothing any more" "$work/status" ||
+  grep -qE "WARNING: the ($file|journal) of shard 1 on $host has failed: .* changes nothing any more" "$work/status" ||
     e2e_fail "mayfly status does not say it: $(cat "$work/status")"
   for ((i = 1; i <= 40; ++i)); do
     [[ $(timeout 60 mayfly cat "/in/sub/$i" 2>&1) == "$i" ]] || e2e_fail "a file cannot be read: $(mayfly cat "/in/sub/$i" 2>&1)"
@@ -232,9 +233,16 @@ life() {
 
 e2e_mpirun=(-x "LD_PRELOAD=$failing_disk" -x "MAYFLY_TEST_DISK_FAILS=$work/fails")
 fail_calls() { find "$work/disk" -name member-1 >"$work/fails"; }
-life "the device of a journal fails under plain writes" 'input/output error' fail_calls --dir "$work/disk"
+life "the device of a journal fails under plain writes" journal 'input/output error' fail_calls --dir "$work/disk" --durability process
 expect_nothing "$work/disk"
 e2e_mpirun=()
+remove() { find "$work/disk" -path "*/member-1/*" -name "$1" -delete; }
+remove_journal() { remove journal; }
+life "a journal is removed under its server" journal 'no such entry' remove_journal --dir "$work/disk" --durability process
+expect_nothing "$work/disk"
+remove_chunks() { remove chunks; }
+life "a chunk file is removed under its server" 'chunk file' 'no such entry' remove_chunks --dir "$work/disk" --durability node
+expect_nothing "$work/disk"
 if with_mounts; then
   # A device whose blocks are to come out of a file system that is full by then.
   mount_at "$work/blocks" -t tmpfs -o size=32m none
@@ -242,7 +250,7 @@ if with_mounts; then
   mkfs.ext4 -qF "$work/blocks/image" || e2e_fail "mkfs.ext4"
   mount_at "$work/rank-1" -o loop "$work/blocks/image"
   fail_device() { dd if=/dev/zero of="$work/blocks/full" bs=1M status=none 2>/dev/null; }
-  life "the device of a journal fails under io_uring" '(input/output error|no space left)' fail_device --dir "$work/rank-%r"
+  life "the device of a journal fails under io_uring" journal '(input/output error|no space left)' fail_device --dir "$work/rank-%r" --durability process
   unmount_all
   expect_nothing "$work/rank-0"
 fi

@@ -4,6 +4,7 @@
 # they come back; at each level that survives it. The clients go on, and everything acknowledged is there.
 # By hand:  MAYFLY_KILLS=200 MAYFLY_SEED=7 tests/run --quick -R e2e/kills_test
 #   MAYFLY_KILLS   rounds at each level (default 4)
+#   MAYFLY_LEVEL   only the levels below whose name holds this
 #   MAYFLY_SEED    of the choices (default 1); when the kernel lets the victims run is its own choice
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/lib.sh"
@@ -92,6 +93,7 @@ kill_everybody() {
 life() {
   local level=$1 round
   shift
+  [[ $level == *"${MAYFLY_LEVEL:-}"* ]] || return 0
   step "$level, $rounds rounds of seed $seed"
   kills=0 again=0 names=()
   start --memory 128M --flush-to "$work/out" --journal-bytes 8M "$@" "${dir_option[@]}"

@@ -85,6 +85,30 @@ TEST(LocalDisk, SaysHowItWorks) {
   EXPECT_TRUE(std::filesystem::is_empty(directory.path)) << "trying out leaves nothing behind";
 }
 
+TEST(LocalDisk, WhatGoesToARemovedFileIsNotTakenForKept) {
+  TemporaryDirectory directory;
+  for (bool uring : {true, false}) {
+    const LocalDiskOpened opened = OpenLocalDisk({.directory = {.path = directory.path}, .try_uring = uring});
+    ASSERT_NE(opened.disk, nullptr) << opened.failure.sentence;
+    const Result<DiskFileId> file = opened.disk->Open("f", {.create = true, .bytes = 64 * kBlock});
+    ASSERT_TRUE(file.ok());
+    Buffer out(kBlock);
+    const auto flush = [&] {
+      Outcome outcome;
+      opened.disk->Flush(*file, &outcome);
+      Finish(*opened.disk);
+      return outcome.status.code();
+    };
+    EXPECT_TRUE(WriteBlock(*opened.disk, *file, 0, out.Pattern(1)).ok());
+    EXPECT_EQ(flush(), Code::kOk);
+    std::filesystem::remove(directory.path + "/f");
+    EXPECT_EQ(flush(), Code::kNoEntry);
+    int failed = 0;
+    for (uint64_t i = 0; i < 64; ++i) failed += WriteBlock(*opened.disk, *file, i, out.Pattern(1)).ok() ? 0 : 1;
+    EXPECT_EQ(failed, 1);
+  }
+}
+
 TEST(LocalDisk, AMemoryFileSystemIsToldApart) {
   TemporaryDirectory directory("/dev/shm");
   struct statfs fs {};

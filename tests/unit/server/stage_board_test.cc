@@ -227,6 +227,30 @@ TEST_F(StageBoardTest, WhatADeadServerHadInWorkHasFailedAndTheRestGoesOn) {
   EXPECT_NE(summary.failures[0].find("node2"), std::string::npos);
 }
 
+// One that never heard what it was given: nobody waits for that.
+TEST_F(StageBoardTest, WhatAWorkerThatGivesUpHadInWorkHasFailed) {
+  Open(1);
+  const auto first = Take(1);
+  PutIn(1, Item(StageKind::kEntries, "", {"a", "b"}));
+  Done(1, first);
+  EXPECT_NE(Take(1).item, 0u);
+  EXPECT_TRUE(board.Decline(kJob, 1).ok());
+  EXPECT_EQ(board.Take(kJob, 1, ClientId(1)).code(), Code::kNoEntry);
+  EXPECT_EQ(Status().counts.failed, 2u);
+  StageSummary summary;
+  EXPECT_TRUE(Status(&summary).done);
+  ASSERT_EQ(summary.failures.size(), 1u);
+  EXPECT_NE(summary.failures[0].find("the server on node1"), std::string::npos);
+}
+
+TEST_F(StageBoardTest, ACommandThatGivesUpAndCancelsIsNotWaitedFor) {
+  Open(0);
+  EXPECT_NE(Take(kCommand).item, 0u);
+  EXPECT_TRUE(board.Decline(kJob, kCommand).ok());
+  board.Cancel(kJob);
+  EXPECT_TRUE(Status().done);
+}
+
 TEST_F(StageBoardTest, ACancelledJobIsOverWhenWhatIsOutHasComeBack) {
   for (const bool death : {false, true}) {
     board = StageBoard();
