@@ -171,8 +171,9 @@ Nanos Journal::next_turn() const {
 
 bool Journal::StartGroup(Nanos now) {
   if (group_) return false;
-  const bool due = options_.commit_interval != 0 && head_ > durable_ && now - committed_at_ >= options_.commit_interval;
-  if (wanted_ <= durable_ && !due) return false;
+  const bool by_interval = options_.commit_interval != 0 && !closing_;
+  const bool due = by_interval && head_ > durable_ && now - committed_at_ >= options_.commit_interval;
+  if (by_interval ? !due : wanted_ <= durable_) return false;
   if (due || wanted_ > issued_) Pad();  // J3
   group_target_ = due || wanted_ > issued_ ? head_ : issued_;
   group_waiters_ = waiters_ + std::exchange(asked_, 0);

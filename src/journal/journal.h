@@ -34,7 +34,8 @@ struct JournalOptions {
   JournalIdentity identity;
   uint64_t ring_bytes = 256 * 1024 * 1024;  // CheckJournalBytes; of a new journal
   uint64_t window_bytes = 4 * 1024 * 1024;  // CheckWindowBytes; of a new tail region
-  Nanos commit_interval = 0;                // what was appended is flushed so long after; 0: when somebody waits
+  // A group begins so long after its first record, whether or not somebody waits for it; 0: when somebody waits.
+  Nanos commit_interval = 0;
 };
 
 struct JournalStats {

@@ -212,6 +212,43 @@ TEST_F(JournalCommit, TheIntervalCommitsWhatNobodyWaitsFor) {
   EXPECT_EQ(after.table, (Table{{1, 1}}));
 }
 
+TEST_F(JournalCommit, TheIntervalGathersThoseWhoWait) {
+  world.CloseInOrder();
+  world.options.commit_interval = 5 * kMillisecond;
+  TableVisitor visitor;
+  world.Reopen(&visitor);
+  world.journal->Turn();
+  const Nanos begun = world.clock.Now();
+  const uint64_t flushes = world.disk->flushes_asked;
+  Waited first, second;
+  auto end = world.AppendCell(1, 1);
+  world.gate.Spawn(Commit(&world, *end, &first), "first");
+  world.journal->Turn();
+  world.clock.Advance(3 * kMillisecond);
+  world.executor.RunOnce();
+  end = world.AppendCell(2, 2);
+  world.gate.Spawn(Commit(&world, *end, &second), "second");
+  while (!first.done || !second.done) world.Turn();
+  EXPECT_TRUE(first.status.ok() && second.status.ok());
+  EXPECT_GE(world.clock.Now(), begun + 5 * kMillisecond);
+  EXPECT_EQ(world.disk->flushes_asked, flushes + 1);  // one for both
+  EXPECT_EQ(world.journal->stats().group_waiters_max, 2u);
+}
+
+TEST_F(JournalCommit, ClosingDoesNotWaitForTheInterval) {
+  world.CloseInOrder();
+  world.options.commit_interval = 60 * kSecond;
+  TableVisitor visitor;
+  world.Reopen(&visitor);
+  const Nanos begun = world.clock.Now();
+  (void)world.AppendCell(1, 1);
+  world.CloseInOrder();
+  EXPECT_LT(world.clock.Now(), begun + kSecond);
+  TableVisitor after;
+  world.Reopen(&after);
+  EXPECT_EQ(after.table.at(1), 1u);
+}
+
 TEST_F(JournalCommit, ADeadlineEndsTheWait) {
   world.disk->hold_flushes = true;
   Waited w;
