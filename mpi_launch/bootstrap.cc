@@ -24,8 +24,6 @@ namespace {
 constexpr Nanos kMeetWithin = 8 * kSecond,
                 kMeetWithinPerRank = 200 * kMillisecond;  // of a node, whose cores they share
 constexpr Nanos kFailWithin = 20 * kSecond;
-constexpr Nanos kKilledIsGoneWithin = 3 * kSecond;
-constexpr unsigned kLookAgainAfterUs = 20'000;
 constexpr uint64_t kShardMemoryUnit = uint64_t{2} << 20;
 constexpr uint64_t kPrefaultMax = uint64_t{128} << 20;  // a shard: a tenth of a second of one core at the start
 
@@ -79,12 +77,6 @@ uint32_t CoresOfThisProcess() {
 
 }  // namespace
 
-template <class Fn>
-Outcome<Done> Bootstrap::Step(const char* doing, Fn step) {
-  watch_.SetStep(doing);
-  return world_.Agree(step());
-}
-
 Outcome<Done> Bootstrap::Run(const std::function<void()>& serving) {
   Outcome<Done> result = Step("reading the options", [&] { return Understand(); });
   if (!result.ok()) {
@@ -96,15 +88,15 @@ Outcome<Done> Bootstrap::Run(const std::function<void()>& serving) {
   };
   then("agreeing on the session", &Bootstrap::DrawSession);
   if (options_.recover) {
-    footprint_.KeepStorage(true);  // until the session is back
+    footprint_.KeepStorage(true);  // until the session is back; for ever, if it is only read
     then("looking for what the servers left", &Bootstrap::FindStorage);
     if (result.ok()) result = CheckMembers();
   }
   then("looking for memory", &Bootstrap::PlanRoom);
   if (result.ok()) result = CheckOldSession();
   if (options_.recover) then("looking for servers that use what is there", &Bootstrap::CheckUnused);
-  if (result.ok()) result = CheckFlushTarget();
-  if (result.ok()) {
+  if (result.ok() && !options_.dry_run) result = CheckFlushTarget();
+  if (result.ok() && !options_.dry_run) {
     result = Step("joining the session on this node", [&]() -> Outcome<Done> {
       const Outcome<std::string> base = StorageOf(agreed_.uuid);
       if (!base.ok()) return base.failure();
@@ -115,13 +107,20 @@ Outcome<Done> Bootstrap::Run(const std::function<void()>& serving) {
   }
   if (result.ok()) {
     result = Step("opening the network", [&]() -> Outcome<Done> {
-      auto shards = LocalShards::Create(options_);
+      const std::vector<ShardId> missing = MissingShards();
+      for (size_t i = world_.rank(); i < missing.size(); i += world_.size()) stand_ins_.push_back(missing[i]);
+      auto shards = LocalShards::Create(options_, static_cast<uint32_t>(stand_ins_.size()));
       if (!shards.ok()) return shards.failure();
       shards_ = std::move(*shards);
       return Done{};
     });
   }
   then("exchanging addresses", &Bootstrap::Exchange);
+  if (options_.dry_run) {
+    then("reading the journals", &Bootstrap::Replay);
+    shards_.reset();
+    return result;
+  }
   if (result.ok()) {
     result = Step("writing the session's files", [&] { return WriteFiles(SessionState::kStarting); });
   }
@@ -142,8 +141,10 @@ Outcome<Done> Bootstrap::Run(const std::function<void()>& serving) {
   then("declaring the session ready", &Bootstrap::BecomeReady);
   if (result.ok()) {
     footprint_.Keep();
-    footprint_.KeepStorage(false);
-    shards_->TakeOver();
+    if (!reads_only()) {
+      footprint_.KeepStorage(false);
+      shards_->TakeOver();
+    }
     if (keeps() && options_.flush_at_end && !options_.flush_to.empty()) footprint_.Withhold();
     if (world_.rank() == root_rank()) footprint_.CareForShared(options_.session, kWireVersion);
   } else {
@@ -174,90 +175,6 @@ Outcome<Done> Bootstrap::Understand() {
     at += ours.size() + 1;
   }
   return Done{};
-}
-
-// By rank 0: which session is to be brought back, and what its servers knew.
-Outcome<Done> Bootstrap::RecallSession() {
-  std::vector<Uuid> sessions;
-  const Outcome<std::optional<SessionFile>> file = ReadOldSession(agreed_.session_path);
-  if (!file.ok()) return file.failure();
-  if (*file) {
-    sessions.push_back((*file)->uuid);
-  } else if (!options_.dir.empty()) {
-    const Outcome<std::string> directory = ExpandDirectory(options_.dir, world_.host(), world_.rank());
-    if (!directory.ok()) return directory.failure();
-    sessions = FindSessions(*directory);
-  }
-  if (sessions.size() != 1) {
-    return Fail(Code::kNoEntry,
-                "--recover: there is no session file {}{}; name the session file of the servers that were killed",
-                agreed_.session_path,
-                sessions.empty() ? std::string() : fmt::format(", and {} sessions in --dir", sessions.size()));
-  }
-  agreed_.uuid = agreed_.old = sessions.front();
-  return Done{};
-}
-
-// Where this rank's part of a session keeps what outlives it.
-Outcome<std::string> Bootstrap::StorageOf(const Uuid& uuid) const {
-  const Outcome<std::string> directory = ExpandDirectory(options_.dir, world_.host(), world_.rank());
-  if (!directory.ok()) return directory;
-  return StorageBase(*directory, agreed_.runtime_path + "/" + UuidText(uuid), uuid);
-}
-
-// The storage of this rank's member, on every rank.
-Outcome<Done> Bootstrap::FindStorage() {
-  const Outcome<std::string> base = StorageOf(agreed_.uuid);
-  if (!base.ok()) return base.failure();
-  Outcome<std::vector<Charter>> found = FindMembers(*base, agreed_.uuid, world_.host(), geteuid());
-  if (!found.ok()) return found.failure();
-  // With %r each rank looks into a directory of its own.
-  const bool shared = *ExpandDirectory(options_.dir, world_.host(), world_.rank() + 1) ==
-                      *ExpandDirectory(options_.dir, world_.host(), world_.rank());
-  const size_t wanted = per_rank() && shared ? world_.node_size() : 1;
-  if (found->size() != wanted) {
-    return Fail(Code::kNoEntry,
-                "--recover: {} holds {} member{} of the session in {}, and {} would be started there; start {} there, "
-                "with the --dir and MAYFLY_RUNTIME_DIR of the first start",
-                world_.host(), found->size(), found->size() == 1 ? "" : "s", *base, wanted,
-                per_rank() && shared ? "as many processes"
-                : per_rank()         ? "them in the same order"
-                                     : "one process a node");
-  }
-  recalled_ = std::move((*found)[per_rank() && shared ? world_.node_rank() : 0]);
-  return Done{};
-}
-
-// Every member of the session has found its storage, and the session goes on as it began.
-Outcome<Done> Bootstrap::CheckMembers() {
-  // What rank 0 found is of the session, so it is what all go on with.
-  if (world_.rank() == 0) {
-    agreed_.secret = recalled_->secret;
-    agreed_.server_secret = recalled_->server_secret;
-    agreed_.created_ns = recalled_->created_ns;
-    agreed_.job = recalled_->job;
-  }
-  ShareAgreement();
-  options_.chunk_bits = static_cast<uint8_t>(recalled_->chunk_bits);
-  options_.checksums = recalled_->checksums;
-  options_.journal_bytes = recalled_->journal_bytes;
-  if (options_.flush_to.empty()) options_.flush_to = recalled_->flush_to;
-  options_.durability = DurabilityOf(recalled_->durability);
-  options_.fsync = FsyncOf(recalled_->fsync);
-  options_.capacity_bytes = recalled_->capacity_bytes;
-  options_.evict = EvictOf(recalled_->evict);
-  const std::vector<std::string> ids = world_.GatherAll(std::to_string(recalled_->self.value));
-  return Step("looking for every member", [&]() -> Outcome<Done> {
-    if (world_.rank() != 0) return Done{};
-    for (const Member& member : recalled_->members) {
-      if (std::find(ids.begin(), ids.end(), std::to_string(member.id.value)) != ids.end()) continue;
-      return Fail(Code::kNoEntry,
-                  "--recover: member {} of the session, on {}, is missing; start a process there too, with the --dir "
-                  "and MAYFLY_RUNTIME_DIR of the first start",
-                  member.id.value, member.host);
-    }
-    return Done{};
-  });
 }
 
 void Bootstrap::ShareAgreement() {
@@ -305,6 +222,7 @@ Outcome<Done> Bootstrap::PlanRoom() {
     if (runtime.ok()) {
       const auto leftovers = runtime->Leftovers();
       for (size_t i = 0; leftovers.ok() && i < leftovers->size(); ++i) {
+        if (options_.dry_run) break;
         // What can be brought back is brought back, or refused by name.
         if ((*leftovers)[i].uuid == agreed_.old && LeftFiles(agreed_.old)) continue;
         MAYFLY_INFO("removing {}, which a dead session left", (*leftovers)[i].path);
@@ -374,20 +292,6 @@ Outcome<Done> Bootstrap::CheckOldSession() {
   });
 }
 
-// A server that lives where this one does not see it (another runtime directory, a container) holds its journals.
-Outcome<Done> Bootstrap::CheckUnused() {
-  const Outcome<std::string> base = StorageOf(agreed_.uuid);
-  if (!base.ok()) return base.failure();
-  PosixClock clock;
-  for (const Nanos until = clock.Now() + kKilledIsGoneWithin; InUse(*base, *recalled_); usleep(kLookAgainAfterUs)) {
-    if (clock.Now() < until) continue;
-    return Fail(Code::kBusy,
-                "--recover: member {} of the session in {} is in use by a server that lives; end it with `mayfly stop`",
-                recalled_->self.value, MemberStorage(*base, recalled_->self));
-  }
-  return Done{};
-}
-
 Outcome<Done> Bootstrap::CheckFlushTarget() {
   if (options_.flush_to.empty()) return Done{};
   Outcome<Done> made = Step("making the directory of --flush-to", [&]() -> Outcome<Done> {
@@ -419,8 +323,11 @@ Outcome<Done> Bootstrap::Exchange() {
   mine.member = recalled_ ? recalled_->self.value : 0;
   mine.weight = options_.weight;
   mine.memory_bytes = member_bytes_;
-  for (Bytes address : shards_->addresses()) mine.addresses.emplace_back(AsText(address));
-  const size_t bytes_max = 1024 + mine.addresses.size() * (Transport::kAddressBytesMax + 8);
+  const std::vector<Bytes> addresses = shards_->addresses();
+  for (size_t i = 0; i < addresses.size(); ++i) {
+    (i < options_.shards ? mine.addresses : mine.stand_ins).emplace_back(AsText(addresses[i]));
+  }
+  const size_t bytes_max = 1024 + addresses.size() * (Transport::kAddressBytesMax + 8);
   std::vector<Introduction> ranks;
   for (const std::string& text : world_.GatherAll(Encoded(mine, bytes_max))) {
     ranks.push_back(Decoded<Introduction>(text));
@@ -464,26 +371,6 @@ Outcome<Done> Bootstrap::NewMembers(const std::vector<Introduction>& ranks, std:
   return Done{};
 }
 
-// Those that the first start fixed, whichever ranks bring them back.
-Outcome<Done> Bootstrap::OldMembers(const std::vector<Introduction>& ranks, std::vector<Member>* members,
-                                    std::vector<std::vector<uint32_t>>* ranks_of) const {
-  *members = recalled_->members;
-  ranks_of->resize(members->size());
-  for (uint32_t r = 0; r < ranks.size(); ++r) {
-    if (ranks[r].member < members->size()) (*ranks_of)[ranks[r].member].push_back(r);
-  }
-  for (const Member& member : *members) {
-    size_t shards = 0;
-    for (uint32_t r : (*ranks_of)[member.id.value]) shards += ranks[r].addresses.size();
-    if (shards == member.shards) continue;
-    return Fail(Code::kInvalid,
-                "--recover: member {} on {} had {} server threads and would have {}; give the same "
-                "number of processes and --shards",
-                member.id.value, member.host, member.shards, shards);
-  }
-  return Done{};
-}
-
 Outcome<Done> Bootstrap::BuildLayout(const std::vector<Introduction>& ranks) {
   std::vector<Member> members;
   std::vector<std::vector<uint32_t>> ranks_of;
@@ -492,7 +379,15 @@ Outcome<Done> Bootstrap::BuildLayout(const std::vector<Introduction>& ranks) {
   Result<Layout> layout = Layout::Build(std::move(members));
   if (!layout.ok()) return Fail(layout.code(), "no layout for these members; start fewer ranks or --shards");
   layout_ = std::move(*layout);
+  const std::vector<ShardId> missing = MissingShards();
   for (const auto& of_member : ranks_of) {
+    // As Run deals them out.
+    for (auto it = missing.begin(); it != missing.end(); ++it) {
+      if (it->value != addresses_.size()) continue;
+      const auto number = static_cast<uint32_t>(it - missing.begin());
+      addresses_.push_back(ranks[number % ranks.size()].stand_ins[number / ranks.size()]);
+      rank_of_shard_.push_back(number % static_cast<uint32_t>(ranks.size()));
+    }
     for (uint32_t r : of_member) {
       if (r == world_.rank()) first_shard_ = ShardId(static_cast<uint32_t>(addresses_.size()));
       for (const std::string& address : ranks[r].addresses) {
@@ -521,14 +416,14 @@ Outcome<Done> Bootstrap::KeepCharter() {
   base_ = *base;
   std::vector<ShardId> shards;
   for (uint32_t i = 0; i < options_.shards; ++i) shards.push_back(ShardId(first_shard_.value + i));
-  Outcome<Done> made = WithRemedyForDir(MakeStorage(base_, member(), shards));
+  Outcome<Done> made = reads_only() ? Outcome<Done>(Done{}) : WithRemedyForDir(MakeStorage(base_, member(), shards));
   const uint32_t shards_of_member = layout_->member(member()).shards;
   options_.journal_bytes = JournalBytes(options_.journal_bytes, member_bytes_ / shards_of_member, options_.dir.empty());
   if (options_.capacity_bytes == 0 && options_.durability == Durability::kNode) {
     options_.capacity_bytes = 2 * member_bytes_;
   }
   if (!made.ok() || layout_->FirstShardOf(member()) != first_shard_) return made;
-  footprint_.CareForStorage(base_, member());
+  if (!reads_only()) footprint_.CareForStorage(base_, member());
   if (recalled_) return made;
   Charter charter;
   charter.uuid = agreed_.uuid;
@@ -543,6 +438,7 @@ Outcome<Done> Bootstrap::KeepCharter() {
   charter.durability = TextOf(options_.durability);
   charter.fsync = TextOf(options_.fsync);
   charter.journal_bytes = options_.journal_bytes;
+  charter.commit_interval_ns = options_.commit_interval;
   charter.memory_bytes = member_bytes_;
   charter.capacity_bytes = options_.capacity_bytes;
   charter.evict = TextOf(options_.evict);
@@ -606,7 +502,7 @@ Outcome<Done> Bootstrap::WriteFiles(SessionState state) {
 // ------------------------------------------------------------------------------------------------------------
 
 Outcome<Done> Bootstrap::StartShards() {
-  Outcome<NodeMap> map = NodeMap::Open(footprint_.directory() + "/map", geteuid());
+  Outcome<NodeMap> map = MapOfThisStart();
   if (!map.ok()) return map.failure();
   if (map->placement().Fingerprint() != placement_->Fingerprint()) {
     return Fail(Code::kCorrupt, "the node map of {} has another placement; run the same mayflyd on all nodes",
@@ -623,7 +519,7 @@ Outcome<Done> Bootstrap::StartShards() {
   keeper_ = std::make_unique<ViewKeeper>(std::move(views), view_);
   setup.keeper = keeper_.get();
   setup.first = first_shard_;
-  setup.arena_directory = footprint_.directory();
+  setup.arena_directory = agreed_.runtime_path + "/" + UuidText(agreed_.uuid);
   setup.session = options_.session;
   setup.oversubscribed = uint64_t{options_.shards} * world_.node_size() >
                          static_cast<uint64_t>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
@@ -635,7 +531,8 @@ Outcome<Done> Bootstrap::StartShards() {
   const uint32_t shards_of_member = layout_->member(layout_->MemberOf(first_shard_)).shards;
   shard.memory_bytes = member_bytes_ / shards_of_member / kShardMemoryUnit * kShardMemoryUnit;
   if (keeps()) {
-    KeepJournal(&shard, options_.durability, options_.fsync, options_.journal_bytes, options_.dir.empty());
+    KeepJournal(&shard, options_.durability, options_.fsync,
+                {options_.journal_bytes, options_.commit_interval, options_.dir.empty()});
     if (options_.capacity_bytes != 0) {
       shard.disk_bytes = std::max(options_.capacity_bytes / shards_of_member, kChunkFileBytesMin);
     }
@@ -643,13 +540,21 @@ Outcome<Done> Bootstrap::StartShards() {
     setup.storage = base_;
     setup.recover = options_.recover;
   }
-  shard.prefault_ahead_bytes = std::min(shard.memory_bytes / 4, kPrefaultMax);
+  if (reads_only()) {
+    shard.role = options_.dry_run ? ShardRole::kLook : ShardRole::kReadOnly;
+    shard.root_permissions = 0700;  // of a root that is missing, whose own are not known
+    setup.look_only = true;
+    setup.stand_ins = stand_ins_;
+  }
+  if (!reads_only()) shard.prefault_ahead_bytes = std::min(shard.memory_bytes / 4, kPrefaultMax);
   shard.chunk_bits = options_.chunk_bits;
   shard.checksums = options_.checksums;
   shard.flush_target = options_.flush_to;
   shard.flush_budget_ms = static_cast<uint32_t>(options_.flush_by_s * 1000);
   for (const Member& member : layout_->members()) shard.stage_shards.push_back(layout_->FirstShardOf(member.id));
-  for (uint32_t i = 0; i < options_.shards; ++i) footprint_.AddShard(ShardId(first_shard_.value + i));
+  for (uint32_t i = 0; i < options_.shards && !reads_only(); ++i) {
+    footprint_.AddShard(ShardId(first_shard_.value + i));
+  }
   return shards_->Start(std::move(setup));
 }
 
@@ -673,6 +578,10 @@ std::string Bootstrap::ReadySentence() const {
   const std::string end = options_.flush_to.empty() ? "nothing is kept at the end (no --flush-to)"
                           : options_.flush_at_end   ? "at the end everything is flushed to " + options_.flush_to
                                                   : "`mayfly stop` flushes to " + options_.flush_to + ", a signal not";
+  if (options_.degraded) {
+    return fmt::format("ready: degraded, {} of {} missing; session file {}; {}; what lies in the storage stays",
+                       missing_members_.size(), several(layout_->member_count(), "member"), options_.session, end);
+  }
   return fmt::format("ready: {} with {} on {}, {} each; session file {}; {}",
                      several(layout_->member_count(), "member"), several(layout_->shard_count(), "shard"),
                      several(hosts, "host"), SizeText(member_bytes_), options_.session, end);

@@ -44,6 +44,13 @@ class Bootstrap {
   std::string ReadySentence() const;
   // Whether a server has died and come back meanwhile: it is not in MPI, and never will be.
   bool SomeoneCameBack() const { return keeper_->newest() > view_; }
+  // With --replay dry-run, after Run: what there is, a line each, of all ranks; on the first rank. Whether a recovery
+  // would bring back everything, less, or nothing.
+  enum class Replayed : uint8_t { kWhole, kDamaged, kRefused };
+  const std::string& replay_report() const { return replay_report_; }
+  Replayed replayed() const { return replayed_; }
+  // Of a degraded session: what is missing, a sentence each; the same on every rank.
+  const std::vector<std::string>& missing() const { return missing_; }
   // kInvalid in options: the command line was wrong.
   bool wrong_options() const { return wrong_options_; }
 
@@ -72,14 +79,18 @@ class Bootstrap {
     uint32_t weight = 1;
     uint64_t memory_bytes = 0;  // of its member
     std::vector<std::string> addresses;
+    std::vector<std::string> stand_ins;  // addresses of shards in the place of others
     template <class Io>
     void Fields(Io& io) {
-      io(host, leader, member, weight, memory_bytes, addresses);
+      io(host, leader, member, weight, memory_bytes, addresses, stand_ins);
     }
   };
 
   template <class Fn>
-  Outcome<Done> Step(const char* doing, Fn step);
+  Outcome<Done> Step(const char* doing, Fn step) {
+    watch_.SetStep(doing);
+    return world_.Agree(step());
+  }
 
   Outcome<Done> Understand();
   Outcome<Done> DrawSession();
@@ -88,6 +99,7 @@ class Bootstrap {
   Outcome<Done> RecallSession();
   Outcome<Done> FindStorage();
   Outcome<Done> CheckMembers();
+  void NameTheMissing();
   bool LeftFiles(const Uuid& uuid) const;
   Outcome<Done> PlanRoom();
   Outcome<Done> CheckOldSession();
@@ -103,6 +115,11 @@ class Bootstrap {
   Outcome<Done> WriteFiles(SessionState state);
   Outcome<Done> StartShards();
   Outcome<Done> BecomeReady();
+  Outcome<Done> Replay();
+  Outcome<NodeMap> MapOfThisStart() const;
+  // Whether the storage is only read.
+  bool reads_only() const { return options_.degraded || options_.dry_run; }
+  std::vector<ShardId> MissingShards() const;
   SessionFile DescribeSession(SessionState state) const;
   bool keeps() const { return options_.durability != Durability::kNone; }
   bool per_rank() const { return options_.member_per == ServerOptions::MemberPer::kRank; }
@@ -117,7 +134,13 @@ class Bootstrap {
   Agreement agreed_;
   std::optional<Charter> recalled_;  // with --recover: of the member that this rank is a part of
   View view_{1};
-  std::string base_;  // see storage.h; empty: nothing outlives the processes
+  std::vector<MemberId> missing_members_;  // with --recover degraded or --replay dry-run
+  std::vector<std::string> missing_;
+  std::vector<std::string> damaged_charters_;  // on this node
+  std::string replay_report_;
+  Replayed replayed_ = Replayed::kWhole;
+  std::vector<ShardId> stand_ins_;  // of this rank
+  std::string base_;                // see storage.h; empty: nothing outlives the processes
   uint64_t member_bytes_ = 0;
   std::vector<std::string> addresses_;  // by shard of the session
   std::vector<uint32_t> rank_of_shard_;

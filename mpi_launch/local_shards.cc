@@ -77,6 +77,16 @@ Task<Status> AskForStop(SideLane* lane, ShardId root, bool flush, bool* told, st
   }
 }
 
+// In the place of a shard of which there is nothing.
+ShardOptions StandInFor(ShardOptions shard) {
+  constexpr uint64_t kMemoryBytes = uint64_t{16} << 20;
+  shard.role = ShardRole::kStandIn;
+  shard.durability = Durability::kNone;
+  shard.memory_bytes = kMemoryBytes;
+  shard.disk_bytes = shard.prefault_ahead_bytes = 0;
+  return shard;
+}
+
 }  // namespace
 
 ShardOptions OptionsOfThisProcess(const std::string& host) {
@@ -90,18 +100,19 @@ ShardOptions OptionsOfThisProcess(const std::string& host) {
   return shard;
 }
 
-void KeepJournal(ShardOptions* shard, Durability durability, Fsync fsync, uint64_t journal_bytes, bool in_memory) {
+void KeepJournal(ShardOptions* shard, Durability durability, Fsync fsync, const JournalPlan& plan) {
   shard->durability = durability;
   shard->fsync = fsync;
-  shard->journal.ring_bytes = journal_bytes;
-  shard->journal.window_bytes = WindowBytes(journal_bytes);
-  if (in_memory) shard->memory_bytes -= shard->journal.ring_bytes + shard->journal.window_bytes;
+  shard->journal.ring_bytes = plan.bytes;
+  shard->journal.window_bytes = WindowBytes(plan.bytes);
+  shard->journal.commit_interval = plan.commit_interval;
+  if (plan.in_memory) shard->memory_bytes -= shard->journal.ring_bytes + shard->journal.window_bytes;
 }
 
-Outcome<std::unique_ptr<LocalShards>> LocalShards::Create(const ServerOptions& options) {
+Outcome<std::unique_ptr<LocalShards>> LocalShards::Create(const ServerOptions& options, uint32_t stand_ins) {
   std::unique_ptr<LocalShards> member(new LocalShards);
   member->ucx_ = options.ucx;
-  for (uint32_t i = 0; i < options.shards; ++i) {
+  for (uint32_t i = 0; i < options.shards + stand_ins; ++i) {
     std::string why;
     auto transport = UcxTransport::Create(options.ucx, &why);
     if (transport == nullptr) return Fail(Code::kUnavailable, "no network: {}", why);
@@ -127,33 +138,61 @@ std::vector<Bytes> LocalShards::addresses() const {
   return all;
 }
 
+ShardId LocalShards::IdOf(size_t index) const {
+  const size_t own = (transports_.empty() ? threads_.size() : transports_.size()) - setup_.stand_ins.size();
+  return index < own ? ShardId(setup_.first.value + static_cast<uint32_t>(index)) : setup_.stand_ins[index - own];
+}
+
+std::optional<size_t> LocalShards::IndexOfRoot() const {
+  const ShardId root = setup_.book->map().placement().RootShard();
+  for (size_t i = 0; i < threads_.size(); ++i) {
+    if (IdOf(i) == root) return i;
+  }
+  return std::nullopt;
+}
+
+Outcome<Done> LocalShards::OpenDiskOf(size_t index, ShardThread::Options* options) const {
+  LocalDiskOptions disk;
+  const MemberId member = setup_.book->map().layout().MemberOf(options->shard.self);
+  disk.directory.path = ShardStorage(setup_.storage, member, options->shard.self);
+  disk.directory.read_only = setup_.look_only;
+  disk.at_once_in_memory = true;
+  LocalDiskOpened opened = OpenLocalDisk(std::move(disk));
+  if (opened.disk == nullptr) return Fail(opened.failure.code, "{}", opened.failure.sentence);
+  if (!opened.warning.empty() && index == 0) MAYFLY_WARN("{}", opened.warning);
+  if (index == 0 && setup_.shard.durability == Durability::kNode && opened.disk->facts().in_memory) {
+    MAYFLY_WARN("{} lies in memory: what is there survives no loss of power; give a --dir on a disk",
+                opened.disk->facts().directory);
+  }
+  options->disk = std::move(opened.disk);
+  options->kept_prefix = KeptPrefix(options->shard.self);
+  options->adopt = setup_.recover;
+  options->look_only = setup_.look_only;
+  return Done{};
+}
+
 Outcome<Done> LocalShards::Start(Setup setup) {
   setup_ = std::move(setup);
   stage_host_ = std::make_unique<StageHost>(setup_.session);
   for (uint32_t i = 0; i < transports_.size(); ++i) {
     ShardThread::Options options;
     options.shard = setup_.shard;
-    options.shard.self = ShardId(setup_.first.value + i);
+    const bool stands_in = i >= transports_.size() - setup_.stand_ins.size();
+    if (stands_in) options.shard = StandInFor(setup_.shard);
+    options.shard.self = IdOf(i);
     if (setup_.keeper != nullptr) options.shard.view = setup_.keeper->newest();
     options.arena_directory = setup_.arena_directory;
     options.arena_prefix = ArenaPrefix(options.shard.self);
     options.shard.turns_a_look = kTurnsALook;
-    if (!setup_.storage.empty()) {
-      LocalDiskOptions disk;
-      const MemberId member = setup_.book->map().layout().MemberOf(options.shard.self);
-      disk.directory.path = ShardStorage(setup_.storage, member, options.shard.self);
-      disk.at_once_in_memory = true;
-      LocalDiskOpened opened = OpenLocalDisk(std::move(disk));
-      if (opened.disk == nullptr) return Fail(opened.failure.code, "{}", opened.failure.sentence);
-      if (!opened.warning.empty() && i == 0) MAYFLY_WARN("{}", opened.warning);
-      if (i == 0 && setup_.shard.durability == Durability::kNode && opened.disk->facts().in_memory) {
-        MAYFLY_WARN("{} lies in memory: what is there survives no loss of power; give a --dir on a disk",
-                    opened.disk->facts().directory);
+    if (!setup_.storage.empty() && !stands_in) {
+      const Outcome<Done> opened = OpenDiskOf(i, &options);
+      if (!opened.ok() && !setup_.look_only) return opened;
+      if (!opened.ok()) {
+        lacks_.refusals.push_back(opened.failure().sentence);
+        options.shard = StandInFor(std::move(options.shard));
       }
-      options.disk = std::move(opened.disk);
-      options.kept_prefix = KeptPrefix(options.shard.self);
-      options.adopt = setup_.recover;
     }
+    options.look_only |= options.shard.role == ShardRole::kStandIn;
     options.spin = setup_.oversubscribed ? kSpinOversubscribed : kSpin;
     const auto count = [this](size_t* what) {
       return [this, what] {
@@ -189,12 +228,18 @@ Outcome<Done> LocalShards::Open(bool recover) {
   for (size_t i = 0; i < all.size(); ++i) {
     const Status status = all[i].get();
     const RecoveryReport& report = *reports[i];
-    for (const std::string& damage : report.damage) MAYFLY_ERROR("shard {}: {}", setup_.first.value + i, damage);
+    for (const std::string& damage : report.damage) {
+      if (setup_.look_only) lacks_.damage.push_back(fmt::format("shard {}: {}", IdOf(i).value, damage));
+      if (setup_.shard.role != ShardRole::kLook) MAYFLY_ERROR("shard {}: {}", IdOf(i).value, damage);
+    }
+    lacks_.in_doubt += report.in_doubt;
+    if (setup_.look_only && !report.refusal.empty()) lacks_.refusals.push_back(report.refusal);
+    if (setup_.look_only && status.ok() && !report.refusal.empty()) continue;
     if (report.found) {
       brought_back_.push_back(
-          fmt::format("shard {}: {} records of {} brought back {} files and directories in {:.2f} s{}",
-                      setup_.first.value + i, report.records, SizeText(report.bytes), report.inodes,
-                      static_cast<double>(report.took) / 1e9, report.clean ? " (it was closed in order)" : ""));
+          fmt::format("shard {}: {} records of {} brought back {} files and directories in {:.2f} s{}", IdOf(i).value,
+                      report.records, SizeText(report.bytes), report.inodes, static_cast<double>(report.took) / 1e9,
+                      report.clean ? " (it was closed in order)" : ""));
     }
     if (!status.ok() && result.ok()) {
       result = Fail(status.code(), "{}", report.refusal.empty() ? std::string(TextOf(status.code())) : report.refusal);
@@ -212,7 +257,7 @@ Outcome<Done> LocalShards::MeetOthers(Nanos within) {
   std::vector<ShardId> missing(threads_.size());
   std::vector<std::future<Status>> all;
   for (uint32_t i = 0; i < threads_.size(); ++i) {
-    const uint32_t self = setup_.first.value + i;
+    const uint32_t self = IdOf(i).value;
     all.push_back(threads_[i]->Run([self, count, within, out = &missing[i]](Shard& shard) {
       return MeetAsShard(&shard, self, count, shard.executor().now() + within, out);
     }));
@@ -247,18 +292,14 @@ Outcome<Done> LocalShards::Announce(std::vector<Shard::NewAddress> moved, View v
               setup_.book->NameOf(root), TextOf(status.code()));
 }
 
-bool LocalShards::has_root() const {
-  const uint32_t root = setup_.book->map().placement().RootShard().value;
-  return root >= setup_.first.value && root - setup_.first.value < threads_.size();
-}
+bool LocalShards::has_root() const { return IndexOfRoot().has_value(); }
 
 void LocalShards::RequestStop(const ServerOptions& options) {
   std::lock_guard lock(mutex_);
   if (std::exchange(stop_requested_, true)) return;
   const bool flush = options.flush_at_end && !options.flush_to.empty();
-  if (has_root()) {
-    const uint32_t root = setup_.book->map().placement().RootShard().value;
-    threads_[root - setup_.first.value]->Post([=](Shard& shard) { shard.BeginStop(flush); });
+  if (const auto root = IndexOfRoot()) {
+    threads_[*root]->Post([=](Shard& shard) { shard.BeginStop(flush); });
     return;
   }
   asker_ = std::thread([this, flush] { AskRoot(flush); });
@@ -330,6 +371,7 @@ LocalShards::End LocalShards::Wait() {
   for (auto& thread : threads_) {
     const ShardThread::End& shard = thread->end();
     end.stuck |= shard.stuck;
+    end.kept |= shard.kept;
     if (!shard.root) continue;
     end.root = true;
     if (!shard.verdict.ended) {  // by Leave, or something that must not be taken for success

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,12 +20,18 @@ namespace mayfly {
 // Who this process is, as all its shards say it; the rest is the caller's.
 ShardOptions OptionsOfThisProcess(const std::string& host);
 // A durability above `none`, with a journal of so many bytes. One in memory is a part of what the shard was given.
-void KeepJournal(ShardOptions* shard, Durability durability, Fsync fsync, uint64_t journal_bytes, bool in_memory);
+struct JournalPlan {
+  uint64_t bytes = 0;
+  Nanos commit_interval = 0;
+  bool in_memory = false;
+};
+void KeepJournal(ShardOptions* shard, Durability durability, Fsync fsync, const JournalPlan& plan);
 
 class LocalShards {
  public:
-  // Network addresses first: they go to all others before any shard can be made.
-  static Outcome<std::unique_ptr<LocalShards>> Create(const ServerOptions& options);
+  // Network addresses first: they go to all others before any shard can be made. `stand_ins`: further shards, behind
+  // those of the options.
+  static Outcome<std::unique_ptr<LocalShards>> Create(const ServerOptions& options, uint32_t stand_ins = 0);
   ~LocalShards();
   // By shard of this process.
   std::vector<Bytes> addresses() const;
@@ -39,6 +46,8 @@ class LocalShards {
     ViewKeeper* keeper = nullptr;  // outlives the member
     std::string storage;           // its base (storage.h); empty: nothing outlives the process
     bool recover = false;
+    bool look_only = false;          // nothing is written: the shards' role says for what
+    std::vector<ShardId> stand_ins;  // numbers of the further shards
   };
   Outcome<Done> Start(Setup setup);
   // Makes the journals, or brings back what they hold. Before anything is served.
@@ -47,6 +56,13 @@ class LocalShards {
   void TakeOver();
   // After Open: what was brought back, a line a shard.
   const std::vector<std::string>& brought_back() const { return brought_back_; }
+  // With look_only: what the storage does not hold of what it should, a sentence each.
+  struct Lacks {
+    std::vector<std::string> damage;    // ranges of journals
+    std::vector<std::string> refusals;  // of shards that cannot be brought back
+    uint64_t in_doubt = 0;              // changes whose end has to be asked for
+  };
+  const Lacks& lacks() const { return lacks_; }
   // The dissemination barrier: every shard of this process asks those at distance 1, 2, 4, ... for a sign of life.
   Outcome<Done> MeetOthers(Nanos within);
   // Of a member that was started again: tells all others where its shards are.
@@ -66,6 +82,7 @@ class LocalShards {
     // A stop that we asked the root elsewhere for: why it was not complete, or could not be asked for.
     std::string request_failure;
     bool root_lost = false;  // the latter
+    bool kept = false;       // what outlives the servers stays
     std::string missing;     // what is not on the PFS, as the report of this stop or that one lists it, a line each
   };
   // Until all shards have left.
@@ -74,9 +91,13 @@ class LocalShards {
  private:
   LocalShards() = default;
   void AskRoot(bool flush);
+  ShardId IdOf(size_t index) const;
+  Outcome<Done> OpenDiskOf(size_t index, ShardThread::Options* options) const;
+  std::optional<size_t> IndexOfRoot() const;
 
   UcxOptions ucx_;
   std::vector<std::string> brought_back_;
+  Lacks lacks_;
   std::vector<std::unique_ptr<UcxTransport>> transports_;  // until Start
   Setup setup_;
   std::unique_ptr<StageHost> stage_host_;

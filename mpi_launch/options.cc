@@ -12,6 +12,8 @@
 namespace mayfly {
 namespace {
 
+constexpr Nanos kCommitIntervalMax = 60 * kSecond;
+
 constexpr const char* kWhat =
     R"(mayflyd: the servers of a Mayfly session, a filesystem that lives as long as a batch job.
 
@@ -56,6 +58,12 @@ std::string Sentence(std::string text) {
 std::string CheckSize(const std::string& text) {
   const auto size = ParseSize(text);
   return size.ok() ? std::string() : size.failure().sentence;
+}
+
+std::string CheckInterval(const std::string& text) {
+  const auto time = ParseTime(text);
+  if (!time.ok()) return time.failure().sentence;
+  return *time <= kCommitIntervalMax ? std::string() : fmt::format("{} is longer than a minute", text);
 }
 
 std::string CheckChunk(const std::string& text) {
@@ -107,6 +115,20 @@ Outcome<uint64_t> ParseSize(std::string_view text) {
   return static_cast<uint64_t>(bytes);
 }
 
+Outcome<Nanos> ParseTime(std::string_view text) {
+  constexpr std::pair<std::string_view, Nanos> kUnits[] = {{"us", kMicrosecond}, {"ms", kMillisecond}, {"s", kSecond}};
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
+  const std::string_view unit = text.substr(static_cast<size_t>(end - text.data()));
+  for (const auto& [name, nanos] : kUnits) {
+    if (error == std::errc() && number >= 0 && unit == name && number * static_cast<double>(nanos) < 0x1p62) {
+      return static_cast<Nanos>(number * static_cast<double>(nanos));
+    }
+  }
+  if (text == "0") return Nanos{0};
+  return Fail(Code::kInvalid, "{} is no time; write it like 500us, 10ms or 1.5s", text);
+}
+
 std::string SizeText(uint64_t bytes) {
   constexpr const char* kUnits[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
   size_t unit = 0;
@@ -119,11 +141,15 @@ std::string SizeText(uint64_t bytes) {
 std::string ServerOptions::Common() const {
   return fmt::format(
       "--member-per {}\n--durability {}\n--fsync {}\n--dir {}\n--capacity {}\n--evict {}\n--journal-bytes "
-      "{}\n--recover {}\n--supervise {}\n--shards {}\n--session "
+      "{}\n--commit-interval {} ns\n--recover {}\n--replay {}\n--supervise {}\n--shards {}\n--session "
       "{}\n--flush-to {}\n--flush-by {}\n--no-flush {}\n--chunk {}\n"
       "--checksum {}\n--tls {}\n--rendezvous {}\n--start-timeout {}\n--version {}\n",
       member_per == MemberPer::kNode ? "node" : "rank", TextOf(durability), TextOf(fsync), dir, capacity_bytes,
-      TextOf(evict), journal_bytes, recover, supervise, shards, session, flush_to, flush_by_s, !flush_at_end,
+      TextOf(evict), journal_bytes, commit_interval,
+      !recover   ? "no"
+      : degraded ? "degraded"
+                 : "all",
+      dry_run ? "dry-run" : "on", supervise, shards, session, flush_to, flush_by_s, !flush_at_end,
       uint64_t{1} << chunk_bits, checksums ? "xxh3" : "none", ucx.tls, ucx.eager_bytes_max, start_timeout_s,
       MAYFLY_VERSION);
 }
@@ -134,6 +160,7 @@ CommandLine ParseCommandLine(int argc, char** argv) {
   o.session = DefaultSession();
   std::string member_per = "node", memory, chunk, checksum = "xxh3", rendezvous, log_level = "info";
   std::string durability = "none", fsync = "commit", evict = "lru", journal_bytes, capacity;
+  std::string commit_interval, journal_full = "wait", recover, replay = "on";
   bool no_flush = false;
   uint16_t member_number = 0;
 
@@ -188,10 +215,33 @@ CommandLine ParseCommandLine(int argc, char** argv) {
       ->check(OneOf({"lru", "lfu"}));
   option("--journal-bytes", journal_bytes, "size of the journal of each server thread (default: what suits)", "SIZE")
       ->check(CheckJournal);
-  app.add_flag(
-      "--recover", o.recover,
-      "bring back the session of the session file, whose servers were killed: on the same nodes, with as many\n"
-      "processes, in any order");
+  CLI::Option* interval_option =
+      option("--commit-interval", commit_interval,
+             "at --durability node, a journal gathers records for so long, like 2ms, before it makes them durable in\n"
+             "one go, whether or not somebody waits for it (default: 0, at once for who waits)",
+             "TIME")
+          ->check(CheckInterval);
+  option(
+      "--journal-full", journal_full,
+      "what changes do when a journal has no room: wait for its checkpoint (default); drop-oldest is refused, as it\n"
+      "would lose what was acknowledged",
+      "wait")
+      ->check(OneOf({"wait", "drop-oldest"}));
+  CLI::Option* recover_option =
+      option("--recover", recover,
+             "bring back the session of the session file, whose servers were killed or stopped with --keep: on the\n"
+             "same nodes, with as many processes, in any order; degraded: although members are missing, to read what\n"
+             "the others hold and to flush it; what is missing gives errors and is listed at the end",
+             "[all|degraded]")
+          ->expected(0, 1)
+          ->default_str("all")
+          ->check(OneOf({"all", "degraded"}));
+  CLI::Option* replay_option =
+      option("--replay", replay,
+             "with --recover: on (default); dry-run, read the journals, say what a recovery would bring back and what\n"
+             "is damaged, and end without having written anything",
+             "on|dry-run")
+          ->check(OneOf({"on", "dry-run"}));
   app.add_flag("--rejoin", o.rejoin,
                "bring back a member of a living session whose process on this node was killed; without the launcher,\n"
                "one process a member");
@@ -239,6 +289,21 @@ CommandLine ParseCommandLine(int argc, char** argv) {
   o.fsync = FsyncOf(fsync);
   if (!capacity.empty()) o.capacity_bytes = *ParseSize(capacity);
   o.evict = EvictOf(evict);
+  o.recover = recover_option->count() != 0;
+  o.degraded = recover == "degraded";
+  o.dry_run = replay == "dry-run";
+  if (replay_option->count() != 0 && !o.recover) line.wrong = Sentence("--replay: needs --recover");
+  if (journal_full == "drop-oldest") {
+    line.wrong = Sentence(
+        o.durability == Durability::kNone
+            ? "--journal-full drop-oldest: with --durability none there is no journal that could be full"
+            : "--journal-full drop-oldest: would lose operations that --durability acknowledges; give a larger "
+              "--journal-bytes");
+  }
+  if (!commit_interval.empty()) o.commit_interval = *ParseTime(commit_interval);
+  if (interval_option->count() != 0 && o.durability != Durability::kNode) {
+    line.wrong = Sentence("--commit-interval: is for --durability node");
+  }
   if (o.durability == Durability::kNode && o.dir.empty() && !o.recover && !o.rejoin) {
     line.wrong = Sentence("--durability node: needs --dir, a directory on a disk of each node");
   }
@@ -252,6 +317,9 @@ CommandLine ParseCommandLine(int argc, char** argv) {
   if (member->count() != 0) o.rejoin_member = MemberId(member_number);
   if (member->count() != 0 && !o.rejoin) line.wrong = Sentence("--member: needs --rejoin");
   if (o.recover && o.rejoin) line.wrong = Sentence("--recover and --rejoin: one is for all servers, one for a single");
+  if (o.supervise && (o.degraded || o.dry_run)) {
+    line.wrong = Sentence("--supervise: is not for --recover degraded or --replay dry-run, which change nothing");
+  }
   if (o.supervise && o.durability == Durability::kNone && !o.recover && !o.rejoin) {
     line.wrong = Sentence("--supervise: needs --durability process, or there is nothing to bring back");
   }

@@ -31,7 +31,10 @@ struct ServerOptions {
   uint64_t capacity_bytes = 0;  // of each member's data in `dir`; 0: at level `node` what suits, else none
   ChunkStore::Evict evict = ChunkStore::Evict::kLru;
   uint64_t journal_bytes = 0;  // of a shard; 0: what suits
+  Nanos commit_interval = 0;   // of a shard's journal; 0: a group is committed when somebody waits for it
   bool recover = false;
+  bool degraded = false;  // with recover: although members are missing, and only to read
+  bool dry_run = false;   // with recover: says what there is
   bool rejoin = false;
   bool supervise = false;
   std::optional<MemberId> rejoin_member;  // empty: any that is dead here
@@ -64,6 +67,8 @@ constexpr ChunkStore::Evict EvictOf(std::string_view word) {
   return word == "lfu" ? ChunkStore::Evict::kLfu : ChunkStore::Evict::kLru;
 }
 
+// "500us", "10ms", "1.5s". Fails with kInvalid.
+Outcome<Nanos> ParseTime(std::string_view text);
 // "512M", "1G", "1.5GiB", "65536". Fails with kInvalid.
 Outcome<uint64_t> ParseSize(std::string_view text);
 // "1.5 GiB".

@@ -154,8 +154,8 @@ class Rejoin {
     shard.uuid = charter_.uuid;
     shard.server_secret = charter_.server_secret;
     shard.memory_bytes = charter_.memory_bytes / options_.shards;
-    KeepJournal(&shard, DurabilityOf(charter_.durability), FsyncOf(charter_.fsync), charter_.journal_bytes,
-                options_.dir.empty());
+    const JournalPlan plan{charter_.journal_bytes, charter_.commit_interval_ns, options_.dir.empty()};
+    KeepJournal(&shard, DurabilityOf(charter_.durability), FsyncOf(charter_.fsync), plan);
     shard.disk_bytes = charter_.capacity_bytes / options_.shards;
     shard.evict = EvictOf(charter_.evict);
     shard.chunk_bits = options_.chunk_bits;
@@ -209,6 +209,7 @@ int RunRejoin(CommandLine line, const ParentLine& parent) {
   MAYFLY_INFO("{}", rejoin.Sentence());
   const LocalShards::End end = rejoin.shards().Wait();
   parent.Ending();
+  if (end.kept) footprint.KeepStorage(true);
   footprint.Remove();
   int code = kExitDone;
   std::string sentence;

@@ -40,12 +40,13 @@ struct Facts {
   std::string flushed;       // as a sentence; on the root's rank
   std::string missing;       // a line each; where the stop's report was seen
   bool left_behind = false;  // something of ours cannot be ended
+  bool kept = false;         // what outlives the servers stays
 };
 
 // Serves until the session ends; its outcome as this rank knows it.
 Outcome<Done> Serve(LocalShards& shards, Facts* facts) {
   const LocalShards::End end = shards.Wait();
-  *facts = {end.sentence, end.missing, end.stuck};
+  *facts = {end.sentence, end.missing, end.stuck, end.kept};
   if (!end.complete) return Fail(Code::kIo, "{}", end.sentence);
   if (!end.request_failure.empty()) {
     return Fail(end.root_lost ? Code::kUnavailable : Code::kIo, "{}", end.request_failure);
@@ -81,6 +82,37 @@ int EndTogether(World& world, const Bootstrap& bootstrap, const Outcome<Done>& m
   return end.ok() ? kExitDone : kExitNotFlushed;
 }
 
+int ExitOf(Bootstrap::Replayed replayed) {
+  switch (replayed) {
+    case Bootstrap::Replayed::kWhole:
+      return kExitDone;
+    case Bootstrap::Replayed::kDamaged:
+      return kExitNotFlushed;
+    case Bootstrap::Replayed::kRefused:
+      return kExitNotStarted;
+  }
+  return kExitNotStarted;
+}
+
+// What a dry run found, on standard output.
+int SayReplay(const Bootstrap& bootstrap) {
+  std::fputs(bootstrap.replay_report().c_str(), stdout);
+  const char* verdict = nullptr;
+  switch (bootstrap.replayed()) {
+    case Bootstrap::Replayed::kWhole:
+      verdict = "--recover would bring back all of it";
+      break;
+    case Bootstrap::Replayed::kDamaged:
+      verdict = "--recover would bring back what is not damaged";
+      break;
+    case Bootstrap::Replayed::kRefused:
+      verdict = "--recover would refuse, --recover degraded would serve what is there, to read";
+      break;
+  }
+  std::fputs(fmt::format("dry run: nothing was written; {}\n", verdict).c_str(), stdout);
+  return ExitOf(bootstrap.replayed());
+}
+
 int RunRank(int argc, char** argv, CommandLine line, const ParentLine& parent) {
   const std::string host = HostName();
   const ServerOptions asked = line.options;
@@ -113,6 +145,13 @@ int RunRank(int argc, char** argv, CommandLine line, const ParentLine& parent) {
     world.Finalize();
     return code;
   }
+  if (asked.dry_run) {
+    watch.Ending(clock.Now() + kFinalizeWithin, kExitDone, "");
+    footprint.Remove();
+    const int code = first ? SayReplay(bootstrap) : ExitOf(bootstrap.replayed());
+    world.Finalize();
+    return code;
+  }
   if (asked.supervise) {
     // A launcher takes the death of a process in MPI for the job's. Now all live, and the start's deadline holds.
     watch.SetStep("leaving MPI");
@@ -121,6 +160,10 @@ int RunRank(int argc, char** argv, CommandLine line, const ParentLine& parent) {
   if (first) RemoveVerdict(bootstrap.options().session);  // of an earlier session of this name
   if (first) SetLogLevel(asked.log_level);
   for (const std::string& line : bootstrap.shards().brought_back()) MAYFLY_INFO("{}", line);
+  for (const std::string& line : bootstrap.shards().lacks().refusals) MAYFLY_ERROR("missing: {}", line);
+  if (first) {
+    for (const std::string& line : bootstrap.missing()) MAYFLY_ERROR("missing: {}", line);
+  }
   if (first) MAYFLY_INFO("{}, after {:.1f} s", bootstrap.ReadySentence(), (clock.Now() - started) / 1e9);
 
   watch.Ready();
@@ -128,6 +171,7 @@ int RunRank(int argc, char** argv, CommandLine line, const ParentLine& parent) {
   Facts facts;
   const Outcome<Done> mine = Serve(bootstrap.shards(), &facts);
   parent.Ending();
+  if (facts.kept) footprint.KeepStorage(true);
   footprint.Remove();
   int code = mine.ok() ? kExitDone : kExitNotFlushed;
   const std::string sentence = mine.ok() ? std::string() : mine.failure().sentence;

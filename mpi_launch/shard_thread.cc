@@ -24,8 +24,11 @@ struct ShardThread::Core {
   Core(std::unique_ptr<UcxTransport> network, PosixIdle& idle, const NodeBook& book, Options& options)
       : transport(std::move(network)),
         disk(std::move(options.disk)),
-        kept({options.arena_directory, options.kept_prefix}),
-        arena({.directory = options.arena_directory, .prefix = options.arena_prefix, .adopt = options.adopt}),
+        kept({.directory = options.arena_directory, .prefix = options.kept_prefix, .look_only = options.look_only}),
+        arena({.directory = options.arena_directory,
+               .prefix = options.arena_prefix,
+               .adopt = options.adopt,
+               .look_only = options.look_only}),
         offload({.wake = &idle}),
         shard({clock, random, *transport, arena, offload, pfs, disk.get(), disk != nullptr ? &kept : nullptr},
               book.map().placement(), book, options.shard),
@@ -143,7 +146,8 @@ void ShardThread::Main() {
   const bool drained = Drain(*core);
   idle_.Remove(core->transport.get());
   if (core->disk != nullptr) idle_.Remove(core->disk.get());
-  if (keep_arena_) core->arena.Keep();
+  end_.kept = core->shard.keeps_storage();
+  if (keep_arena_ || core->shard.keeps_arena()) core->arena.Keep();
   if (drained) {
     core.reset();
   } else {

@@ -30,7 +30,8 @@ class ShardThread {
     // Null: nothing outlives the process.
     std::unique_ptr<LocalDisk> disk;
     std::string kept_prefix;
-    bool adopt = false;  // segments that a server before left; they stay unless TakeOver is called
+    bool adopt = false;      // segments that a server before left; they stay unless TakeOver is called
+    bool look_only = false;  // and they, and the kept memory, are not changed
   };
   // How it ended.
   struct End {
@@ -38,6 +39,7 @@ class ShardThread {
     bool root = false;   // it held the root, and so knows how the session's end went:
     Shard::StopVerdict verdict;
     std::string report;
+    bool kept = false;  // what outlives it stays
   };
 
   // `transport` was made, and never progressed, by the thread that calls. `book` outlives this object. `on_leave` is

@@ -42,6 +42,7 @@ StopSentence SentenceOfStop(bool ok, const std::string& report) {
   const Json json = Json::parse(report, nullptr, false);
   const Json flush = json.is_object() && json.contains("flush") ? json["flush"] : Json();
   if (!flush.is_object()) {
+    if (ok && json.value("kept", false)) return {true, "what it holds is kept, for mayflyd --recover", {}};
     if (ok) return {true, "nothing was to be flushed", {}};
     const std::string unsent = json.is_object() ? FirstOf(json, "unsent") : std::string();
     return {false,

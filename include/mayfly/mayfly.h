@@ -233,6 +233,12 @@ int mayfly_flush(mayfly_fs* fs, const mayfly_flush_options* options, mayfly_prog
 int mayfly_stop(mayfly_fs* fs, const mayfly_flush_options* options, mayfly_progress_fn progress, void* user,
                 char** report);
 
+/* Ends the servers and keeps the session: refuses new work, closes the journals in order and leaves what lies in
+ * mayflyd's --dir and in the nodes' memory for `mayflyd --recover`. Nothing is flushed. -1: errno; ENOTSUP with
+ * --durability none, which keeps nothing. Then, or with data that some process did not send (EIO, in the report), the
+ * session goes on. */
+int mayfly_suspend(mayfly_fs* fs, char** report);
+
 #ifdef __cplusplus
 }
 #endif

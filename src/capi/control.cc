@@ -156,11 +156,22 @@ struct FlushCall {
   mayfly_progress_fn progress;
   void* user;
   char** report;
+  bool* kept;  // what outlives the servers stays
 };
 
 void DriveFor(Engine& engine, Nanos nanos) {
   const Nanos until = engine.now() + nanos;
   while (engine.now() < until) engine.TurnOrWait(until);
+}
+
+// Until `done`, for as long as the servers may take to leave.
+template <class Fn>
+bool WaitFor(Engine& engine, Fn done) {
+  for (const Nanos until = engine.now() + kGoneWithin; !done();) {
+    if (engine.now() >= until) return false;
+    DriveFor(engine, kLookFirst);
+  }
+  return true;
 }
 
 FlushSpec SpecOf(const mayfly_flush_options* options) {
@@ -201,6 +212,7 @@ int64_t Follow(const FlushCall& flush, Engine& engine, uint64_t job) {
       if (flush.progress != nullptr && flush.progress(&now, flush.user) != 0) cancel = true;
       if (reply.done) {
         Report(flush, report);
+        *flush.kept = report.find("\"kept\":true") != std::string::npos;
         if (reply.result == Code::kOk) return 0;
         return FailSaying(ErrnoOf(reply.result), fmt::format("{}: not everything was copied and verified ({}); the "
                                                              "report lists what is missing and why",
@@ -226,6 +238,11 @@ int64_t RunFlush(const FlushCall& flush, Engine& engine, FlushRequest what, cons
       return FailSaying(
           EINVAL,
           fmt::format("{}: no target directory; name one here or start the servers with --flush-to", flush.call.name));
+    }
+    if (job.code() == Code::kNotSupported && what.keep) {
+      return FailSaying(ENOTSUP, fmt::format("{}: the servers were started with --durability none and keep nothing; "
+                                             "flush and stop them",
+                                             flush.call.name));
     }
     return Fail(flush.call, job.code());
   }
@@ -278,10 +295,31 @@ int mayfly_flush(mayfly_fs* fs, const mayfly_flush_options* options, mayfly_prog
   MAYFLY_NEED(call, fs != nullptr);
   const mayfly_flush_options completed = CompletedFlush(options);
   Instance& instance = InstanceOf(fs);
-  const FlushCall flush{call, instance, progress, user, report};
+  bool kept = false;
+  const FlushCall flush{call, instance, progress, user, report, &kept};
   return static_cast<int>(Enter(call, instance, [&](Engine& engine) {
     FlushRequest what;
     return RunFlush(flush, engine, what, SpecOf(&completed));
+  }));
+}
+
+int mayfly_suspend(mayfly_fs* fs, char** report) {
+  const Call call{"mayfly_suspend", ""};
+  MAYFLY_NEED(call, fs != nullptr);
+  Instance& instance = InstanceOf(fs);
+  bool kept = false;
+  const FlushCall flush{call, instance, nullptr, nullptr, report, &kept};
+  return static_cast<int>(Enter(call, instance, [&](Engine& engine) -> int64_t {
+    FlushRequest what;
+    what.stop = what.keep = true;
+    what.flush = false;
+    const int64_t result = RunFlush(flush, engine, what, FlushSpec());
+    if (result != 0) return result;
+    const auto left = [&] { return instance.platform().ServersHaveLeft(); };
+    if (WaitFor(engine, left)) return 0;
+    return FailSaying(ETIMEDOUT,
+                      "mayfly_suspend: the servers of this node have not left yet; `mayfly journal stat` says when "
+                      "their journals are closed");
   }));
 }
 
@@ -291,22 +329,20 @@ int mayfly_stop(mayfly_fs* fs, const mayfly_flush_options* options, mayfly_progr
   MAYFLY_NEED(call, fs != nullptr);
   const mayfly_flush_options completed = CompletedFlush(options);
   Instance& instance = InstanceOf(fs);
-  const FlushCall flush{call, instance, progress, user, report};
+  bool kept = false;
+  const FlushCall flush{call, instance, progress, user, report, &kept};
   return static_cast<int>(Enter(call, instance, [&](Engine& engine) -> int64_t {
     FlushRequest what;
     what.stop = true;
     what.flush = options != nullptr;
     const int64_t result = RunFlush(flush, engine, what, SpecOf(&completed));
     if (result != 0) return result;
-    const Nanos until = engine.now() + kGoneWithin;
-    while (!instance.platform().SessionIsGone()) {
-      if (engine.now() >= until) {
-        return FailSaying(ETIMEDOUT,
-                          "mayfly_stop: all is verified, but the servers of this node have not left; 'mayfly clean' "
-                          "removes what they leave behind");
-      }
-      DriveFor(engine, kLookFirst);
-    }
-    return 0;
+    const auto gone = [&] {
+      return kept ? instance.platform().ServersHaveLeft() : instance.platform().SessionIsGone();
+    };
+    if (WaitFor(engine, gone)) return 0;
+    return FailSaying(ETIMEDOUT,
+                      "mayfly_stop: all is verified, but the servers of this node have not left; 'mayfly clean' "
+                      "removes what they leave behind");
   }));
 }

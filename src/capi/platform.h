@@ -45,6 +45,8 @@ class Platform {
   virtual ArenaViews* arena_views() { return nullptr; }
   // The session has left no trace on this node.
   virtual bool SessionIsGone() = 0;
+  // None of its servers lives on this node.
+  virtual bool ServersHaveLeft() { return SessionIsGone(); }
   // A server that was killed is started again with what it held.
   virtual bool servers_come_back() const { return false; }
   // What was synced or closed is to survive a loss of power.

@@ -76,7 +76,8 @@ Outcome<std::unique_ptr<PosixPlatform>> PosixPlatform::Connect(const std::string
     if (found.ok() && found->file.state == SessionState::kReady) {
       Outcome<NodeMap> map = OpenNodeMap(*found);
       if (map.ok()) {
-        return std::unique_ptr<PosixPlatform>(new PosixPlatform(std::move(*found), std::move(*map), std::move(ucx)));
+        return std::unique_ptr<PosixPlatform>(
+            new PosixPlatform(std::move(*found), std::move(*map), options.runtime_path, std::move(ucx)));
       }
       failure = map.failure();
     } else if (found.ok()) {
@@ -97,8 +98,11 @@ Outcome<std::unique_ptr<PosixPlatform>> PosixPlatform::Connect(const std::string
   }
 }
 
-PosixPlatform::PosixPlatform(FoundSession found, NodeMap map, UcxOptions ucx)
-    : found_(std::move(found)), map_(std::move(map), found_.map_path, found_.file.uid), ucx_(std::move(ucx)) {
+PosixPlatform::PosixPlatform(FoundSession found, NodeMap map, std::string runtime_path, UcxOptions ucx)
+    : found_(std::move(found)),
+      map_(std::move(map), found_.map_path, found_.file.uid),
+      runtime_path_(std::move(runtime_path)),
+      ucx_(std::move(ucx)) {
   identity_.secret = found_.file.secret;
   identity_.uuid = found_.file.uuid;
   identity_.cred = CredOfThisProcess();
@@ -133,6 +137,13 @@ std::unique_ptr<ArenaView> PosixPlatform::Attach(const std::string& name, uint64
 
 bool PosixPlatform::SessionIsGone() {
   return access(found_.path.c_str(), F_OK) != 0 && access(found_.map_path.c_str(), F_OK) != 0;
+}
+
+bool PosixPlatform::ServersHaveLeft() {
+  const Outcome<RuntimeDir> runtime = RuntimeDir::Open(runtime_path_, found_.file.uid);
+  if (!runtime.ok()) return true;
+  const auto session = runtime->Find(found_.file.uuid, kProtocol);
+  return !session || session->liveness == Liveness::kDead;
 }
 
 }  // namespace mayfly

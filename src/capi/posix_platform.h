@@ -25,12 +25,13 @@ class PosixPlatform final : public Platform, private AddressBook, private ArenaV
   RingOptions ring() const override { return map_.map().ring(); }
   Identity identity() const override;
   bool SessionIsGone() override;
+  bool ServersHaveLeft() override;
   bool servers_come_back() const override { return found_.file.durable; }
   bool syncs() const override { return found_.file.syncs; }
   ArenaViews* arena_views() override { return this; }
 
  private:
-  PosixPlatform(FoundSession found, NodeMap map, UcxOptions ucx);
+  PosixPlatform(FoundSession found, NodeMap map, std::string runtime_path, UcxOptions ucx);
   uint32_t shard_count() const override { return map_.map().layout().shard_count(); }
   Bytes AddressOf(ShardId shard) const override { return map_.AddressOf(shard); }
   std::string NameOf(ShardId shard) const override;
@@ -39,6 +40,7 @@ class PosixPlatform final : public Platform, private AddressBook, private ArenaV
 
   const FoundSession found_;
   const LiveMap map_;
+  const std::string runtime_path_;
   const UcxOptions ucx_;
   Identity identity_;  // but for the process id, which changes at a fork
 };

@@ -67,13 +67,14 @@ int ListOne(mayfly_fs* fs, const Names& n, const std::string& path, bool title) 
     return kDone;
   }
   std::vector<Listed> entries;
-  if (!List(fs, path, &entries)) return Fail(Why(Quoted(path)));
+  const std::string lacking = List(fs, path, &entries) ? std::string() : Why(Quoted(path));
   if (title) fmt::print("{}:\n", Quoted(path));
   for (const Listed& entry : entries) {
     n.all_details ? PrintLong(fs, Join(path, entry.name), entry.name, entry.attributes)
                   : fmt::print("{}\n", Quoted(entry.name));
   }
-  int result = kDone;
+  // Behind what could be listed.
+  int result = lacking.empty() ? kDone : Fail(lacking);
   if (n.recursive) {
     for (const Listed& entry : entries) {
       if (!S_ISDIR(entry.attributes.st_mode)) continue;

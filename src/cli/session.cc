@@ -115,6 +115,43 @@ struct Journals {
   std::string how, durability, failed;
 };
 
+// How the shards came up, and whether they serve all that there was.
+struct Recoveries {
+  void Add(const Json& shard, const std::string& whose) {
+    const std::string role = shard.value("role", "serves");
+    if (role == "missing") missing += (missing.empty() ? "" : ", ") + whose;
+    if (role == "read-only") ++read_only;
+    const Json r = shard.value("recovery", Json());
+    if (!r.is_object()) return;
+    ++count;
+    if (r.value("closed_in_order", false)) ++closed;
+    records += r.value("records_read", uint64_t{0});
+    bytes += r.value("read_bytes", uint64_t{0});
+    given_up += r.value("given_up", uint64_t{0});
+    damaged += r.value("damaged", uint64_t{0});
+  }
+  void Print() const {
+    if (count != 0) {
+      fmt::print("recovery: {} journals, {} of them closed in order; {} records, {} read\n", count, closed, records,
+                 Bytes(bytes));
+    }
+    if (damaged != 0)
+      fmt::print("WARNING: {} ranges of the journals are damaged, and what they held is lost\n", damaged);
+    if (read_only != 0 || !missing.empty()) {
+      fmt::print("WARNING: this session is degraded: it can be read and flushed, and changes nothing\n");
+    }
+    if (!missing.empty()) fmt::print("WARNING: missing: {}; what they held gives an input/output error\n", missing);
+    if (given_up != 0) {
+      fmt::print(
+          "WARNING: {} changes across several members were under way, had no end that is known here and are "
+          "taken as not done\n",
+          given_up);
+    }
+  }
+  uint64_t count = 0, closed = 0, records = 0, bytes = 0, given_up = 0, damaged = 0, read_only = 0;
+  std::string missing;
+};
+
 int Status(const Context& c, bool as_json) {
   Session session(c);
   if (!session) return kFailed;
@@ -132,6 +169,7 @@ int Status(const Context& c, bool as_json) {
   std::map<std::string, uint64_t> refused;
   uint64_t corrupt = 0;
   Journals journals;
+  Recoveries recoveries;
   for (const Json& shard : report.value("shards", Json::array())) {
     if (!shard.contains("status") || !shard["status"].contains("memory")) {
       fmt::print("{:>5} {} does not answer\n", shard.value("shard", -1), shard.value("name", "?"));
@@ -146,11 +184,13 @@ int Status(const Context& c, bool as_json) {
     for (const auto& [key, text] : kRefusals) refused[key] += r.value(key, uint64_t{0});
     refused[kFalseAnswers] += s["calls"].value("refused", uint64_t{0});
     corrupt += s["data"].value("corrupt_blocks", uint64_t{0});
+    recoveries.Add(s, shard.value("name", "?"));
     if (s.contains("journal") && s["journal"].is_object()) {
       journals.Add(s["journal"], fmt::format("shard {} on {}", s.value("shard", -1), s.value("host", "?")));
     }
   }
   journals.Print();
+  recoveries.Print();
   if (const std::string list = Refused(refused); !list.empty()) fmt::print("messages refused: {}\n", list);
   if (corrupt != 0) fmt::print("WARNING: {} blocks of data did not match their checksum\n", corrupt);
   return kDone;

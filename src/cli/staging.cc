@@ -125,7 +125,7 @@ int StageInCommand(const Context& c, In in) {
 struct Out {
   std::string source, target, pattern;
   double budget_seconds = 0;
-  bool no_flush = false, as_json = false;
+  bool no_flush = false, keep = false, as_json = false;
 };
 
 int OnProgress(const mayfly_progress* now, void* user) {
@@ -161,6 +161,9 @@ int Explain(const std::string& text, bool ok, const Out& o, Progress* progress, 
                        flush.value("refused", uint64_t{0})));
       return kAttributesRefused;
     }
+  }
+  if (report.value("kept", false)) {
+    std::fprintf(stderr, "the servers have ended; what they held is kept, for mayflyd --recover\n");
   }
   if (ok) return kDone;
   const std::string result = flush.is_object() ? flush.value("result", "") : report.value("result", "");
@@ -220,11 +223,23 @@ bool ToldBySignal(const Context& c, int* code) {
   return true;
 }
 
+int Suspend(mayfly_fs* fs, const Out& o) {
+  char* report = nullptr;
+  const bool ok = mayfly_suspend(fs, &report) == 0;
+  const std::string why = ok ? "" : mayfly_error();
+  const std::string text = report != nullptr ? report : "";
+  std::free(report);
+  if (!ok && text.empty()) return Fail(why);
+  Progress progress("stop");
+  return Explain(text, ok, o, &progress, "stop");
+}
+
 int Stop(const Context& c, Out o) {
   int code = kDone;
   if (ToldBySignal(c, &code)) return code;
   Session session(c);
   if (!session) return ToldBySignal(c, &code) ? code : kFailed;  // it may have ended just now
+  if (o.keep) return Suspend(session.get(), o);
   CatchSignals();
   mayfly_flush_options options;
   mayfly_flush_options_init(&options);
@@ -278,8 +293,13 @@ void AddStaging(CLI::App& app, Context* context) {
   auto end = std::make_shared<Out>();
   CLI::App* stop = app.add_subcommand(
       "stop", "End the session: flush to the directory of --flush-to, verify, remove everything from the nodes");
-  stop->add_flag("--no-flush", end->no_flush, "Throw the data away");
-  stop->add_option("--flush-only", end->pattern, "Flush only paths that match, such as 'out/*'");
+  CLI::Option* no_flush = stop->add_flag("--no-flush", end->no_flush, "Throw the data away");
+  CLI::Option* only = stop->add_option("--flush-only", end->pattern, "Flush only paths that match, such as 'out/*'");
+  stop->add_flag("--keep", end->keep,
+                 "End the servers but keep the session, for mayflyd --recover: nothing is flushed, the journals are\n"
+                 "closed in order, and what lies in mayflyd's --dir and the nodes' memory stays")
+      ->excludes(no_flush)
+      ->excludes(only);
   stop->add_option(
       "--budget", end->budget_seconds,
       "Seconds for the flush; then list what is missing and go on serving (default: mayflyd's --flush-by)");

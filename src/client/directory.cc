@@ -59,6 +59,7 @@ Task<Status> Directory::Begin(Lane* lane) {
     parts_.emplace_back().shard = ShardId(shard);
   }
   begun_ = true;
+  lacking_ = Status();
   GoTo(wanted_);
   co_return Code::kOk;
 }
@@ -83,7 +84,7 @@ void Directory::GoTo(uint64_t cookie) {
   }
 }
 
-Task<Status> Directory::FetchPage(Lane* lane, InodeId dir, Grant grant, Part* part) {
+Task<Status> Directory::FetchPage(Lane* lane, InodeId dir, Grant grant, Part* part, Status* lacking) {
   if (part->page == nullptr) part->page = std::make_unique<uint8_t[]>(kPageBytesMax);
   part->entries.clear();
   part->at = 0;
@@ -102,6 +103,11 @@ Task<Status> Directory::FetchPage(Lane* lane, InodeId dir, Grant grant, Part* pa
     part->ended = true;
     co_return Code::kOk;
   }
+  if (status.code() == Code::kIo) {
+    *lacking = status;
+    part->ended = true;
+    co_return Code::kOk;
+  }
   MAYFLY_CO_TRY(status);
   Decoder decoder(Bytes(part->page.get(), bytes));
   for (uint32_t i = 0; i < reply.count && decoder.ok(); ++i) decoder.Get(part->entries.emplace_back());
@@ -115,13 +121,19 @@ Task<Status> Directory::FetchPage(Lane* lane, InodeId dir, Grant grant, Part* pa
 }
 
 // An entry whose inode lives elsewhere, or whose size other shards or processes know.
-Task<Status> Directory::FetchAttr(Lane* lane, ListingEntry* entry) {
+Task<Status> Directory::FetchAttr(Lane* lane, ListingEntry* entry, Status* lacking) {
   (void)co_await lane->FlushInode(entry->attr.inode);  // the home asks other processes, not this one
   auto attr = co_await lane->data().GetAttr(entry->attr.inode, true);
   if (attr.ok()) {
     entry->attr = *attr;
   } else if (attr.code() == Code::kStale || attr.code() == Code::kNoEntry) {
     entry->attr = Attr();  // removed since it was listed: skipped
+  } else if (attr.code() == Code::kIo) {
+    *lacking = attr.status();
+    Attr known;
+    known.inode = entry->attr.inode;
+    known.type = entry->attr.type;
+    entry->attr = known;
   } else {
     co_return attr.code();
   }
@@ -140,7 +152,7 @@ Task<Status> Directory::Fill(Lane* lane) {
   for (size_t i = at_; i < parts_.size() && i < at_ + kShardsAtOnce; ++i) {
     Part& part = parts_[i];
     if (part.at < part.entries.size() || part.ended) continue;
-    tasks.push_back(FetchPage(lane, inode_, granted_.grant, &part));
+    tasks.push_back(FetchPage(lane, inode_, granted_.grant, &part, &lacking_));
     fetched.push_back(&part);
   }
   MAYFLY_CO_TRY(co_await All(std::move(tasks)));
@@ -155,7 +167,7 @@ Task<Status> Directory::Fill(Lane* lane) {
   for (size_t first = 0; first < partial.size(); first += kAttrsAtOnce) {
     tasks.clear();
     const size_t end = std::min(first + kAttrsAtOnce, partial.size());
-    for (size_t i = first; i < end; ++i) tasks.push_back(FetchAttr(lane, partial[i]));
+    for (size_t i = first; i < end; ++i) tasks.push_back(FetchAttr(lane, partial[i], &lacking_));
     MAYFLY_CO_TRY(co_await All(std::move(tasks)));
   }
   co_return Code::kOk;
@@ -184,7 +196,10 @@ Task<Result<bool>> Directory::Next(Lane* lane, Entry* out) {
       parts_[at_].at = 0;
       ++at_;
     }
-    if (at_ == parts_.size()) co_return false;
+    if (at_ == parts_.size()) {
+      if (!lacking_.ok()) co_return lacking_;
+      co_return false;
+    }
     Part& part = parts_[at_];
     if (part.at < part.entries.size()) {
       const ListingEntry& entry = part.entries[part.at++];

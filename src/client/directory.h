@@ -25,7 +25,8 @@ class Directory {
   // kNotDirectory, kAccess without the right to read it.
   static Task<Result<std::unique_ptr<Directory>>> Open(Lane* lane, std::string_view path);
 
-  // False at the end.
+  // False at the end. kIo there, behind all that can be had: a server cannot give its part, or an entry's attributes
+  // (of which only type and inode were given then).
   Task<Result<bool>> Next(Lane* lane, Entry* out);
   // Where a cookie says; 0 looks at the directory anew.
   void SeekTo(uint64_t cookie);
@@ -48,8 +49,8 @@ class Directory {
   Task<Status> Ask(Lane* lane, ShardsReply* reply, std::vector<uint32_t>* shards);
   Task<Status> Begin(Lane* lane);
   Task<Status> Fill(Lane* lane);
-  static Task<Status> FetchPage(Lane* lane, InodeId dir, Grant grant, Part* part);
-  static Task<Status> FetchAttr(Lane* lane, ListingEntry* entry);
+  static Task<Status> FetchPage(Lane* lane, InodeId dir, Grant grant, Part* part, Status* lacking);
+  static Task<Status> FetchAttr(Lane* lane, ListingEntry* entry, Status* lacking);
   void GoTo(uint64_t cookie);
   Attr Shown(const Attr& attr) const;
 
@@ -64,6 +65,7 @@ class Directory {
   uint64_t wanted_ = 0;
   std::vector<Part> parts_;
   size_t at_ = 0;
+  Status lacking_;  // some of it cannot be had: said behind all that can
 };
 
 }  // namespace mayfly

@@ -255,7 +255,9 @@ Task<Status> Coordinator::FinishDirectory(Job* job, size_t index, Semaphore* win
   const InodeId dir = job->directories[index].inode;
   FlushOutcome outcome;
   Status status;
-  if (dir.home() == context_.self) {
+  if (dir.home() == context_.self && context_.is_stand_in()) {
+    status = Code::kIo;
+  } else if (dir.home() == context_.self) {
     std::shared_ptr<FlushWork> work = worker_.StartFile(job->flush, dir, path);
     status = co_await AwaitWork(job, work);
     outcome = work->outcome;
@@ -271,7 +273,7 @@ Task<Status> Coordinator::FinishDirectory(Job* job, size_t index, Semaphore* win
   }
   Merge(&job->outcome, outcome, kReportNotes);
   if (!status.ok()) {
-    if (!job->flush->Stopped(context_.executor.now())) {
+    if (!job->flush->Stopped(context_.executor.now()) && !context_.lacks(status)) {
       Fail(job, Code::kIo,
            fmt::format("{}/: {}, where it lives, does not answer ({}): its mode and times are missing", path,
                        context_.book.NameOf(dir.home()), TextOf(status.code())));

@@ -22,6 +22,7 @@ bool MayAskAgain(Status status) { return status.code() == Code::kUnavailable || 
 Task<Status> Coordinator::Peek(InodeId parent, std::string name, InodeId* inode, FileType* type) {
   const ShardId shard = context_.placement.DentryShard(parent, name);
   if (shard == context_.self) {
+    if (context_.is_stand_in()) co_return Code::kIo;
     auto found = context_.names.Find(parent, name);
     if (!found.ok()) co_return found.code();
     *inode = found->inode;
@@ -105,6 +106,7 @@ Task<Status> Coordinator::ListAll(Job* job) {
 // The set of shards that hold entries of a directory.
 Task<Status> Coordinator::SetOf(InodeId dir, std::vector<ShardId>* shards) {
   if (dir.home() == context_.self) {
+    if (context_.is_stand_in()) co_return Code::kIo;
     const Inode* inode = context_.names.FindInode(dir);
     if (inode == nullptr) co_return Code::kStale;
     if (inode->extra != nullptr) *shards = inode->extra->shards;
@@ -140,6 +142,11 @@ Task<Status> Coordinator::ListDirectory(Job* job, size_t index, Semaphore* windo
     status = Code::kInterrupted;
   } else if (!job->directories[index].shards_known) {
     status = co_await SetOf(dir, &shards);
+    if (context_.lacks(status)) {
+      // Only its home, which is missing, knew who has a part of it.
+      status = Status();
+      for (uint32_t s = 0; s < context_.placement.shard_count(); ++s) shards.push_back(ShardId(s));
+    }
     // Removed meanwhile: there is nothing to be kept.
     if (!status.ok() && status.code() != Code::kStale && status.code() != Code::kNoEntry) {
       Fail(job, Code::kIo,
@@ -179,9 +186,11 @@ Task<Status> Coordinator::ListPart(Job* job, size_t index, ShardId shard, uint64
     Status status = co_await ListPage(job, index, shard, after, &reply, &listing);
     const std::string path = job->directories[index].path;
     if (!status.ok()) {
-      Fail(job, Code::kIo,
-           fmt::format("{}/: what {} holds of it cannot be listed ({})", path, context_.book.NameOf(shard),
-                       TextOf(status.code())));
+      if (!context_.lacks(status)) {
+        Fail(job, Code::kIo,
+             fmt::format("{}/: what {} holds of it cannot be listed ({})", path, context_.book.NameOf(shard),
+                         TextOf(status.code())));
+      }
       Miss(job, fmt::format("{}/ (the part of {})", path, context_.book.NameOf(shard)), 0);
       co_return status;
     }
@@ -224,6 +233,7 @@ Task<Status> Coordinator::ListPage(Job* job, size_t index, ShardId shard, uint64
   path.path = job->directories[index].path;
   path.pattern = job->spec.pattern;
   if (shard == context_.self) {
+    if (context_.is_stand_in()) co_return Code::kIo;
     *listing = worker_.List(request, path, reply);
     co_return Code::kOk;
   }

@@ -96,6 +96,10 @@ Task<Copier::End> Copier::CopyOnce(Copying* c) {
   c->work->outcome.progress_bytes -= std::exchange(c->progress, 0);
   Status status = co_await LookAt(c->id, &c->look);
   if (status.code() == Code::kNoEntry || status.code() == Code::kStale) co_return End::kGone;
+  if (context_.lacks(status)) {
+    c->work->Lack(c->path + std::string(kPartOnly));
+    co_return End::kFailed;
+  }
   if (!status.ok()) {
     co_return Fail(c, Code::kIo,
                    fmt::format("{}: its size cannot be learned ({}): a member that holds a part of it does not answer",

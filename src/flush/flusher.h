@@ -60,6 +60,12 @@ struct FlushContext {
   std::function<Task<Status>(InodeId inode, Nanos deadline, Attr* attr)> exact_attr;
   // Into memory, what of the pieces is on the disk alone; null: nothing ever is. An error: the bytes cannot be had.
   std::function<Task<Status>(ReadPieces* pieces)> fetch;
+  // Members may be missing for good, with stand-ins in their place that answer kIo; *stands_in: this shard is one. What
+  // they had is missing in a flush, by name where that is known. Null: none is.
+  const bool* stands_in = nullptr;
+
+  bool is_stand_in() const { return stands_in != nullptr && *stands_in; }
+  bool lacks(Status status) const { return stands_in != nullptr && status.code() == Code::kIo; }
 };
 
 class Flusher {

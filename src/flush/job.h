@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "flush/outcome.h"
@@ -45,6 +46,9 @@ struct FlushJob {
   }
 };
 
+// Behind the path of a file of which a missing member has a part.
+constexpr std::string_view kPartOnly = " (partial: a missing member had a part of it)";
+
 // Something that a request started and that further requests ask after.
 struct FlushWork {
   explicit FlushWork(Executor& executor) : changed(executor) {}
@@ -61,6 +65,11 @@ struct FlushWork {
     if (job->missing_bytes + path.size() > kMissingBytesMax) return;
     job->missing_bytes += path.size();
     missing.push_back(std::move(path));
+  }
+  // Because a member is missing.
+  void Lack(std::string path) {
+    outcome.result = Graver(outcome.result, Code::kIo);
+    Miss(std::move(path));
   }
   uint64_t ProgressBytes() const {
     uint64_t bytes = outcome.progress_bytes;

@@ -394,6 +394,7 @@ Task<Status> Worker::CopyEntry(DirWalk* walk, Entry entry, std::string path) {
   } else if (entry.inode.home().value >= context_.placement.shard_count()) {
     AddFailure(&work.outcome, Code::kCorrupt, fmt::format("{}: its entry names no inode of this session", path));
   } else {
+    const bool degraded = context_.stands_in != nullptr;
     FlushFileRequest request;
     request.job = work.job->id;
     request.inode = entry.inode;
@@ -406,10 +407,13 @@ Task<Status> Worker::CopyEntry(DirWalk* walk, Entry entry, std::string path) {
         co_await Follow<Method::kFlushFile>(&context_, work.job, entry.inode.home(), request, std::move(where), &there);
     std::erase(work.live, &there);
     if (status.ok()) {
-      if (std::exchange(there.missing, 0) != 0) work.Miss(path);
+      const bool partial = degraded && !work.job->Stopped(context_.executor.now());
+      if (std::exchange(there.missing, 0) != 0) work.Miss(partial ? path + std::string(kPartOnly) : path);
       Merge(&work.outcome, there);
     } else if (work.job->Stopped(context_.executor.now())) {
       work.Miss(std::move(path));
+    } else if (context_.lacks(status)) {
+      work.Lack(fmt::format("{} (absent: {} had it)", path, context_.book.NameOf(entry.inode.home())));
     } else {
       AddFailure(&work.outcome, Code::kIo,
                  fmt::format("{}: {}, where it lives, does not answer ({})", path,

@@ -67,10 +67,22 @@ Task<Status> Shard::WriteCheckpoint() {
       }
     }
   }
-  if (!status.ok() && !leaving_) MAYFLY_ERROR("a checkpoint could not be written ({})", TextOf(status.code()));
+  if (!status.ok() && (!leaving_ || closing_))
+    MAYFLY_ERROR("a checkpoint could not be written ({})", TextOf(status.code()));
   if (status.ok()) checkpoint_took_ = executor_.now() - begun;
   checkpointing_ = false;
   co_return status;
+}
+
+// Nothing changes any more. All of it into a checkpoint, so that the next start reads that and nothing else; what the
+// checkpoint speaks of is on the disk before, if it is to be there.
+Task<Status> Shard::CloseJournal() {
+  closing_ = true;
+  MAYFLY_CO_TRY(co_await log_.Durable(kNever));
+  MAYFLY_CO_TRY(co_await WriteCheckpoint());
+  MAYFLY_CO_TRY(co_await log_.Durable(kNever));
+  log_.End();
+  co_return co_await journal_->Close();
 }
 
 Task<Status> Shard::FillCheckpoint(CheckpointWriter* writer) {
@@ -89,7 +101,7 @@ Task<Status> Shard::FillCheckpoint(CheckpointWriter* writer) {
     if (!more) more = store.Step(&fields, kStepBytes);
     MAYFLY_CO_TRY(co_await writer->Put(fields.bytes()));
     fields.Clear();
-    if (leaving_) co_return Code::kShutdown;
+    if (leaving_ && !closing_) co_return Code::kShutdown;
     co_await executor_.Yield();  // beside the traffic, not before it
   }
   (void)log_.Seal();

@@ -22,7 +22,8 @@ Task<Status> Shard::OpenDisk(bool recover, RecoveryReport* report) {
   std::string why;
   if (recover) {
     ChunkFileState state = ChunkFileState::kGood;
-    opened = co_await OpenChunkFile(&executor_, doors_.disk, options_.uuid, options_.self, &state);
+    opened = co_await OpenChunkFile(&executor_, doors_.disk, options_.uuid, options_.self, &state,
+                                    Disk::OpenHow{.read_only = reads_only()});
     why = SentenceOf(state);
   } else {
     ChunkFileHeader header;
@@ -41,7 +42,9 @@ Task<Status> Shard::OpenDisk(bool recover, RecoveryReport* report) {
   disk_space_ = std::make_unique<DiskSpace>(opened->bytes);
   store_.SetDisk(disk_space_.get(), keeps_data());
   store_.SetEviction(options_.evict);
-  write_back_ = std::make_unique<WriteBack>(&executor_, doors_.disk, chunk_file_, &store_, keeps_data());
+  if (!reads_only()) {
+    write_back_ = std::make_unique<WriteBack>(&executor_, doors_.disk, chunk_file_, &store_, keeps_data());
+  }
   disk_reader_ =
       std::make_unique<DiskReader>(&executor_, doors_.disk, chunk_file_, &store_, budget_.bytes_max() / 4,
                                    [this](uint32_t bytes, Nanos deadline) { return MakeMemory(bytes, deadline); });
@@ -60,7 +63,7 @@ Task<Status> Shard::FillFromDisk(RecoveryReport* report) {
                     loaded.corrupt_blocks));
   }
   report->bytes += loaded.bytes;
-  if (!keeps_data()) co_return Code::kOk;
+  if (!keeps_data() || reads_only()) co_return Code::kOk;
   co_return co_await write_back_->Kept(write_back_->written(), kNever);
 }
 
@@ -90,7 +93,7 @@ Task<Status> Shard::MakeMemory(uint32_t bytes, Nanos deadline) {
   if (store_.EvictSome(bytes) != 0) {
     co_return SealAndSettle() ? Code::kOk : Code::kIo;
   }
-  if (write_back_->kept() < write_back_->written()) {
+  if (write_back_ != nullptr && write_back_->kept() < write_back_->written()) {
     co_return co_await write_back_->Kept(write_back_->kept() + 1, deadline);
   }
   // Others are sending what is there.

@@ -75,6 +75,34 @@ constexpr bool AllowedWhileReadOnly(Method m) {
       return AllowedWhileStopping(m);
   }
 }
+// What a stand-in does: what concerns the session as a whole,
+constexpr bool StandInServes(Method m) {
+  switch (m) {
+    case Method::kRefuse:
+    case Method::kLeave:
+    case Method::kLease:
+    case Method::kBump:
+    case Method::kSetGeneration:
+    case Method::kSetView:
+    case Method::kStatFs:
+      return true;
+    default:
+      return AllowedWhileStopping(m);
+  }
+}
+// and it takes note, as it were, of what others settle: nobody asks it for that.
+constexpr bool StandInAcknowledges(Method m) {
+  switch (m) {
+    case Method::kDecide:
+    case Method::kDropFile:
+    case Method::kChunkTruncate:
+    case Method::kDirUpdate:
+    case Method::kPrivileged:
+      return true;
+    default:
+      return false;
+  }
+}
 constexpr uint32_t kOpenToChange = kOpenWrite | kOpenCreate | kOpenTruncate | kOpenAppend;
 template <class T>
 constexpr bool OnlyReads(const T&) {
@@ -95,6 +123,19 @@ Task<Status> Shard::Run(Request* r) {
   Status status = d.Finish();
   if (!status.ok()) responder_.CountMalformed();
   if (status.ok() && refusing_ && !r->party().peer && !AllowedWhileStopping(M)) status = Code::kShutdown;
+  bool acknowledged = false;
+  if (status.ok() && is_degraded()) {
+    // Peers settle what was under way.
+    bool changes = false, root = false;
+    if constexpr (MethodTypes<M>::kOnce) changes = !r->party().peer && !AllowedWhileReadOnly(M) && !OnlyReads(q);
+    if constexpr (M == Method::kGetAttr) root = is_root() && q.inode == placement_.RootInode();  // walks begin there
+    acknowledged = stands_in_ && StandInAcknowledges(M);
+    if (changes) {
+      status = Code::kReadOnly;
+    } else if (stands_in_ && !StandInServes(M) && !acknowledged && !root) {
+      status = Code::kIo;
+    }
+  }
   if constexpr (MethodTypes<M>::kOnce) {
     if (status.ok() && log_.failed() && !AllowedWhileReadOnly(M) && !OnlyReads(q)) status = Code::kReadOnly;
     // Peers work for a request that was let in.
@@ -112,7 +153,7 @@ Task<Status> Shard::Run(Request* r) {
     }
     if (status.ok()) status = MaySearch(*r, q.parent);
   }
-  if (status.ok()) {
+  if (status.ok() && !acknowledged) {
     status = co_await (this->*Fn)(r, q, &a, &out);
     if constexpr (NamesAnEntry(M)) {
       if (SpeaksOfNames(status.code()) && Stale(*r)) status = Code::kGeneration;

@@ -169,6 +169,7 @@ Task<Status> Shard::ExactAttr(InodeId id, Nanos deadline, Attr* attr) {
 Task<Status> Shard::GlimpseAll(InodeId id, Nanos deadline, Attr* attr, bool* whole) {
   Inode* inode = names_.FindInode(id);
   while (inode != nullptr && inode->extra != nullptr && inode->extra->truncating) {
+    if (reads_only() && settled_) co_return Code::kIo;  // it never ends
     MAYFLY_CO_TRY(co_await size_locks_.at(id)->Wait(deadline));
     inode = names_.FindInode(id);
   }
@@ -210,7 +211,9 @@ Task<Status> Shard::ExactDirAttr(InodeId id, Nanos deadline, Attr* attr) {
   std::vector<DirPartReply> parts(shards.size());
   std::vector<Task<Status>> tasks;
   for (size_t i = 0; i < shards.size(); ++i) tasks.push_back(DirPartAt(shards[i], id, &parts[i], deadline));
-  MAYFLY_CO_TRY(co_await All(std::move(tasks)));
+  const Status asked = co_await All(std::move(tasks));
+  // What a missing member has of it is missing in its times and its count of links; its names are an error to list.
+  if (!asked.ok() && !(reads_only() && asked.code() == Code::kIo)) co_return asked;
   inode = names_.FindInode(id);  // the answers took time
   if (inode == nullptr) co_return Code::kStale;
   *attr = names_.AttrOfDirectory(*inode, parts);

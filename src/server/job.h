@@ -10,6 +10,7 @@ namespace mayfly {
 struct Shard::Job {
   uint64_t id = 0;
   bool stop = false;
+  bool keep = false;       // with stop: what outlives the servers stays
   bool by_signal = false;  // nobody asks for the outcome: the session ends whatever it is
   uint64_t flush = 0;      // of the flusher; 0: none
   bool done = false;

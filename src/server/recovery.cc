@@ -42,6 +42,12 @@ Task<Status> Shard::Open(bool recover, RecoveryReport* report) {
   if (options_.durability == Durability::kNone) co_return Code::kOk;
   MAYFLY_CHECK(doors_.disk != nullptr && doors_.kept != nullptr);
   const Nanos begun = executor_.clock().Now();
+  if (reads_only()) {
+    MAYFLY_CO_TRY(co_await OpenToRead(report));
+    report->took = executor_.clock().Now() - begun;
+    recovered_ = *report;
+    co_return Code::kOk;
+  }
   MAYFLY_CO_TRY(co_await OpenJournal(recover, report));
   log_.SetOnFailure([this] {
     names_.SetRecorder(nullptr);
@@ -62,7 +68,7 @@ Task<Status> Shard::Open(bool recover, RecoveryReport* report) {
   }
   if (keeps_data()) MAYFLY_CO_TRY(co_await log_.Durable(kNever));  // the root, and that there is a session
   report->took = executor_.clock().Now() - begun;
-  if (report->found) recovery_took_ = report->took;
+  if (report->found) recovered_ = *report;
   serving_ = true;
   if (!report->found) co_return Code::kOk;
   // Only now: it is recorded.
@@ -120,46 +126,9 @@ Task<Status> Shard::OpenJournal(bool recover, RecoveryReport* report) {
     log_.Begin(journal_.get(), keeps_data() ? write_back_.get() : nullptr);
     co_return Code::kOk;
   }
-  Replay replay(this, report);
-  JournalFailure failure;
-  RecoverFrom from;
-  from.disk = doors_.disk;
-  from.kept = doors_.kept;
-  from.identity = options.identity;
-  auto recovered = co_await Recover(&executor_, from, &replay, &failure);
+  Result<Recovered> recovered = Code::kIo;
   TlvWriter first;
-  Status status = recovered.status();
-  if (status.ok()) {
-    report->found = true;
-    report->clean = recovered->clean;
-    report->records = recovered->records;
-    report->bytes = recovered->checkpoint_bytes + recovered->record_bytes;
-    if (recovered->foreign_region) {
-      report->damage.push_back("the part of the journal that lay in memory is damaged, and what it held is lost");
-    }
-    outcomes_damaged_ = !report->damage.empty();
-    // A server that was killed leaves the journal's tail in memory; where that is gone, so is all that lay there.
-    const bool power_lost = keeps_data() && recovered->region.empty() && !recovered->clean;
-    if (recovered->no_region && !keeps_data()) {
-      report->refusal = fmt::format(
-          "shard {} cannot be brought back from {}: part of it was in the node's memory, and the node was started "
-          "again "
-          "since; only --durability node survives that: start a new session (`mayfly clean` removes the old one)",
-          options_.self.value, doors_.disk->facts().directory);
-      status = Code::kCorrupt;
-    } else {
-      status = FinishRecovery(power_lost, &first, report);
-    }
-    if (status.ok() && has_disk()) status = co_await FillFromDisk(report);
-  }
-  if (!status.ok()) {
-    const bool no_journal = failure.state != SuperblockState::kGood;
-    if (report->refusal.empty())
-      report->refusal =
-          fmt::format("shard {} cannot be brought back from {}: {}", options_.self.value,
-                      doors_.disk->facts().directory, no_journal ? SentenceOf(failure.state) : TextOf(status.code()));
-    co_return status;
-  }
+  MAYFLY_CO_TRY(co_await ReadJournal(report, &recovered, &first));
   auto opened =
       co_await Journal::Open(&executor_, doors_.disk, doors_.kept, options, std::move(*recovered), first.bytes());
   if (!opened.ok()) {
@@ -170,6 +139,114 @@ Task<Status> Shard::OpenJournal(bool recover, RecoveryReport* report) {
   journal_ = std::move(*opened);
   log_.Begin(journal_.get(), keeps_data() ? write_back_.get() : nullptr);
   co_return Code::kOk;
+}
+
+// What the journal holds into the tables, and what they speak of made the shard's own. Nothing is written to it.
+// `first`: as in FinishRecovery.
+Task<Status> Shard::ReadJournal(RecoveryReport* report, Result<Recovered>* out, TlvWriter* first) {
+  Replay replay(this, report);
+  JournalFailure failure;
+  RecoverFrom from;
+  from.disk = doors_.disk;
+  from.kept = doors_.kept;
+  from.identity.uuid = options_.uuid;
+  from.identity.shard = options_.self;
+  *out = co_await Recover(&executor_, from, &replay, &failure);
+  Status status = out->status();
+  if (status.ok()) {
+    const Recovered* const recovered = &**out;
+    report->found = true;
+    report->clean = recovered->clean;
+    report->records = recovered->records;
+    report->bytes = recovered->checkpoint_bytes + recovered->record_bytes;
+    if (recovered->foreign_region) {
+      report->damage.push_back("the part of the journal that lay in memory is damaged, and what it held is lost");
+    }
+    outcomes_damaged_ = !report->damage.empty();
+    // A server that was killed leaves the journal's tail in memory; where that is gone, so is all that lay there. One
+    // that closed its journal gave the memory back.
+    const bool power_lost = keeps_data() && recovered->region.empty();
+    if (recovered->no_region && !keeps_data()) {
+      report->refusal = MemoryIsGone();
+      status = Code::kCorrupt;
+    } else {
+      status = FinishRecovery(power_lost, first, report);
+    }
+    if (status.ok() && has_disk()) status = co_await FillFromDisk(report);
+  }
+  if (!status.ok()) {
+    const bool no_journal = failure.state != SuperblockState::kGood;
+    if (report->refusal.empty())
+      report->refusal =
+          fmt::format("shard {} cannot be brought back from {}: {}", options_.self.value,
+                      doors_.disk->facts().directory, no_journal ? SentenceOf(failure.state) : TextOf(status.code()));
+  }
+  co_return status;
+}
+
+Task<Status> Shard::OpenToRead(RecoveryReport* report) {
+  Result<Recovered> recovered = Code::kIo;
+  TlvWriter first;
+  Status status;
+  if (has_disk()) status = co_await OpenDisk(true, report);
+  if (status.ok()) status = co_await ReadJournal(report, &recovered, &first);
+  if (!status.ok()) StandIn();
+  serving_ = true;
+  if (options_.role == ShardRole::kLook || !status.ok()) co_return Code::kOk;
+  settled_ = false;
+  gate_.Spawn(SettleInMemory(), "settling what was under way");
+  co_return Code::kOk;
+}
+
+void Shard::StandIn() {
+  stands_in_ = true;
+  if (is_root() && names_.FindInode(placement_.RootInode()) == nullptr) CreateRoot();
+}
+
+// As SettleFirst, but who is missing has no say in it, and is told nothing: no journal hears of how it ends, so that
+// all is as it was for a recovery with everybody.
+Task<Status> Shard::SettleInMemory() {
+  constexpr Nanos kAgainAfter = 100 * kMillisecond;
+  constexpr int kRoundsMax = 50;  // what has no end by then was begun by one whose journal is damaged
+  settling_ = true;
+  for (int round = 0; !leaving_; ++round) {
+    co_await SettleRound(0);
+    if (outcomes_.empty() && prepared_since_.empty()) break;
+    if (round == kRoundsMax) {
+      std::vector<TxnId> endless;
+      for (const auto& [txn, since] : prepared_since_) endless.push_back(txn);
+      std::sort(endless.begin(), endless.end());
+      for (TxnId txn : endless) (void)co_await GiveUp(txn);
+      break;
+    }
+    (void)co_await settle_news_.Wait(executor_.now() + kAgainAfter);
+  }
+  if (!resuming_.empty()) {
+    MAYFLY_WARN(
+        "shard {}: {} changes of files that a missing member has a part of were under way and have no end: "
+        "these files give an input/output error",
+        options_.self.value, resuming_.size());
+  }
+  settled_ = true;
+  settling_ = false;
+  co_return Code::kOk;
+}
+
+// A change whose end nobody who is there knows: as if it had never been, and said.
+Task<Status> Shard::GiveUp(TxnId txn) {
+  ++given_up_;
+  MAYFLY_WARN(
+      "shard {}: a change across several members that shard {} had begun has no end that is known here, and is taken "
+      "as not done",
+      options_.self.value, txn.value >> 40);
+  co_return co_await DecideHere(txn, false, 0, 0, executor_.now() + options_.peer_deadline);
+}
+
+std::string Shard::MemoryIsGone() const {
+  return fmt::format(
+      "shard {} cannot be brought back from {}: part of it was in the node's memory, and the node was started again "
+      "since; only --durability node survives that: start a new session (`mayfly clean` removes the old one)",
+      options_.self.value, doors_.disk->facts().directory);
 }
 
 Status Shard::ApplyRecord(Bytes fields, bool in_region) {
@@ -266,7 +343,11 @@ Status Shard::FinishRecovery(bool power_lost, TlvWriter* first, RecoveryReport* 
   }
   for (const auto& [key, place] : loans_.All()) lent.push_back({place, lent_slabs_[place.offset]});
   lent_slabs_.clear();
-  MAYFLY_TRY(store_.FinishRecovery(*found, lent));
+  if (const Status finished = store_.FinishRecovery(*found, lent); !finished.ok()) {
+    // A journal that was closed in order says nothing of the memory that goes with it.
+    if (found->empty() && !keeps_data()) report->refusal = MemoryIsGone();
+    return finished;
+  }
   // What may still be written into is lent, and nothing else: transfers to the server that died have ended with it.
   store_.ReleaseQuarantine();
   if (Status placed = store_.PlaceAbsent(); !placed.ok()) {

@@ -32,21 +32,22 @@ std::string Shard::StatusJson() {
   const ResponderStats& in = responder_.stats();
   const CallerStats& out = caller_.stats();
   return fmt::format(
-      R"({{"shard":{},"host":"{}","pid":{},"root":{},"generation":{},"transport":"{}","checksums":{},"refusing":{},)"
+      R"({{"shard":{},"host":"{}","pid":{},"root":{},"generation":{},"transport":"{}","checksums":{},"refusing":{},"role":"{}",)"
       R"("memory":{{"limit":{},"used":{},"tables":{},"arena_mapped":{},"arena_used":{},"prefaulted":{}}},)"
       R"("names":{{"inodes":{},"bytes":{},"prepared":{},"soles":{}}},)"
       R"("data":{{"files":{},"extents":{},"staged":{},"pins":{},"corrupt_blocks":{},"compacted_bytes":{}}},)"
       R"("requests":{{"served":{},"connections":{},"hellos":{},"repeated":{},"expired":{},"malformed":{},)"
       R"("truncated":{},"oversized":{},"unauthenticated":{},"denied":{},"unknown_connection":{},"refused_grants":{}}},)"
       R"("calls":{{"made":{},"retries":{},"timeouts":{},"late_replies":{},"refused":{},"connects":{}}},)"
-      R"("flush":{{"written_bytes":{}}},"journal":{}}})",
+      R"("flush":{{"written_bytes":{}}},"recovery":{},"journal":{}}})",
       options_.self.value, options_.host, options_.pid, is_root(), generation_.value, doors_.transport.Describe(),
-      options_.checksums, refusing_, budget_.bytes_max(), budget_.used(), budget_.table_used(), arena.bytes_mapped,
-      arena.bytes_used, arena.bytes_prefaulted, names_.inodes(), names_.memory_bytes(), names_.prepared(),
-      soles_.size(), data.files, data.extents, data.staged, data.pins, data.corrupt_blocks, data.compacted_bytes,
-      in.requests, responder_.connections(), in.hellos, in.repeated, in.expired, in.malformed, in.truncated,
-      in.oversized, in.unauthenticated, in.denied, in.unknown_connection, grants_.refused(), out.calls, out.retries,
-      out.timeouts, out.late_replies, out.refused_messages, out.connects, flusher_->bytes_written(), JournalJson());
+      options_.checksums, refusing_, RoleText(), budget_.bytes_max(), budget_.used(), budget_.table_used(),
+      arena.bytes_mapped, arena.bytes_used, arena.bytes_prefaulted, names_.inodes(), names_.memory_bytes(),
+      names_.prepared(), soles_.size(), data.files, data.extents, data.staged, data.pins, data.corrupt_blocks,
+      data.compacted_bytes, in.requests, responder_.connections(), in.hellos, in.repeated, in.expired, in.malformed,
+      in.truncated, in.oversized, in.unauthenticated, in.denied, in.unknown_connection, grants_.refused(), out.calls,
+      out.retries, out.timeouts, out.late_replies, out.refused_messages, out.connects, flusher_->bytes_written(),
+      RecoveryJson(), JournalJson());
 }
 
 // "null" where nothing outlives the process.
@@ -54,16 +55,31 @@ std::string Shard::JournalJson() const {
   if (journal_ == nullptr) return "null";
   const JournalStats j = journal_->stats();
   const Disk::Facts disk = doors_.disk->facts();
+  return fmt::format(R"({{"durability":"{}","directory":{},"how":"{}","in_memory":{},"ring_bytes":{},"live_bytes":{},)"
+                     R"("unwritten_bytes":{},"records":{},"record_bytes":{},"write_bytes":{},"flushes":{},"groups":{},)"
+                     R"("group_waiters":{},"stalls":{},"stalled_ms":{},"checkpoints":{},"checkpoints_failed":{},)"
+                     R"("checkpoint_bytes":{},"checkpoint_ms":{},"starts":{},"in_doubt":{},"failed":{},"data":{}}})",
+                     keeps_data() ? "node" : "process", JsonText(disk.directory), disk.how, disk.in_memory,
+                     j.ring_bytes, j.live_bytes, j.unwritten_bytes, j.records, j.record_bytes, j.write_bytes, j.flushes,
+                     j.groups, j.group_waiters, j.stalls, j.stalled / kMillisecond, j.checkpoints, j.checkpoints_failed,
+                     j.checkpoint_bytes, checkpoint_took_ / kMillisecond, j.incarnation,
+                     prepared_since_.size() + outcomes_.size() + resuming_.size(), j.failed || log_.failed(),
+                     DataJson());
+}
+
+// How this start came up; "null" for one that brought nothing back.
+std::string Shard::RecoveryJson() const {
+  if (!recovered_.found) return "null";
   return fmt::format(
-      R"({{"durability":"{}","directory":{},"how":"{}","in_memory":{},"ring_bytes":{},"live_bytes":{},)"
-      R"("unwritten_bytes":{},"records":{},"record_bytes":{},"write_bytes":{},"flushes":{},"groups":{},)"
-      R"("group_waiters":{},"stalls":{},"stalled_ms":{},"checkpoints":{},"checkpoints_failed":{},)"
-      R"("checkpoint_bytes":{},"checkpoint_ms":{},"recovery_ms":{},"starts":{},"in_doubt":{},"failed":{},"data":{}}})",
-      keeps_data() ? "node" : "process", JsonText(disk.directory), disk.how, disk.in_memory, j.ring_bytes, j.live_bytes,
-      j.unwritten_bytes, j.records, j.record_bytes, j.write_bytes, j.flushes, j.groups, j.group_waiters, j.stalls,
-      j.stalled / kMillisecond, j.checkpoints, j.checkpoints_failed, j.checkpoint_bytes,
-      checkpoint_took_ / kMillisecond, recovery_took_ / kMillisecond, j.incarnation,
-      prepared_since_.size() + outcomes_.size() + resuming_.size(), j.failed || log_.failed(), DataJson());
+      R"({{"closed_in_order":{},"records_read":{},"read_bytes":{},"inodes_found":{},"damaged":{},"given_up":{},)"
+      R"("recovery_ms":{}}})",
+      recovered_.clean, recovered_.records, recovered_.bytes, recovered_.inodes, recovered_.damage.size(), given_up_,
+      recovered_.took / kMillisecond);
+}
+
+std::string_view Shard::RoleText() const {
+  if (stands_in_) return "missing";
+  return options_.role == ShardRole::kServe ? "serves" : "read-only";
 }
 
 // Of the chunk file; "null" where there is none.
@@ -141,7 +157,7 @@ void Shard::BeginStop(bool flush) {
   spec.target = options_.flush_target;
   spec.budget_ms = options_.flush_budget_ms;
   if (spec.target.empty()) flush = false;
-  (void)StartJob(true, flush, std::move(spec), true);
+  (void)StartJob({.stop = true, .flush = flush, .by_signal = true}, std::move(spec));
 }
 
 Shard::StopVerdict Shard::stop_verdict() const {
@@ -153,8 +169,11 @@ Shard::StopVerdict Shard::stop_verdict() const {
 
 std::string Shard::stop_report() const { return stop_job_ != nullptr ? stop_job_->report : std::string(); }
 
-Result<uint64_t> Shard::StartJob(bool stop, bool flush, FlushSpec spec, bool by_signal) {
+Result<uint64_t> Shard::StartJob(JobKind kind, FlushSpec spec) {
+  const auto [stop, flush, keep, by_signal] = kind;
   if (!is_root()) return Code::kInvalid;
+  // Nothing outlives the servers; of those that only read, all does.
+  if (keep && !log_.active() && options_.role == ShardRole::kServe) return Code::kNotSupported;
   if (stop && stop_job_ != nullptr && !stop_job_->done) {
     stop_job_->by_signal |= by_signal;
     return stop_job_->id;  // it is stopping already: follow that
@@ -163,7 +182,7 @@ Result<uint64_t> Shard::StartJob(bool stop, bool flush, FlushSpec spec, bool by_
   if (stop && stop_job_ != nullptr && (stop_job_->result == Code::kOk || stop_job_->by_signal)) return stop_job_->id;
   if (spec.source.empty()) spec.source = "/";
   if (flush && spec.target.empty()) spec.target = options_.flush_target;
-  if (flush && spec.target.empty()) return Code::kInvalid;
+  if (flush && (spec.target.empty() || keep)) return Code::kInvalid;
   if (jobs_.size() >= kJobsKept) {
     auto old = std::find_if(jobs_.begin(), jobs_.end(), [&](auto& j) { return j->done && j.get() != stop_job_; });
     if (old == jobs_.end()) return Code::kBusy;
@@ -174,6 +193,7 @@ Result<uint64_t> Shard::StartJob(bool stop, bool flush, FlushSpec spec, bool by_
   job->id = doors_.random.U64() | 1;
   job->stop = stop;
   job->by_signal = by_signal;
+  job->keep = keep;
   if (stop) stop_job_ = job;
   gate_.Spawn(RunJob(job, flush, std::move(spec)), "a flush");
   return job->id;
@@ -230,10 +250,13 @@ Task<Status> Shard::RunJob(Job* job, bool flush, FlushSpec spec) {
   }
   lines += "]";
   if (!unsent.empty() && job->result == Code::kOk) job->result = Code::kIo;  // what was not sent is not in the PFS
-  job->report = fmt::format(R"({{"result":"{}","unsent":{},"flush":{}}})", TextOf(job->result), lines, flush_report);
+  job->report = fmt::format(R"({{"result":"{}","unsent":{},"flush":{},"kept":{}}})", TextOf(job->result), lines,
+                            flush_report, (job->keep && job->result == Code::kOk) || is_degraded());
   job->done = true;
   if (!job->stop) co_return Code::kOk;
-  if (job->result != Code::kOk && !job->by_signal) {
+  // What was not flushed of a degraded session stays where it is, and nothing about it can be mended while it is
+  // served.
+  if (job->result != Code::kOk && !job->by_signal && !is_degraded()) {
     // The session goes on: whoever stopped it can look, mend and stop it again.
     const Nanos deadline = executor_.now() + options_.peer_deadline;
     for (uint32_t s = 0; s < placement_.shard_count(); ++s) {
@@ -244,37 +267,41 @@ Task<Status> Shard::RunJob(Job* job, bool flush, FlushSpec spec) {
   }
   const Nanos until = executor_.now() + kToldWithin;
   while (!job->told && !job->by_signal && executor_.now() < until) co_await executor_.Sleep(kFollowEvery);
-  co_return co_await LeaveAll();
+  co_return co_await LeaveAll(job->keep && job->result == Code::kOk);
 }
 
-Task<Status> Shard::LeaveAll() {
+Task<Status> Shard::LeaveAll(bool keep) {
   std::vector<Task<Status>> tasks;
   for (uint32_t s = 0; s < placement_.shard_count(); ++s) {
-    if (ShardId(s) != options_.self) tasks.push_back(LeaveAt(ShardId(s)));
+    if (ShardId(s) != options_.self) tasks.push_back(LeaveAt(ShardId(s), keep));
   }
   for (auto& task : tasks) (void)co_await task;
+  kept_ = keep;
   leaving_ = true;
   if (on_leave_) on_leave_();
   co_return Code::kOk;
 }
 
-Task<Status> Shard::LeaveAt(ShardId shard) {
-  Empty request, reply;
+Task<Status> Shard::LeaveAt(ShardId shard, bool keep) {
+  LeaveRequest request;
+  request.keep = keep;
+  Empty reply;
   CallOptions options = PeerCall(executor_.now() + 5 * kSecond);
   co_return co_await caller_.Call<Method::kLeave>(shard, request, &reply, options);
 }
 
-Task<Status> Shard::HandleLeave(Request*, const Empty&, Empty*, ReplyPayload*) {
+Task<Status> Shard::HandleLeave(Request*, const LeaveRequest& q, Empty*, ReplyPayload*) {
   struct Later {
     // The answer leaves first.
-    static Task<Status> Run(Shard* shard) {
+    static Task<Status> Run(Shard* shard, bool keep) {
       co_await shard->executor_.Sleep(kFollowEvery);
+      shard->kept_ = keep && shard->log_.active();
       shard->leaving_ = true;
       if (shard->on_leave_) shard->on_leave_();
       co_return Code::kOk;
     }
   };
-  gate_.Spawn(Later::Run(this), "leaving");
+  gate_.Spawn(Later::Run(this, q.keep), "leaving");
   co_return Code::kOk;
 }
 
@@ -289,7 +316,7 @@ Task<Status> Shard::HandleFlush(Request* r, const FlushRequest& q, FlushReply* a
     MAYFLY_CO_TRY(d.Finish());
   }
   if (q.stop && spec.budget_ms == 0) spec.budget_ms = options_.flush_budget_ms;
-  auto job = StartJob(q.stop, q.flush, std::move(spec), false);
+  auto job = StartJob({.stop = q.stop, .flush = q.flush, .keep = q.keep}, std::move(spec));
   if (!job.ok()) co_return job.code();
   a->job = *job;
   co_return Code::kOk;

@@ -105,9 +105,11 @@ Shard::Shard(Doors doors, const Placement& placement, const AddressBook& book, S
   responder_.SetView(view_);
   responder_.SetOnProcessGone([this](ClientId process) { ProcessGone(process); });
   serving_ = options_.durability == Durability::kNone;
+  stands_in_ = options_.role == ShardRole::kStandIn;
   if (is_root() && serving_) CreateRoot();
   FlushContext context{executor_,     doors_.clock, doors_.offload, doors_.pfs,         caller_, placement_, book_,
                        options_.self, names_,       store_,         options_.checksums, nullptr, nullptr};
+  if (options_.role != ShardRole::kServe) context.stands_in = &stands_in_;
   if (has_disk()) {
     context.fetch = [this](ReadPieces* pieces) {
       return disk_reader_->Fetch(pieces, true, executor_.now() + kFlushReadsWithin);
@@ -194,9 +196,20 @@ Task<Status> Shard::Drain() {
   for (Request* request : held_) request->Finish();
   held_.clear();
   responder_.Close();
+  if (kept_ && journal_ != nullptr && !log_.failed()) {
+    const Status closed = co_await CloseJournal();
+    if (!closed.ok()) {
+      MAYFLY_ERROR("the journal of shard {} could not be closed in order ({}): --recover reads it as after a kill",
+                   options_.self.value, TextOf(closed.code()));
+    }
+  }
   log_.End();
   if (journal_ != nullptr) co_await journal_->Stop();
-  if (write_back_ != nullptr) co_await write_back_->Stop();
+  if (write_back_ != nullptr) {
+    co_await write_back_->Stop();
+  } else if (chunk_file_.value != 0) {
+    doors_.disk->Close(chunk_file_);
+  }
   co_return status;
 }
 

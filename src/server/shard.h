@@ -56,8 +56,20 @@ namespace mayfly {
 
 class Flusher;
 
+// What a shard is there for.
+enum class ShardRole : uint8_t {
+  kServe,
+  // Brings back what its journal holds, in memory: its doors write nothing, and it changes nothing for clients. A
+  // journal that cannot be read makes it a stand-in.
+  kReadOnly,
+  kLook,  // the same, to say what there is; it is not served
+  // In the place of a shard that is missing: whoever asks for anything that only that one knew gets kIo.
+  kStandIn,
+};
+
 struct ShardOptions {
   ShardId self;
+  ShardRole role = ShardRole::kServe;
   Secret secret{};
   SessionUuid uuid{};
   Secret server_secret{};  // known to servers only
@@ -152,8 +164,13 @@ class Shard {
     Code result = Code::kOk;
   };
   StopVerdict stop_verdict() const;
-  // Waits for handlers, closes connections. The loop must keep running until the task is done.
+  // Waits for handlers, closes connections; at an end that keeps what outlives the servers, closes the journal in
+  // order. The loop must keep running until the task is done.
   Task<Status> Drain();
+  // The session ended by such an end: what outlives the servers stays.
+  bool keeps_storage() const { return kept_ || is_degraded(); }
+  // And what the arena holds with it: the disk has not all of it.
+  bool keeps_arena() const { return kept_ && (!keeps_data() || log_.failed()); }
 
   // Whether this shard holds the root: it numbers generations and coordinates directory renames.
   bool is_root() const { return options_.self == placement_.RootShard(); }
@@ -161,6 +178,8 @@ class Shard {
   std::string StatusJson();
   std::string JournalJson() const;
   std::string DataJson() const;
+  std::string RecoveryJson() const;
+  std::string_view RoleText() const;
   // Walks the tables and compares; the first difference, empty if none (M4). For tests.
   std::string Check() const { return names_.Check(); }
   ChunkStoreStats store_stats() const { return store_.stats(); }
@@ -300,10 +319,18 @@ class Shard {
   Task<Status> OpenJournal(bool recover, RecoveryReport* report);
   Status ApplyField(Tag tag, Bytes value, bool in_region);
   Status ApplyRecord(Bytes fields, bool in_region);
+  std::string MemoryIsGone() const;  // a refusal
   Status FinishRecovery(bool power_lost, TlvWriter* first, RecoveryReport* report);
   Task<Status> OpenDisk(bool recover, RecoveryReport* report);
   Task<Status> FillFromDisk(RecoveryReport* report);
   bool keeps_data() const { return options_.durability == Durability::kNode; }
+  bool is_degraded() const { return options_.role != ShardRole::kServe; }
+  bool reads_only() const { return options_.role == ShardRole::kReadOnly || options_.role == ShardRole::kLook; }
+  Task<Status> OpenToRead(RecoveryReport* report);
+  Task<Status> SettleInMemory();
+  void StandIn();
+  Task<Status> GiveUp(TxnId txn);
+  Task<Status> ReadJournal(RecoveryReport* report, Result<Recovered>* out, TlvWriter* first);
   bool has_disk() const { return options_.disk_bytes != 0; }
   // With a chunk file. Before so many bytes of data are taken in: waits for what comes free by itself. MakeMemory: for
   // bytes that are read back.
@@ -323,6 +350,7 @@ class Shard {
   // checkpoint.cc
   void CheckpointIfDue();
   Task<Status> WriteCheckpoint();
+  Task<Status> CloseJournal();
   Task<Status> FillCheckpoint(CheckpointWriter* writer);
   void RecordRest(TlvWriter* out) const;
 
@@ -395,7 +423,7 @@ class Shard {
   Task<Status> HandleLease(Request* r, const Empty& q, LeaseReply* a, ReplyPayload* out);
   Task<Status> HandleGetStatus(Request* r, const StatusRequest& q, Empty* a, ReplyPayload* out);
   Task<Status> HandleRefuse(Request* r, const RefuseRequest& q, Empty* a, ReplyPayload* out);
-  Task<Status> HandleLeave(Request* r, const Empty& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleLeave(Request* r, const LeaveRequest& q, Empty* a, ReplyPayload* out);
   // What concerns the session as a whole is for the user of the servers, and root.
   bool MayControl(const Party& party) const { return party.cred.uid == 0 || party.cred.uid == options_.uid; }
   Task<Status> HandleFlush(Request* r, const FlushRequest& q, FlushReply* a, ReplyPayload* out);
@@ -418,12 +446,15 @@ class Shard {
   void EndStages();
 
   struct Job;
-  Result<uint64_t> StartJob(bool stop, bool flush, FlushSpec spec, bool by_signal);
+  struct JobKind {
+    bool stop = false, flush = false, keep = false, by_signal = false;
+  };
+  Result<uint64_t> StartJob(JobKind kind, FlushSpec spec);
   Task<Status> RunJob(Job* job, bool flush, FlushSpec spec);
   Task<Status> RefuseAt(ShardId shard, bool refuse, std::string* unsent, Nanos deadline);
   Task<std::string> CollectUnsent(Nanos deadline);
-  Task<Status> LeaveAll();
-  Task<Status> LeaveAt(ShardId shard);
+  Task<Status> LeaveAll(bool keep);
+  Task<Status> LeaveAt(ShardId shard, bool keep);
   Task<Result<std::string>> FetchText(Request* r, size_t bytes_max);
   Status RoomForTables();
   void ChargeTables();
@@ -548,9 +579,12 @@ class Shard {
   bool serving_ = true;
   std::vector<InodeId> to_bury_;  // found dead when it was brought back
   bool settled_ = true;           // what was decided before a restart has been told
+  bool stands_in_ = false;        // see ShardRole
+  uint64_t given_up_ = 0;         // transactions whose end nobody who is there knows: taken as not done
   std::deque<Request*> held_;
   bool checkpointing_ = false;
-  Nanos checkpoint_took_ = 0, recovery_took_ = 0;  // the last; 0: there was none
+  Nanos checkpoint_took_ = 0;  // the last; 0: there was none
+  RecoveryReport recovered_;   // of this start
 
   Nanos wall_ahead_ = 0, wall_again_ = 0;
   uint64_t tables_charged_ = 0;
@@ -558,6 +592,8 @@ class Shard {
   bool prefaulting_ = false;
   bool refusing_ = false;  // the session is stopping: clients get kShutdown
   bool leaving_ = false;
+  bool kept_ = false;     // and what outlives the servers stays
+  bool closing_ = false;  // the journal is being closed in order
   std::function<void()> on_leave_;
   OnStage on_stage_;
   std::unique_ptr<StageDesk> stage_desk_;  // null: there was no stage-in, or this is not the root's shard

@@ -64,6 +64,7 @@ Task<Status> Shard::HandleSetView(Request* r, const ViewRequest& q, ViewReply* a
 
 Task<Status> Shard::HandleRejoin(Request* r, const Empty&, ViewReply* a, ReplyPayload*) {
   if (!is_root()) co_return Code::kInvalid;
+  if (is_degraded()) co_return Code::kReadOnly;  // who was missing comes back with all others, by --recover
   auto text = co_await FetchText(r, kMovedBytesMax);
   if (!text.ok()) co_return text.code();
   MAYFLY_CO_TRY(NextView(AsBytes(*text)));
@@ -148,7 +149,8 @@ Task<Status> Shard::Announce(std::vector<NewAddress> moved, View view, Nanos dea
     options.payload = AsBytes(*text);
     const Status status = co_await caller_.Call<Method::kRejoin>(root, request, &reply, options);
     // The root may have to come back first.
-    if (status.ok() || status.code() == Code::kInvalid || executor_.now() + kTellAgainAfter >= deadline)
+    if (status.ok() || status.code() == Code::kInvalid || status.code() == Code::kReadOnly ||
+        executor_.now() + kTellAgainAfter >= deadline)
       co_return status;
     co_await executor_.Sleep(kTellAgainAfter);
   }

@@ -75,6 +75,7 @@ Outcome<std::string> EncodeCharter(const Charter& charter) {
   json["durability"] = charter.durability;
   json["fsync"] = charter.fsync;
   json["journal_bytes"] = charter.journal_bytes;
+  json["commit_interval_ns"] = charter.commit_interval_ns;
   json["flush_to"] = charter.flush_to;
   json["memory_bytes"] = charter.memory_bytes;
   json["capacity_bytes"] = charter.capacity_bytes;
@@ -125,6 +126,7 @@ Outcome<Charter> ParseCharter(std::string_view text, std::string_view path) {
   charter.durability = OneOf(fields, "durability", kDurabilities);
   charter.fsync = OneOf(fields, "fsync", kFsyncs);
   charter.journal_bytes = fields.Number<uint64_t>("journal_bytes");
+  charter.commit_interval_ns = fields.Number<uint64_t>("commit_interval_ns");
   charter.flush_to = fields.Text("flush_to");
   charter.memory_bytes = fields.Number<uint64_t>("memory_bytes");
   charter.capacity_bytes = fields.Number<uint64_t>("capacity_bytes");

@@ -32,12 +32,13 @@ struct Charter {
   bool member_per_rank = false;
   uint32_t chunk_bits = 0;
   bool checksums = true;
-  std::string durability, fsync;  // as on the command line
-  uint64_t journal_bytes = 0;     // of a shard
-  std::string flush_to;           // empty: nowhere
-  uint64_t memory_bytes = 0;      // of the member whose directory this is
-  uint64_t capacity_bytes = 0;    // of its chunk files; 0: there are none
-  std::string evict;              // as on the command line
+  std::string durability, fsync;    // as on the command line
+  uint64_t journal_bytes = 0;       // of a shard
+  uint64_t commit_interval_ns = 0;  // of its journal
+  std::string flush_to;             // empty: nowhere
+  uint64_t memory_bytes = 0;        // of the member whose directory this is
+  uint64_t capacity_bytes = 0;      // of its chunk files; 0: there are none
+  std::string evict;                // as on the command line
   std::vector<Member> members;
   MemberId self;
 

@@ -55,7 +55,7 @@ std::string ArenaPrefix(ShardId shard) { return fmt::format("arena-{}", shard.va
 std::string KeptPrefix(ShardId shard) { return fmt::format("kept-{}", shard.value); }
 
 Outcome<std::vector<Charter>> FindMembers(const std::string& base, const Uuid& uuid, const std::string& host,
-                                          uint32_t uid) {
+                                          uint32_t uid, std::vector<std::string>* damaged) {
   std::vector<Charter> found;
   std::error_code error;
   for (fs::directory_iterator it(base, error), end; !error && it != end; it.increment(error)) {
@@ -63,6 +63,10 @@ Outcome<std::vector<Charter>> FindMembers(const std::string& base, const Uuid& u
     Outcome<Charter> charter = ReadCharter(it->path().string(), uid);
     if (!charter.ok()) {
       if (charter.failure().status.code() == Code::kNoEntry) continue;  // its start did not get far
+      if (damaged != nullptr) {
+        damaged->push_back(charter.failure().sentence);
+        continue;
+      }
       return charter.failure();
     }
     if (charter->uuid != uuid) {

@@ -27,9 +27,9 @@ std::string ArenaPrefix(ShardId shard);  // clients map it
 std::string KeptPrefix(ShardId shard);   // nobody but servers
 
 // The members of session `uuid` whose storage lies under `base` and was made on `host`, by number; what is damaged or
-// another session's is a failure.
+// another session's is a failure, or with `damaged` left out, and a sentence there.
 Outcome<std::vector<Charter>> FindMembers(const std::string& base, const Uuid& uuid, const std::string& host,
-                                          uint32_t uid);
+                                          uint32_t uid, std::vector<std::string>* damaged = nullptr);
 // Sessions with storage in `directory` (of --dir, expanded).
 std::vector<Uuid> FindSessions(const std::string& directory);
 

@@ -601,9 +601,10 @@ struct FlushSpec {
 struct FlushRequest {
   bool stop = false;  // refuse new work first, and end the session when all is verified
   bool flush = true;  // false: stop without
+  bool keep = false;  // with stop: what outlives the servers stays, closed in order, for mayflyd --recover
   template <class Io>
   void Fields(Io& io) {
-    io(stop, flush);
+    io(stop, flush, keep);
   }
 };
 struct FlushReply {
@@ -620,6 +621,14 @@ struct RefuseRequest {
   template <class Io>
   void Fields(Io& io) {
     io(refuse);
+  }
+};
+// To every shard at the end. `keep`: as in FlushRequest.
+struct LeaveRequest {
+  bool keep = false;
+  template <class Io>
+  void Fields(Io& io) {
+    io(keep);
   }
 };
 struct FlushStatusRequest {
@@ -709,7 +718,7 @@ constexpr uint32_t kRevokePollMs = 20'000;
   X(FlushFile, 48, FlushFileRequest, FlushWorkReply, false, kPeer)               \
   X(FlushChunks, 49, FlushFileRequest, FlushWorkReply, false, kPeer)             \
   X(Refuse, 50, RefuseRequest, Empty, true, kPeer)                               \
-  X(Leave, 51, Empty, Empty, true, kPeer)                                        \
+  X(Leave, 51, LeaveRequest, Empty, true, kPeer)                                 \
   X(Revoked, 52, Empty, CountReply, false, kAny)                                 \
   X(Yielded, 53, CloseRequest, Empty, true, kAny)                                \
   X(ArenaName, 54, Empty, Empty, false, kAny)                                    \

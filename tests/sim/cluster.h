@@ -199,12 +199,13 @@ class SimCluster final : public AddressBook {
     nodes_[shard.value]->power = power;
   }
   bool dead(ShardId shard) const { return nodes_[shard.value]->dead; }
-  // The same server again, on what the node kept. The caller drives the cluster until the task is done.
-  Task<Status> Restart(ShardId shard, RecoveryReport* report) {
+  // The same server again, on what the node kept, or in the place of one of which nothing is there. The caller drives
+  // the cluster until the task is done.
+  Task<Status> Restart(ShardId shard, RecoveryReport* report, ShardRole role = ShardRole::kServe) {
     Node& node = *nodes_[shard.value];
     MAYFLY_CHECK(node.dead && node.server == nullptr);
     Prepare(shard);
-    Start(shard);
+    Start(shard, role);
     node.dead = false;
     return node.server->shard->Open(true, report);
   }
@@ -238,7 +239,7 @@ class SimCluster final : public AddressBook {
   };
   struct Node {
     std::unique_ptr<SimRandom> random;
-    std::unique_ptr<SimArenaMemory> arena;
+    std::unique_ptr<SimArenaMemory> arena, stand_in_arena;
     std::unique_ptr<SimPlatter> platter;
     SimKeptNode kept;
     std::vector<uint8_t> address;    // of its newest server
@@ -286,7 +287,7 @@ class SimCluster final : public AddressBook {
     node.server->transport->SetOnMoment(on_moment);
     node.server->disk->SetOnMoment(on_moment);
   }
-  void Start(ShardId s) {
+  void Start(ShardId s, ShardRole role = ShardRole::kServe) {
     Node& node = *nodes_[s.value];
     ShardOptions o;
     o.self = s;
@@ -307,8 +308,16 @@ class SimCluster final : public AddressBook {
     o.evict = options_.evict;
     o.journal.ring_bytes = options_.journal_bytes;
     o.journal.window_bytes = options_.window_bytes != 0 ? options_.window_bytes : options_.journal_bytes / 4;
-    Doors doors{clock_, *node.random, *server.transport, *node.arena, server.offload, server.pfs};
-    if (options_.durability != Durability::kNone) {
+    o.role = role;
+    const bool stands_in = role == ShardRole::kStandIn;
+    if (stands_in) {
+      o.durability = Durability::kNone;
+      o.disk_bytes = 0;
+      node.stand_in_arena = std::make_unique<SimArenaMemory>(options_.memory_bytes);
+    }
+    Doors doors{clock_,         *node.random, *server.transport, stands_in ? *node.stand_in_arena : *node.arena,
+                server.offload, server.pfs};
+    if (options_.durability != Durability::kNone && !stands_in) {
       doors.disk = server.disk.get();
       doors.kept = server.kept.get();
     }

@@ -59,15 +59,15 @@ PosixArenaMemory::~PosixArenaMemory() {
   for (const Segment& segment : segments_) Release(segment);
   if (users_fd_ < 0) return;
   close(users_fd_);
-  if (!keep_) unlink(arena_file::UsersPath(Name()).c_str());  // A3
+  if (!keep_) unlink(arena_file::UsersPath(Path()).c_str());  // A3
 }
 
-std::string PosixArenaMemory::PathOf(size_t n) const { return arena_file::SegmentPath(Name(), n); }
+std::string PosixArenaMemory::PathOf(size_t n) const { return arena_file::SegmentPath(Path(), n); }
 
 // Before the first segment, so that who finds a segment finds the file too.
 Status PosixArenaMemory::MakeUsersFile() {
   if (users_fd_ >= 0) return {};
-  const std::string path = arena_file::UsersPath(Name());
+  const std::string path = arena_file::UsersPath(Path());
   users_fd_ = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);  // A2
   const int error = errno;
   if (users_fd_ >= 0) return flock(users_fd_, LOCK_EX | LOCK_NB) == 0 ? Code::kOk : CodeOfErrno(errno);  // A5
@@ -90,6 +90,14 @@ Result<MutableBytes> PosixArenaMemory::Map(size_t bytes) {
   MAYFLY_CHECK(bytes != 0 && bytes % kSegmentUnit == 0);
   // What was adopted may already be more.
   if (used_ > options_.bytes_max || bytes > options_.bytes_max - used_) return Code::kNoSpace;
+  if (options_.look_only) {
+    void* const own =
+        mmap(nullptr, bytes + StampFileBytes(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (own == MAP_FAILED) return Code::kNoSpace;
+    segments_.push_back({created_++, MutableBytes(static_cast<uint8_t*>(own), bytes)});
+    used_ += bytes;
+    return segments_.back().memory;
+  }
   MAYFLY_TRY(MakeUsersFile());
   const std::string path = PathOf(created_);
   const size_t file_bytes = bytes + StampFileBytes(bytes);
@@ -142,6 +150,7 @@ void PosixArenaMemory::Release(const Segment& segment) {
 Result<std::vector<size_t>> PosixArenaMemory::Leftovers() const {
   DIR* directory = opendir(options_.directory.c_str());
   if (directory == nullptr) {
+    if (options_.look_only && errno == ENOENT) return std::vector<size_t>();
     MAYFLY_ERROR("cannot list {}: {}", options_.directory, std::strerror(errno));
     return CodeOfErrno(errno);
   }
@@ -164,7 +173,7 @@ Result<std::vector<size_t>> PosixArenaMemory::Leftovers() const {
 
 // Clients hold their locks on this very file; where it is missing none is attached.
 Status PosixArenaMemory::AdoptUsersFile() {
-  const std::string path = arena_file::UsersPath(Name());
+  const std::string path = arena_file::UsersPath(Path());
   const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
   if (fd < 0 && errno == ENOENT) return MakeUsersFile();
   struct stat info {};
@@ -185,7 +194,7 @@ Status PosixArenaMemory::AdoptUsersFile() {
 
 // Empty: it was no segment and is gone.
 Result<MutableBytes> PosixArenaMemory::AdoptFile(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  const int fd = open(path.c_str(), (options_.look_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW);
   struct stat info {};
   int error = fd >= 0 && fstat(fd, &info) == 0 ? 0 : errno;
   if (error == 0 && !IsOurs(info)) error = EACCES;
@@ -194,13 +203,15 @@ Result<MutableBytes> PosixArenaMemory::AdoptFile(const std::string& path) {
   const bool whole = bytes != 0 && file_bytes == bytes + StampFileBytes(bytes);
   if (error == 0 && !whole) {
     close(fd);
-    unlink(path.c_str());
+    if (!options_.look_only) unlink(path.c_str());
     return MutableBytes();
   }
-  if (error == 0) error = Allocate(fd, file_bytes);  // A1: its owner may have died in Unmap
+  // A1: its owner may have died in Unmap
+  if (error == 0 && !options_.look_only) error = Allocate(fd, file_bytes);
   void* data = MAP_FAILED;
   if (error == 0) {
-    data = mmap(nullptr, file_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    const int kind = options_.look_only ? MAP_PRIVATE : MAP_SHARED;
+    data = mmap(nullptr, file_bytes, PROT_READ | PROT_WRITE, kind, fd, 0);
     if (data == MAP_FAILED) error = errno;
   }
   if (fd >= 0) close(fd);
@@ -215,7 +226,7 @@ Result<MutableBytes> PosixArenaMemory::AdoptFile(const std::string& path) {
 Result<std::vector<ArenaMemory::Found>> PosixArenaMemory::Adopt() {
   MAYFLY_CHECK(created_ == 0);
   if (!options_.adopt) return std::vector<Found>();
-  MAYFLY_TRY(AdoptUsersFile());
+  if (!options_.look_only) MAYFLY_TRY(AdoptUsersFile());
   Result<std::vector<size_t>> numbers = Leftovers();
   if (!numbers.ok()) return numbers.code();
   std::vector<Found> found;

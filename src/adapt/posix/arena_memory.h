@@ -26,8 +26,11 @@ class PosixArenaMemory final : public ArenaMemory {
     std::string prefix;  // names the session and the shard
     size_t bytes_max = ~size_t{0};
     bool adopt = false;  // otherwise Adopt finds nothing, and a leftover is an error of Map
+    // With adopt, for who must change nothing: what is there is mapped privately and not locked, new segments are
+    // nobody else's, and there is no name to find them by.
+    bool look_only = false;
   };
-  explicit PosixArenaMemory(Options options) : options_(std::move(options)) {}
+  explicit PosixArenaMemory(Options options) : options_(std::move(options)), keep_(options_.look_only) {}
   PosixArenaMemory(const PosixArenaMemory&) = delete;
   PosixArenaMemory& operator=(const PosixArenaMemory&) = delete;
   ~PosixArenaMemory() override;
@@ -42,13 +45,14 @@ class PosixArenaMemory final : public ArenaMemory {
   void Unmap(MutableBytes segment) override;
   void Keep() override { keep_ = true; }
   void Prefault(MutableBytes range) override;
-  std::string Name() const override { return options_.directory + "/" + options_.prefix; }
+  std::string Name() const override { return options_.look_only ? std::string() : Path(); }
   bool IsAttached(uint64_t who) override;
 
   // The file of segment `n`; it exists while the segment is mapped here.
   std::string PathOf(size_t n) const;
 
  private:
+  std::string Path() const { return options_.directory + "/" + options_.prefix; }
   struct Segment {
     size_t number;
     MutableBytes memory;
@@ -64,7 +68,7 @@ class PosixArenaMemory final : public ArenaMemory {
   int users_fd_ = -1;
   size_t created_ = 0;
   size_t used_ = 0;
-  bool keep_ = false;
+  bool keep_;
 };
 
 }  // namespace mayfly

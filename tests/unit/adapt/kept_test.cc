@@ -202,6 +202,50 @@ TEST_F(PosixArenaAdoptTest, WhatIsKeptIsForTheNext) {
   EXPECT_TRUE(IsEmpty()) << "this one kept nothing";
 }
 
+TEST_F(PosixArenaAdoptTest, WhoOnlyLooksSeesItAllAndChangesNothing) {
+  {
+    PosixArenaMemory arena(Arena(false));
+    MutableBytes segment = *arena.Map(2 * kMiB);
+    segment[7] = 7;
+    arena.Keep();
+  }
+  const auto cut_short = [&] {
+    std::ofstream(directory.path + "/s.9") << "cut short";
+    ASSERT_EQ(chmod((directory.path + "/s.9").c_str(), 0600), 0);
+  };
+  cut_short();
+  PosixArenaMemory next(Arena(true));
+  ASSERT_EQ(next.Adopt()->size(), 1u);  // locks it, and takes away what is no segment
+  EXPECT_FALSE(Exists("s.9"));
+  next.Keep();
+  cut_short();
+  PosixArenaMemory::Options options = Arena(true);
+  options.look_only = true;
+  {
+    PosixArenaMemory look(options);
+    const auto found = look.Adopt();
+    ASSERT_TRUE(found.ok()) << "a lock stands in the way";
+    ASSERT_EQ(found->size(), 1u);
+    const MutableBytes segment = found->front().segment;
+    EXPECT_EQ(segment[7], 7);
+    segment[7] = 8;
+    look.Stamps(segment)[0] = 5;
+    const auto more = look.Map(2 * kMiB);
+    ASSERT_TRUE(more.ok());
+    EXPECT_EQ((*more)[0], 0);
+    EXPECT_EQ(look.Name(), "");
+    EXPECT_FALSE(look.IsAttached(1));
+    look.Unmap(segment);
+  }
+  EXPECT_TRUE(Exists("s.0") && Exists("s.9") && Exists("s.users"));
+  EXPECT_FALSE(Exists("s.10"));
+  PosixArenaMemory again(options);
+  EXPECT_EQ(again.Adopt()->front().segment[7], 7) << "it was written";
+  options.directory += "/none";
+  PosixArenaMemory nothing(options);
+  EXPECT_TRUE(nothing.Adopt()->empty());
+}
+
 TEST_F(PosixArenaAdoptTest, WhatIsNoSegmentIsRemovedAndHolesAreFilled) {
   {
     PosixArenaMemory arena(Arena(true));

@@ -1,0 +1,109 @@
+#!/bin/bash
+# ctest: TIMEOUT 300 LABELS plain
+# `mayfly stop --keep` ends the servers and closes the journals in order; --recover goes on from there without reading a
+# record. A kill after that is a crash again. Journals in memory, in --dir, and at level node, which needs no memory.
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/lib.sh"
+. "$here/survive_common.sh"
+ranks=2
+mkdir -p "$work/in/sub" "$work/disk"
+head -c 9000000 /dev/urandom >"$work/in/large" # more than two chunks
+for i in {1..200}; do echo "file $i" >"$work/in/sub/name-$i"; done
+ln "$work/in/large" "$work/in/hard"
+ln -s sub/name-1 "$work/in/soft"
+
+files_are_there() {
+  rm -rf "$work/copy"
+  timeout 120 mayfly stage-out /in "$work/copy" >"$work/cp.log" 2>&1 || e2e_fail "stage-out: $(cat "$work/cp.log")"
+  diff -r --no-dereference "$work/in" "$work/copy" || e2e_fail "not what was staged in"
+}
+keep() {
+  timeout 120 mayfly stop --keep >"$work/stop.log" 2>&1 || e2e_fail "mayfly stop --keep: $(cat "$work/stop.log")"
+  e2e_within 60 e2e_ended || e2e_fail "the servers do not end"
+  wait "$e2e_launcher" || e2e_fail "the servers ended with status $?"
+  e2e_launcher=''
+  [[ -e $MAYFLY_SESSION ]] || e2e_fail "the session file went with the servers"
+}
+# closed true|false COUNT: so many journals in the storage are closed in order, or not, as `mayfly journal stat` says.
+closed() {
+  local found
+  found=$(timeout 60 mayfly journal stat --json "$base" | python3 -c 'import json, sys
+print(*sorted(str(s["clean"]).lower() for s in json.load(sys.stdin)["shards"]))') || e2e_fail "mayfly journal stat"
+  [[ $found == "$(for ((i = 0; i < $2; ++i)); do echo "$1"; done | xargs)" ]] || e2e_fail "closed in order: $found"
+}
+# came_up true|false: how the servers say that they found their journals.
+came_up() {
+  [[ $(e2e_figures closed_in_order | sort -u) == "$1" ]] || e2e_fail "closed in order: $(e2e_figures closed_in_order)"
+}
+find_base() { # DIRECTORY
+  local bases
+  mapfile -t bases < <(find "$1" -maxdepth 3 -name member-0 -printf '%h\n')
+  ((${#bases[@]} == 1)) || e2e_fail "not one session's storage in $1: ${bases[*]}"
+  base=${bases[0]}
+}
+
+# life LEVEL STORAGE OPTION...
+life() {
+  local level=$1 storage=$2
+  shift 2
+  step "level $level, $*"
+  start --memory 96M --durability "$level" --flush-to "$work/out" "$@"
+  timeout 120 mayfly stage-in "$work/in" /in >"$work/stage.log" 2>&1 || e2e_fail "stage-in: $(cat "$work/stage.log")"
+  keep
+  [[ ! -e $work/out/in ]] || e2e_fail "--keep flushed"
+  find_base "$storage"
+  closed true 2
+  start --recover "$@"
+  came_up true
+  (($(e2e_figure records_read) == 0)) || e2e_fail "$(e2e_figure records_read) records were read behind the checkpoints"
+  (($(e2e_figure inodes_found) >= 200)) || e2e_fail "the checkpoints do not hold it: $(e2e_figure inodes_found)"
+  mayfly status >"$work/status" || e2e_fail "mayfly status"
+  grep -q 'recovery: 2 journals, 2 of them closed in order; 0 records' "$work/status" || e2e_fail "mayfly status: $(cat "$work/status")"
+  files_are_there
+  timeout 60 mayfly mkdir /later || e2e_fail "mkdir after the clean start"
+  kill_all # dirty again
+  closed false 2
+  start --recover "$@"
+  came_up false
+  (($(e2e_figure records_read) > 0)) || e2e_fail "no records were read after a kill"
+  files_are_there
+  timeout 60 mayfly ls /later || e2e_fail "what came after the clean start is gone"
+  keep
+}
+
+life process "$shm"
+timeout 60 mayfly journal clear --yes "$base" >"$work/said" 2>&1 || e2e_fail "journal clear without --force: $(cat "$work/said")"
+rm -f "$MAYFLY_SESSION"*
+
+life process "$work/disk" --dir "$work/disk"
+step "without the memory that level process needs"
+rm -rf "${MAYFLY_RUNTIME_DIR:?}"/*/arena* # as if the node had been started again
+launch --recover --dir "$work/disk"
+e2e_within 60 e2e_ended || e2e_fail "servers go on without what their memory held"
+grep -q 'was started again since.*--durability node' "$work/servers.log" || e2e_fail "it is not said"
+e2e_launcher=''
+timeout 60 mayfly journal clear --yes "$work/disk" >"$work/said" 2>&1 || e2e_fail "journal clear without --force: $(cat "$work/said")"
+rm -rf "$MAYFLY_SESSION"* "${MAYFLY_RUNTIME_DIR:?}"/*
+
+life node "$work/disk" --dir "$work/disk"
+[[ -z $(find "$shm" -name 'arena-*' -o -name 'kept-*') ]] || e2e_fail "memory is still taken: $(find "$shm" -type f)"
+step "level node, on a node that was started again"
+rm -rf "${MAYFLY_RUNTIME_DIR:?}"/*
+start --recover --dir "$work/disk"
+came_up true
+files_are_there
+stop "$work/disk"
+diff -r --no-dereference "$work/in" "$work/out/in" || e2e_fail "the flush at the end"
+rm -rf "$work/out"
+
+step "with nothing to keep it in"
+start --memory 64M
+status=0
+timeout 60 mayfly stop --keep >"$work/stop.log" 2>&1 || status=$?
+((status == 1)) || e2e_fail "status $status"
+grep -q 'durability none' "$work/stop.log" || e2e_fail "it is not said: $(cat "$work/stop.log")"
+timeout 60 mayfly mkdir /goes-on || e2e_fail "the session does not go on"
+timeout 60 mayfly stop --no-flush || e2e_fail "mayfly stop"
+e2e_within 60 e2e_ended || e2e_fail "the servers do not end"
+e2e_launcher=''
+echo "all as expected"
