@@ -224,7 +224,7 @@ Outcome<Done> Bootstrap::PlanRoom() {
       for (size_t i = 0; leftovers.ok() && i < leftovers->size(); ++i) {
         if (options_.dry_run) break;
         // What can be brought back is brought back, or refused by name.
-        if ((*leftovers)[i].uuid == agreed_.old && LeftFiles(agreed_.old)) continue;
+        if ((*leftovers)[i].kept || ((*leftovers)[i].uuid == agreed_.old && LeftFiles(agreed_.old))) continue;
         MAYFLY_INFO("removing {}, which a dead session left", (*leftovers)[i].path);
         (void)runtime->RemoveLeftover((*leftovers)[i]);
       }

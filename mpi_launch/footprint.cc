@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "base/log.h"
 #include "session/private_file.h"
 #include "storage.h"
 #include "wire/header.h"
@@ -122,6 +123,12 @@ void Footprint::CareForStorage(const std::string& base, MemberId member) {
 void Footprint::KeepStorage(bool keep) {
   std::lock_guard lock(mutex_);
   keep_storage_ = keep;
+  if (!keep && runtime_) (void)runtime_->MarkKept(uuid_, false);
+}
+
+void Footprint::KeepSession() {
+  std::lock_guard lock(mutex_);
+  keep_storage_ = keep_session_ = true;
 }
 
 void Footprint::Withhold() {
@@ -141,6 +148,11 @@ void Footprint::Remove() {
   std::unique_lock lock(mutex_, std::chrono::seconds(2));
   if (!lock.owns_lock() || std::exchange(removed_, true)) return;
   if (keep_storage_) {
+    if (runtime_ && keep_session_) {
+      const Outcome<Done> marked = runtime_->MarkKept(uuid_, true);
+      if (!marked.ok())
+        MAYFLY_WARN("{}; the next session that starts here will clean this one up", marked.failure().sentence);
+    }
     if (runtime_) (void)runtime_->Withdraw(uuid_, rank_);
     return;
   }

@@ -40,6 +40,8 @@ class Footprint {
   void CareForStorage(const std::string& base, MemberId member);
   // While `keep`: Remove leaves everything that servers before left, for another try.
   void KeepStorage(bool keep);
+  // Remove leaves everything, and says so: the session was ended to be brought back.
+  void KeepSession();
 
   // Gives up after a while if another thread is stuck in a call here (a file system that hangs).
   void Remove();
@@ -66,7 +68,7 @@ class Footprint {
   std::vector<std::string> made_;  // parents first
   std::string storage_;            // base, of...
   MemberId member_;
-  bool keep_storage_ = false, withheld_ = false;
+  bool keep_storage_ = false, keep_session_ = false, withheld_ = false;
 };
 
 // A file can be made in it and removed. `if_missing`: what to do when there is no such directory.

@@ -209,7 +209,7 @@ int RunRejoin(CommandLine line, const ParentLine& parent) {
   MAYFLY_INFO("{}", rejoin.Sentence());
   const LocalShards::End end = rejoin.shards().Wait();
   parent.Ending();
-  if (end.kept) footprint.KeepStorage(true);
+  if (end.kept) footprint.KeepSession();
   footprint.Remove();
   int code = kExitDone;
   std::string sentence;

@@ -171,7 +171,7 @@ int RunRank(int argc, char** argv, CommandLine line, const ParentLine& parent) {
   Facts facts;
   const Outcome<Done> mine = Serve(bootstrap.shards(), &facts);
   parent.Ending();
-  if (facts.kept) footprint.KeepStorage(true);
+  if (facts.kept) footprint.KeepSession();
   footprint.Remove();
   int code = mine.ok() ? kExitDone : kExitNotFlushed;
   const std::string sentence = mine.ok() ? std::string() : mine.failure().sentence;

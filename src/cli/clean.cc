@@ -13,7 +13,7 @@
 namespace mayfly::cli {
 namespace {
 
-int Clean(bool only_look) {
+int Clean(bool only_look, bool kept_too) {
   const char* variable = std::getenv("MAYFLY_RUNTIME_DIR");
   const uint32_t uid = ::geteuid();
   const std::string path = RuntimeDir::PathFor(variable != nullptr ? variable : "", uid);
@@ -30,6 +30,11 @@ int Clean(bool only_look) {
   int result = kDone;
   std::vector<std::string> removed;
   for (const Leftover& leftover : *leftovers) {
+    if (leftover.kept && !kept_too) {
+      std::fprintf(stderr, "mayfly: %s was kept for mayflyd --recover and stays; --kept removes it too\n",
+                   Quoted(leftover.path).c_str());
+      continue;
+    }
     auto gone = only_look ? Outcome<bool>(true) : dir->RemoveLeftover(leftover);
     if (!gone.ok()) result = Fail(gone.failure().sentence);
     if (!gone.ok() || !*gone) continue;
@@ -49,11 +54,12 @@ int Clean(bool only_look) {
 }  // namespace
 
 void AddClean(CLI::App& app, Context* context) {
-  auto only_look = std::make_shared<bool>(false);
+  auto only_look = std::make_shared<bool>(false), kept_too = std::make_shared<bool>(false);
   CLI::App* clean = app.add_subcommand(
       "clean", "Remove what killed servers of yours left on this node; living sessions are not touched");
   clean->add_flag("-n,--dry-run", *only_look, "Only say what would be removed");
-  clean->callback([=] { context->run = [=] { return Clean(*only_look); }; });
+  clean->add_flag("--kept", *kept_too, "Also sessions that `mayfly stop --keep` left for mayflyd --recover");
+  clean->callback([=] { context->run = [=] { return Clean(*only_look, *kept_too); }; });
 }
 
 }  // namespace mayfly::cli

@@ -23,6 +23,7 @@ constexpr std::string_view kWhat = "runtime directory";
 constexpr std::string_view kJoining = ".joining.";
 constexpr std::string_view kRemoving = ".removing.";
 constexpr std::string_view kMarkPrefix = "rank-", kMarkSuffix = ".pid", kTrailSuffix = ".trail";
+constexpr std::string_view kKeptName = "/kept";
 constexpr uint64_t kMarkBytesMax = 1024, kTrailBytesMax = 64 * 1024;
 
 template <class T>
@@ -182,6 +183,17 @@ Outcome<Done> RuntimeDir::Withdraw(const Uuid& uuid, uint32_t rank) const {
   return Done{};
 }
 
+Outcome<Done> RuntimeDir::MarkKept(const Uuid& uuid, bool kept) const {
+  const std::string path = SessionPath(uuid) + std::string(kKeptName);
+  if (!kept) {
+    if (unlink(path.c_str()) != 0 && errno != ENOENT) return FailErrno(errno, "remove", "mark", path);
+    return Done{};
+  }
+  const FileDescriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!file.valid()) return FailErrno(errno, "create", "mark", path);
+  return Done{};
+}
+
 Outcome<Done> RuntimeDir::Leave(const Uuid& uuid, uint32_t rank) const {
   const std::string directory = SessionPath(uuid);
   // Before the mark: another rank that leaves may else take a trail without one for a dead rank's.
@@ -191,7 +203,7 @@ Outcome<Done> RuntimeDir::Leave(const Uuid& uuid, uint32_t rank) const {
   if (!withdrawn.ok()) return withdrawn;
   // A dead rank's mark does not keep the directory; one that cannot be judged does (D3).
   if (Overall(ProcessesIn(directory)) != Liveness::kDead) return Done{};
-  Outcome<bool> removed = RemoveLeftover({directory, uuid, {}});
+  Outcome<bool> removed = RemoveLeftover({directory, uuid, {}, false});
   if (!removed.ok()) return removed.failure();
   return Done{};
 }
@@ -272,7 +284,7 @@ Outcome<std::vector<Leftover>> RuntimeDir::Leftovers() const {
     const std::string path = path_ + "/" + name;
     const bool dead = Overall(ProcessesIn(path)) == Liveness::kDead;  // D3
     if (dead && (rest.empty() || rest.starts_with(kRemoving) || (rest.starts_with(kJoining) && !MakerRuns(name)))) {
-      Leftover leftover{path, *uuid, {}};
+      Leftover leftover{path, *uuid, {}, access((path + std::string(kKeptName)).c_str(), F_OK) == 0};
       const auto add = [](const std::vector<std::string>& more, std::vector<std::string>* all) {
         for (const std::string& one : more) {
           if (std::find(all->begin(), all->end(), one) == all->end()) all->push_back(one);

@@ -44,6 +44,7 @@ struct Leftover {
   std::string path;
   Uuid uuid{};
   TrailFound outside;  // along the trails of its ranks
+  bool kept = false;   // its servers ended and left it on purpose, for mayflyd --recover
 };
 
 class RuntimeDir {
@@ -72,6 +73,9 @@ class RuntimeDir {
   // Takes the mark away and leaves all else there, the trail too: who is dead may still be brought back, or given up by
   // `mayfly clean`.
   Outcome<Done> Withdraw(const Uuid& uuid, uint32_t rank) const;
+
+  // Says that what Withdraw leaves of the session is left on purpose, or (`kept` false) that it is not.
+  Outcome<Done> MarkKept(const Uuid& uuid, bool kept) const;
 
   // All sessions, dead ones too, oldest first (by creation time, then uuid; those without a file last).
   Outcome<std::vector<LocalSession>> Sessions(ProtocolRange protocol) const;

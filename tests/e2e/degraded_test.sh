@@ -23,7 +23,7 @@ stage() { # a tree a stage-in: what lies at the top is on several members
   done
 }
 
-hashes() { find "$work/disk" "$shm" -type f ! -name 'rank-*' ! -name map ! -name session.json -print0 | sort -z | xargs -0 sha256sum; }
+hashes() { find "$work/disk" "$shm" -type f ! -name 'rank-*' ! -name map ! -name session.json ! -name kept -print0 | sort -z | xargs -0 sha256sum; }
 # mayfly_says STATUS PATTERN WHAT...
 mayfly_says() {
   local status=0 expected=$1 pattern=$2
@@ -145,14 +145,17 @@ life() {
 life process
 life node --dir "$work/disk"
 
-step "a member whose journal cannot be read"
-start --memory 96M --durability process --chunk 64K --flush-to "$work/out" --dir "$work/disk"
+step "two of three members, one of whose two journals cannot be read"
+ranks=3
+start --memory 128M --shards 2 --durability process --chunk 64K --flush-to "$work/out" --dir "$work/disk"
 stage
 kill_all
 victim=2
-dd if=/dev/zero of="$(echo "$work"/disk/mayfly-*/member-2/shard-2/journal)" bs=4096 count=2 conv=notrunc status=none
-start --recover degraded --dir "$work/disk"
-grep -q 'missing: shard 2 cannot be brought back.*zeros' "$work/servers.log" || e2e_fail "the servers do not name the shard"
+dd if=/dev/zero of="$(echo "$work"/disk/mayfly-*/member-2/shard-4/journal)" bs=4096 count=2 conv=notrunc status=none
+rm -r "$work"/disk/mayfly-*/member-0
+ranks=2
+start --recover degraded --shards 2 --dir "$work/disk"
+grep -q 'missing: shard 4 cannot be brought back.*zeros' "$work/servers.log" || e2e_fail "the servers do not name the shard"
 look_at_all
 echo "    right: $right; errors: $broken"
 ((right > 0 && broken > 0)) || e2e_fail "not what was expected"

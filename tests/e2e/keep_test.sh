@@ -42,12 +42,13 @@ find_base() { # DIRECTORY
   base=${bases[0]}
 }
 
+first=() # options of the first start alone
 # life LEVEL STORAGE OPTION...
 life() {
   local level=$1 storage=$2
   shift 2
   step "level $level, $*"
-  start --memory 96M --durability "$level" --flush-to "$work/out" "$@"
+  start --memory 96M --durability "$level" --flush-to "$work/out" "${first[@]}" "$@"
   timeout 120 mayfly stage-in "$work/in" /in >"$work/stage.log" 2>&1 || e2e_fail "stage-in: $(cat "$work/stage.log")"
   keep
   [[ ! -e $work/out/in ]] || e2e_fail "--keep flushed"
@@ -72,8 +73,26 @@ life() {
 }
 
 life process "$shm"
+step "another session on the node leaves it alone, and so does mayfly clean"
+kept=$(find "$base" ! -name 'rank-*' -printf '%p %s\n' | sort)
+MAYFLY_SESSION=$work/other.json
+start --memory 64M
+timeout 60 mayfly stop --no-flush >"$work/stop.log" 2>&1 || e2e_fail "mayfly stop: $(cat "$work/stop.log")"
+e2e_within 60 e2e_ended || e2e_fail "the servers do not end"
+e2e_launcher=''
+MAYFLY_SESSION=$work/session.json
+timeout 60 mayfly clean >"$work/said" 2>&1 || e2e_fail "mayfly clean: $(cat "$work/said")"
+grep -q "was kept for mayflyd --recover and stays" "$work/said" || e2e_fail "mayfly clean: $(cat "$work/said")"
+[[ $(find "$base" ! -name 'rank-*' -printf '%p %s\n' | sort) == "$kept" ]] || e2e_fail "what was kept is not as it was"
 timeout 60 mayfly journal clear --yes "$base" >"$work/said" 2>&1 || e2e_fail "journal clear without --force: $(cat "$work/said")"
 rm -f "$MAYFLY_SESSION"*
+
+start --memory 64M --durability process
+timeout 60 mayfly stop --keep >"$work/stop.log" 2>&1 || e2e_fail "mayfly stop --keep: $(cat "$work/stop.log")"
+e2e_within 60 e2e_ended || e2e_fail "the servers do not end"
+e2e_launcher=''
+timeout 60 mayfly clean --kept >"$work/said" 2>&1 || e2e_fail "mayfly clean --kept: $(cat "$work/said")"
+[[ -z $(find "$shm" -type f) ]] || e2e_fail "mayfly clean --kept left $(find "$shm" -type f)"
 
 life process "$work/disk" --dir "$work/disk"
 step "without the memory that level process needs"
@@ -85,12 +104,14 @@ e2e_launcher=''
 timeout 60 mayfly journal clear --yes "$work/disk" >"$work/said" 2>&1 || e2e_fail "journal clear without --force: $(cat "$work/said")"
 rm -rf "$MAYFLY_SESSION"* "${MAYFLY_RUNTIME_DIR:?}"/*
 
+first=(--commit-interval 2ms)
 life node "$work/disk" --dir "$work/disk"
 [[ -z $(find "$shm" -name 'arena-*' -o -name 'kept-*') ]] || e2e_fail "memory is still taken: $(find "$shm" -type f)"
 step "level node, on a node that was started again"
 rm -rf "${MAYFLY_RUNTIME_DIR:?}"/*
 start --recover --dir "$work/disk"
 came_up true
+[[ $(e2e_figures commit_interval_us | sort -u) == 2000 ]] || e2e_fail "the commit interval: $(e2e_figures commit_interval_us)"
 files_are_there
 stop "$work/disk"
 diff -r --no-dereference "$work/in" "$work/out/in" || e2e_fail "the flush at the end"

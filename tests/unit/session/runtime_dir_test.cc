@@ -237,6 +237,24 @@ TEST_F(RuntimeDirTest, ALeftoverThatCameToLifeStays) {
   EXPECT_EQ(Sessions()[0].liveness, Liveness::kAlive);
 }
 
+TEST_F(RuntimeDirTest, WhatIsKeptOnPurposeSaysSoUntilItIsTakenBack) {
+  ASSERT_TRUE(runtime_.Join(a_, 0).ok());
+  ASSERT_TRUE(runtime_.MarkKept(a_, true).ok());
+  ASSERT_TRUE(runtime_.MarkKept(a_, true).ok());  // by each of its servers
+  EXPECT_TRUE(runtime_.Leftovers()->empty());     // it lives
+  ASSERT_TRUE(runtime_.Withdraw(a_, 0).ok());
+  auto leftovers = runtime_.Leftovers().value();
+  ASSERT_EQ(leftovers.size(), 1u);
+  EXPECT_TRUE(leftovers[0].kept);
+  ASSERT_TRUE(runtime_.Join(a_, 0).ok());
+  ASSERT_TRUE(runtime_.MarkKept(a_, false).ok());
+  ASSERT_TRUE(runtime_.MarkKept(a_, false).ok());
+  MarkAs(a_, 0, MarkOfADeadProcess());
+  leftovers = runtime_.Leftovers().value();
+  ASSERT_EQ(leftovers.size(), 1u);
+  EXPECT_FALSE(leftovers[0].kept);  // killed since
+}
+
 TEST_F(RuntimeDirTest, WhatADeadRankLeftOutsideGoesWithTheSession) {
   for (uint32_t rank : {0u, 1u}) {
     const std::string segment = At("vader_segment." + std::to_string(rank));
