@@ -37,7 +37,8 @@ constexpr const char* kEnd =
                           (mpirun kills one second after SIGTERM: send SIGUSR1 if there is something to flush)
   SIGTERM or SIGINT again end now; what was not flushed is lost
 Flushing copies every file to --flush-to and reads it back; without --flush-to nothing is kept. The processes, their
-memory and the session's files are gone afterwards. What a kill -9 leaves is removed by `mayfly clean`; with
+memory and the session's files are gone afterwards, unless it was `mayfly stop --keep`, which flushes nothing and leaves
+the session for --recover. What a kill -9 leaves is removed by `mayfly clean`; with
 --durability process the same command with --recover brings it back, or `mayflyd --rejoin` a single server, which
 --supervise does by itself.
 

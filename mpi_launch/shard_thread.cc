@@ -14,6 +14,8 @@ namespace mayfly {
 namespace {
 
 constexpr Nanos kDrainWithin = 15 * kSecond;
+// The same with a journal that is closed in order: data may still have to go to the disk.
+constexpr Nanos kCloseWithin = 120 * kSecond;
 // After the drain: the last answers are on their way.
 constexpr Nanos kLinger = 20 * kMillisecond;
 
@@ -113,7 +115,7 @@ void ShardThread::Turn(Core& core) {
 
 // True if all of the shard has ended.
 bool ShardThread::Drain(Core& core) {
-  const Nanos until = core.clock.Now() + kDrainWithin;
+  const Nanos until = core.clock.Now() + (core.shard.keeps_storage() ? kCloseWithin : kDrainWithin);
   core.drain.emplace(core.shard.Drain());
   // The shard may have no timer of its own for our bound.
   core.shard.executor().At(
