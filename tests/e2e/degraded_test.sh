@@ -121,13 +121,14 @@ without() {
   ranks=4
 }
 
+small=(--journal-bytes 4M) # of the first start alone; all of it is hashed again and again
 # life LEVEL OPTION...
 life() {
   local level=$1
   shift
   step "level $level, $*"
   ranks=4
-  start --memory 96M --durability "$level" --chunk 64K --flush-to "$work/out" "$@"
+  start --memory 96M --durability "$level" --chunk 64K --flush-to "$work/out" "${small[@]}" "$@"
   stage
   e2e_servers 4
   local root=$((6 - others[0] - others[1] - others[2])) other=${others[0]}
@@ -143,11 +144,12 @@ life() {
   rm -rf "$work/out"
 }
 life process
+small+=(--capacity 64M)
 life node --dir "$work/disk"
 
 step "two of three members, one of whose two journals cannot be read"
 ranks=3
-start --memory 128M --shards 2 --durability process --chunk 64K --flush-to "$work/out" --dir "$work/disk"
+start --memory 128M --shards 2 --journal-bytes 4M --durability process --chunk 64K --flush-to "$work/out" --dir "$work/disk"
 stage
 kill_all
 victim=2
