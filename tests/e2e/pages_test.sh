@@ -60,7 +60,7 @@ complete_line() { # WORD...: the completions of the last word
 [[ $(complete_line st) == "stage-in stage-out stat status stop" ]] || e2e_fail "st: $(complete_line st)"
 [[ $(complete_line fl) == flush ]] || e2e_fail "fl: $(complete_line fl)"
 [[ $(complete_line --s) == --session ]] || e2e_fail "--s: $(complete_line --s)"
-[[ $(complete_line --session x stop --) == "--budget --flush-only --help --json --no-flush" ]] || e2e_fail "stop: $(complete_line stop --)"
+[[ $(complete_line --session x stop --) == "--budget --flush-only --help --json --keep --no-flush" ]] || e2e_fail "stop: $(complete_line stop --)"
 [[ $(complete_line journal "") == *clear*dump*stat*verify* ]] || e2e_fail "journal: $(complete_line journal "")"
 [[ $(complete_line journal d) == dump ]] || e2e_fail "journal d: $(complete_line journal d)"
 [[ $(complete_line journal dump --) == "--from --help --json --shard --to" ]] || e2e_fail "journal dump: $(complete_line journal dump --)"
