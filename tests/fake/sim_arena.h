@@ -25,7 +25,7 @@ class SimArenaMemory : public ArenaMemory {
   SimArenaMemory(const SimArenaMemory&) = delete;
   SimArenaMemory& operator=(const SimArenaMemory&) = delete;
   ~SimArenaMemory() override {
-    for (auto& [data, bytes] : segments_) std::free(data);
+    for (auto& [data, segment] : segments_) std::free(segment.memory);
   }
 
   Result<std::vector<Found>> Adopt() override {
@@ -43,10 +43,11 @@ class SimArenaMemory : public ArenaMemory {
     if (left_behind_) return Code::kExists;
     mapped_ = true;
     if (bytes > bytes_max_ - used_) return Code::kNoSpace;
-    auto* data = static_cast<uint8_t*>(std::aligned_alloc(kAlignment, bytes));
-    if (data == nullptr) return Code::kNoSpace;
-    std::memset(data, 0, bytes);
-    segments_[data] = bytes;
+    // Not aligned_alloc: the zeros of fresh pages cost nothing until somebody touches them.
+    auto* memory = static_cast<uint8_t*>(std::calloc(1, bytes + kAlignment));
+    if (memory == nullptr) return Code::kNoSpace;
+    uint8_t* const data = memory + (kAlignment - reinterpret_cast<uintptr_t>(memory) % kAlignment) % kAlignment;
+    segments_[data] = {bytes, memory};
     stamps_[data] = std::vector<ArenaStamp>(bytes / kStampBytes);
     by_number_.push_back(MutableBytes(data, bytes));
     used_ += bytes;
@@ -62,7 +63,7 @@ class SimArenaMemory : public ArenaMemory {
   // Besides, the node lost its power.
   void CutPower() {
     MAYFLY_CHECK(attached.empty());
-    for (auto& [data, bytes] : segments_) std::free(data);
+    for (auto& [data, one] : segments_) std::free(one.memory);
     segments_.clear();
     stamps_.clear();
     by_number_.clear();
@@ -72,14 +73,14 @@ class SimArenaMemory : public ArenaMemory {
   void Unmap(MutableBytes segment) override {
     if (keep_) return;
     auto found = segments_.find(segment.data());
-    MAYFLY_CHECK(found != segments_.end() && found->second == segment.size());
+    MAYFLY_CHECK(found != segments_.end() && found->second.bytes == segment.size());
     used_ -= segment.size();
+    std::free(found->second.memory);
     segments_.erase(found);
     stamps_.erase(segment.data());
     for (MutableBytes& known : by_number_) {
       if (known.data() == segment.data()) known = {};
     }
-    std::free(segment.data());
   }
   void Prefault(MutableBytes) override {}
   std::string Name() const override { return name; }
@@ -101,7 +102,11 @@ class SimArenaMemory : public ArenaMemory {
   bool mapped_ = false;       // by this server
   bool left_behind_ = false;  // by the one before
   bool keep_ = false;
-  std::map<uint8_t*, size_t> segments_;
+  struct Mapped {
+    size_t bytes;
+    uint8_t* memory;
+  };
+  std::map<uint8_t*, Mapped> segments_;
   std::map<uint8_t*, std::vector<ArenaStamp>> stamps_;
   std::vector<MutableBytes> by_number_;
 };

@@ -446,6 +446,7 @@ void SimDisk::Crash(bool power) {
   }
   ready_.clear();
   pending_ = 0;
+  for (const Op& op : under_way) never_.push_back(op.done);
   while (!under_way.empty()) {  // K6
     const auto next = under_way.begin() + static_cast<ptrdiff_t>(platter_.random_.Below(under_way.size()));
     Interrupt(*next);

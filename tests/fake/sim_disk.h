@@ -185,6 +185,7 @@ class SimDisk final : public Disk {
   std::vector<Op> flying_;
   std::deque<Op> ready_;  // inside a Poll: about to end
   uint32_t pending_ = 0;
+  std::vector<Completion*> never_;  // what was under way at a crash: it is still referred to
 };
 
 }  // namespace mayfly

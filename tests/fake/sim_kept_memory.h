@@ -3,11 +3,12 @@
 // change from one process to the next: what a former handle gave is freed by the Find of the next.
 #pragma once
 
+#include <cstdlib>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
-#include <vector>
 
 #include "base/check.h"
 #include "os/kept_memory.h"
@@ -28,12 +29,17 @@ class SimKeptNode {
   friend class SimKeptMemory;
   static constexpr size_t kPage = 4096;
   struct Region {
-    explicit Region(size_t size) : memory(size + kPage), bytes(size) {}
-    MutableBytes Aligned() {
-      const size_t over = reinterpret_cast<uintptr_t>(memory.data()) % kPage;
-      return {memory.data() + (kPage - over) % kPage, bytes};
+    struct Free {
+      void operator()(uint8_t* data) const { std::free(data); }
+    };
+    explicit Region(size_t size) : memory(static_cast<uint8_t*>(std::calloc(1, size + kPage))), bytes(size) {
+      MAYFLY_CHECK(memory != nullptr);
     }
-    std::vector<uint8_t> memory;
+    MutableBytes Aligned() {
+      const size_t over = reinterpret_cast<uintptr_t>(memory.get()) % kPage;
+      return {memory.get() + (kPage - over) % kPage, bytes};
+    }
+    std::unique_ptr<uint8_t, Free> memory;  // zeros of fresh pages cost nothing until somebody touches them
     size_t bytes;
   };
   size_t bytes_max_;

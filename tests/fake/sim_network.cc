@@ -25,14 +25,9 @@ void SimNetwork::Kill(SimTransport& victim) {
   victim.Leave(options_.detect_nanos);
 }
 
-void SimNetwork::Bury(std::unique_ptr<SimTransport> victim) {
-  if (!victim->killed_) victim->Leave(options_.detect_nanos);
-  victim->in_callback_ = false;
-  victim->receiver_ = nullptr;
-  victim->endpoints_.clear();
-  victim->outgoing_.clear();
-  victim->events_.clear();
-  victim->held_.clear();
+void SimNetwork::Bury(SimTransport& victim) {
+  if (!victim.killed_) victim.Leave(options_.detect_nanos);
+  --transports_;
 }
 
 void SimNetwork::Cut(SimTransport& a, SimTransport& b) {

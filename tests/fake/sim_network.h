@@ -67,8 +67,9 @@ class SimNetwork {
   // does. Its peers' endpoints go down, their pending sends to it and fetches from it complete with kUnavailable.
   // The object stays usable for winding up: its own endpoints are down too, and everything pending completes.
   void Kill(SimTransport& victim);
-  // The same, of a process that never runs again, wherever it stood: nothing of it completes, and the object goes.
-  void Bury(std::unique_ptr<SimTransport> victim);
+  // The same, of a process that never runs again, wherever it stood: nothing of it completes. The object stays as it
+  // is, for good: its destructor must not run.
+  void Bury(SimTransport& victim);
   // No byte passes between the two: endpoints go down on both sides, new ones go down at once, until Mend.
   void Cut(SimTransport& a, SimTransport& b);
   // Messages between the two wait, and nobody is told, until Mend.
