@@ -13,8 +13,8 @@ SimNetwork::SimNetwork() : SimNetwork(Options{}) {}
 
 SimNetwork::~SimNetwork() { MAYFLY_CHECK(transports_ == 0); }
 
-std::unique_ptr<SimTransport> SimNetwork::Create() {
-  std::unique_ptr<SimTransport> transport(new SimTransport(*this, ++last_node_));
+std::unique_ptr<SimTransport> SimNetwork::Create(uint64_t host) {
+  std::unique_ptr<SimTransport> transport(new SimTransport(*this, ++last_node_, host));
   nodes_[transport->node()] = transport.get();
   ++transports_;
   return transport;
@@ -32,6 +32,10 @@ void SimNetwork::Bury(SimTransport& victim) {
 
 void SimNetwork::Cut(SimTransport& a, SimTransport& b) {
   links_[PairOf(a.node(), b.node())] = Link::kCut;
+  Break(a, b);
+}
+
+void SimNetwork::Break(SimTransport& a, SimTransport& b) {
   SimTransport* const ends[] = {&a, &b};
   for (int i = 0; i < 2; ++i) {
     ends[i]->Purge(ends[1 - i]->node());
@@ -48,6 +52,36 @@ void SimNetwork::Mend(SimTransport& a, SimTransport& b) {
   b.ReleaseHeld(a.node());
 }
 
+std::vector<std::pair<SimTransport*, SimTransport*>> SimNetwork::PairsOf(uint64_t a, uint64_t b) const {
+  std::vector<std::pair<SimTransport*, SimTransport*>> pairs;
+  for (const auto& [node, one] : nodes_) {
+    if (one->host_ != a) continue;
+    for (const auto& [other_node, other] : nodes_) {
+      if (other->host_ == b) pairs.emplace_back(one, other);
+    }
+  }
+  return pairs;
+}
+
+void SimNetwork::CutHosts(uint64_t a, uint64_t b) {
+  MAYFLY_CHECK(a != 0 && b != 0 && a != b);
+  host_links_[PairOf(a, b)] = Link::kCut;
+  for (auto [one, other] : PairsOf(a, b)) Break(*one, *other);
+}
+
+void SimNetwork::HoldHosts(uint64_t a, uint64_t b) {
+  MAYFLY_CHECK(a != 0 && b != 0 && a != b);
+  host_links_[PairOf(a, b)] = Link::kHeld;
+}
+
+void SimNetwork::MendHosts(uint64_t a, uint64_t b) {
+  host_links_.erase(PairOf(a, b));
+  for (auto [one, other] : PairsOf(a, b)) {
+    one->ReleaseHeld(other->node());
+    other->ReleaseHeld(one->node());
+  }
+}
+
 Nanos SimNetwork::next_event() const {
   Nanos next = kNever;
   for (const auto& [node, transport] : nodes_) next = std::min(next, transport->next_event());
@@ -60,8 +94,12 @@ SimTransport* SimNetwork::Find(uint64_t node) const {
 }
 
 bool SimNetwork::Is(uint64_t a, uint64_t b, Link link) const {
-  auto found = links_.find(PairOf(a, b));
-  return found != links_.end() && found->second == link;
+  if (auto found = links_.find(PairOf(a, b)); found != links_.end()) return found->second == link;
+  if (host_links_.empty()) return false;
+  const SimTransport *one = Find(a), *other = Find(b);
+  if (one == nullptr || other == nullptr) return false;
+  const auto found = host_links_.find(PairOf(one->host_, other->host_));
+  return found != host_links_.end() && found->second == link;
 }
 
 // --- SimTransport: the door ------------------------------------------------------------------------------------------
@@ -70,7 +108,8 @@ namespace {
 constexpr uint64_t kAddressMagic = 0x6b726f774e6d6953;  // "SimNwork"
 }  // namespace
 
-SimTransport::SimTransport(SimNetwork& network, uint64_t node) : network_(network), node_(node) {
+SimTransport::SimTransport(SimNetwork& network, uint64_t node, uint64_t host)
+    : network_(network), node_(node), host_(host) {
   std::memcpy(address_, &kAddressMagic, 8);
   std::memcpy(address_ + 8, &node, 8);
 }

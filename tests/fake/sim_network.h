@@ -57,7 +57,8 @@ class SimNetwork {
   SimNetwork& operator=(const SimNetwork&) = delete;
   ~SimNetwork();
 
-  std::unique_ptr<SimTransport> Create();
+  // On a host, which others may be on as well; 0: on one of its own.
+  std::unique_ptr<SimTransport> Create(uint64_t host = 0);
 
   // Asked once a message, in the order of the sends; empty: every message arrives at once.
   void SetPolicy(Policy policy) { policy_ = std::move(policy); }
@@ -75,6 +76,10 @@ class SimNetwork {
   // Messages between the two wait, and nobody is told, until Mend.
   void Hold(SimTransport& a, SimTransport& b);
   void Mend(SimTransport& a, SimTransport& b);
+  // The same between all transports of two hosts, also those that come later.
+  void CutHosts(uint64_t a, uint64_t b);
+  void HoldHosts(uint64_t a, uint64_t b);
+  void MendHosts(uint64_t a, uint64_t b);
 
   // When the next thing is due on any transport (now or earlier: progress will do something); kNever if nothing is.
   Nanos next_event() const;
@@ -91,11 +96,15 @@ class SimNetwork {
   Nanos Now() const { return options_.clock == nullptr ? 0 : options_.clock->Now(); }
   SimTransport* Find(uint64_t node) const;
   bool Is(uint64_t a, uint64_t b, Link link) const;
+  void Break(SimTransport& a, SimTransport& b);
+  // The living of two hosts, pair by pair, in an order of their own.
+  std::vector<std::pair<SimTransport*, SimTransport*>> PairsOf(uint64_t a, uint64_t b) const;
 
   Options options_;
   Policy policy_;
   std::map<uint64_t, SimTransport*> nodes_;  // the living
   std::map<Pair, Link> links_;               // those that are not as they should be
+  std::map<Pair, Link> host_links_;          // likewise
   size_t transports_ = 0;                    // dead or alive
   uint64_t last_node_ = 0;
   uint64_t sequence_ = 0;
@@ -159,7 +168,7 @@ class SimTransport final : public Transport, private Payload::Source {
   };
   using Key = std::pair<Nanos, uint64_t>;
 
-  SimTransport(SimNetwork& network, uint64_t node);
+  SimTransport(SimNetwork& network, uint64_t node, uint64_t host);
   void Fetch(void* token, MutableBytes to, Completion* done) override;
   void Drop(void* token) override;
 
@@ -185,6 +194,7 @@ class SimTransport final : public Transport, private Payload::Source {
 
   SimNetwork& network_;
   const uint64_t node_;
+  const uint64_t host_;
   uint8_t address_[16];
   Receiver* receiver_ = nullptr;
   std::function<void()> on_moment_;

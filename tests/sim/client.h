@@ -14,8 +14,8 @@ namespace mayfly {
 
 class SimClient final : public SimCluster::Steppable {
  public:
-  explicit SimClient(SimCluster& cluster, ClientOptions options = {}, ArenaViews* views = nullptr)
-      : cluster_(cluster), identity_(cluster.ClientIdentity()) {
+  explicit SimClient(SimCluster& cluster, ClientOptions options = {}, ArenaViews* views = nullptr, uint64_t host = 0)
+      : cluster_(cluster), host_(host), identity_(cluster.ClientIdentity()) {
     timing_.unreachable_after = options.unreachable_after;
     mount_ = std::make_unique<Mount>(cluster.placement(), identity_.cred, options, files_, views);
     mount_->SetWakeHelper([this] { poked_ = true; });
@@ -71,7 +71,7 @@ class SimClient final : public SimCluster::Steppable {
   };
   Engine& NewEngine() {
     auto engine = std::make_unique<Engine>();
-    engine->transport = cluster_.network().Create();
+    engine->transport = cluster_.network().Create(host_);
     engine->executor = std::make_unique<Executor>(cluster_.clock());
     Identity mine = identity_;
     mine.client = ClientId(cluster_.random().U64() | 1);
@@ -84,6 +84,7 @@ class SimClient final : public SimCluster::Steppable {
   }
 
   SimCluster& cluster_;
+  const uint64_t host_;  // SimNetwork's
   Identity identity_;
   Caller::Timing timing_;
   FileTable files_;

@@ -198,6 +198,8 @@ class SimCluster final : public AddressBook {
     nodes_[shard.value]->moments = moments;
     nodes_[shard.value]->power = power;
   }
+  // Of a member, as SimNetwork numbers hosts.
+  static uint64_t HostOf(MemberId member) { return 1 + uint64_t{member.value}; }
   bool dead(ShardId shard) const { return nodes_[shard.value]->dead; }
   // The same server again, on what the node kept, or in the place of one of which nothing is there. The caller drives
   // the cluster until the task is done.
@@ -276,7 +278,7 @@ class SimCluster final : public AddressBook {
   void Prepare(ShardId s) {
     Node& node = *nodes_[s.value];
     node.server = std::make_unique<Server>();
-    node.server->transport = network_.Create();
+    node.server->transport = network_.Create(HostOf(layout_->MemberOf(s)));
     const Bytes address = node.server->transport->address();
     node.address.assign(address.begin(), address.end());
     node.server->disk = std::make_unique<SimDisk>(*node.platter, clock_);

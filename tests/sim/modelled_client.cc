@@ -31,7 +31,7 @@ ModelledClient::ModelledClient(SimCluster& cluster, Options options, SharedModel
     : options_(options),
       random_(options.seed * 7919 + 1 + options.number * 65537),
       cluster_(cluster),
-      client_(cluster, OptionsOf(options), options.mapped ? &cluster.views() : nullptr),
+      client_(cluster, OptionsOf(options), options.mapped ? &cluster.views() : nullptr, options.host),
       shared_(shared),
       before_(std::move(before_operation)),
       home_(fmt::format("/c{}", options.number)) {}

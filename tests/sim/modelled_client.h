@@ -35,7 +35,7 @@ class ModelledClient {
     bool write_behind = false;
     bool mapped = false;
     bool idles = true;  // sometimes, for longer than anything waits
-    bool one_at_a_time = false;
+    uint64_t host = 0;  // SimNetwork's
   };
   ModelledClient(SimCluster& cluster, Options options, SharedModel* shared, std::function<void()> before_operation);
 

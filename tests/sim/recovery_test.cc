@@ -11,12 +11,14 @@
 
 #include "sim/crashes.h"
 #include "sim/modelled_client.h"
+#include "sim/network_faults.h"
 #include "sim/seeds.h"
 
 namespace mayfly {
 namespace {
 
-enum class Kind { kProcess, kNode, kPower };  // the last: level `node` with --fsync always
+// kPower: level `node` with --fsync always. kNetwork: at level `process`, besides kills.
+enum class Kind { kProcess, kNode, kPower, kNetwork };
 
 // A world that is made by its seed, and ends when all its clients have done what they wanted.
 class World {
@@ -28,10 +30,10 @@ class World {
     options.shards_per_member = OneIn(4) ? 2 : 1;
     options.seed = seed;
     options.memory_bytes = (short_ ? 16u : 64u) << 20;
-    options.durability = kind == Kind::kProcess ? Durability::kProcess : Durability::kNode;
+    options.durability = kind == Kind::kProcess || kind == Kind::kNetwork ? Durability::kProcess : Durability::kNode;
     options.fsync = kind == Kind::kPower ? Fsync::kAlways : Fsync::kCommit;
     // With a chunk file, and less memory than there is data.
-    if (kind != Kind::kProcess || OneIn(2)) {
+    if (options.durability == Durability::kNode || OneIn(2)) {
       options.disk_bytes = 128u << 20;
       if (OneIn(2)) options.memory_bytes = 5u << 20;
       if (OneIn(2)) options.evict = ChunkStore::Evict::kLfu;
@@ -51,10 +53,11 @@ class World {
     }
     const bool delays = OneIn(2);
     const Nanos most = OneIn(3) ? 20 * kMillisecond : kMillisecond;
-    if (delays) {
-      cluster_->network().SetPolicy([this, most](const SimNetwork::Passing&) {
+    if (delays || kind == Kind::kNetwork) {
+      cluster_->network().SetPolicy([this, delays, most](const SimNetwork::Passing& passing) {
         SimNetwork::Fate fate;
-        if (OneIn(3)) fate.delay = static_cast<Nanos>(random_.U64() % static_cast<uint64_t>(most));
+        if (network_faults_ != nullptr) fate = network_faults_->Pass(passing);
+        if (delays && OneIn(3)) fate.delay += static_cast<Nanos>(Below(static_cast<uint64_t>(most)));
         return fate;
       });
     }
@@ -63,21 +66,34 @@ class World {
     crashes.inside = !OneIn(3);
     crashes.power = kind == Kind::kPower;
     if (delays) crashes.turns = 200;
+    if (kind == Kind::kNetwork && OneIn(2)) crashes.one_in = 12;
     if (OneIn(4)) crashes.long_away = 40 * kSecond;
     crashes_ = std::make_unique<Crashes>(*cluster_, crashes);
     const uint32_t clients = OneIn(3) ? 1 : 2 + OneIn(2);
+    if (kind == Kind::kNetwork) {
+      NetworkFaults::Options faults;
+      faults.seed = seed;
+      faults.clients = clients;
+      network_faults_ = std::make_unique<NetworkFaults>(*cluster_, faults);
+    }
     for (uint32_t c = 0; c < clients; ++c) {
       ModelledClient::Options client;
       client.seed = seed;
       client.number = c;
       client.write_behind = OneIn(2);
       client.mapped = OneIn(2) && kind != Kind::kPower;  // it would be on the node that loses its power
-      clients_.push_back(std::make_unique<ModelledClient>(*cluster_, client, &shared_, [this] { crashes_->Plan(); }));
+      client.host = NetworkFaults::ClientHost(c);
+      clients_.push_back(std::make_unique<ModelledClient>(*cluster_, client, &shared_, [this] {
+        crashes_->Plan();
+        if (network_faults_ != nullptr) network_faults_->Plan();
+      }));
     }
   }
   ~World() {
+    if (network_faults_ != nullptr) network_faults_->Mend();
     (void)crashes_->Mend();
     clients_.clear();
+    network_faults_.reset();
     cluster_.reset();
   }
 
@@ -92,6 +108,9 @@ class World {
     All([](ModelledClient* c) { return c->Leave(); });
   }
   const Crashes::Counts& counts() const { return crashes_->counts(); }
+  NetworkFaults::Counts network_counts() const {
+    return network_faults_ == nullptr ? NetworkFaults::Counts() : network_faults_->counts();
+  }
   uint64_t hash() const { return shared_.hash ^ cluster_->network().trace(); }
 
  private:
@@ -113,6 +132,7 @@ class World {
   }
   void Look(const char* when) {
     SCOPED_TRACE(when);
+    if (network_faults_ != nullptr) network_faults_->Mend();
     ASSERT_TRUE(crashes_->Mend()) << "the servers do not come back";
     All([](ModelledClient* c) { return c->CheckAll(); });
     All([this](ModelledClient* c) { return c == clients_[0].get() ? c->CheckShared() : Nothing(); });
@@ -128,6 +148,7 @@ class World {
   bool small_journal_ = false;
   std::unique_ptr<SimCluster> cluster_;
   std::unique_ptr<Crashes> crashes_;
+  std::unique_ptr<NetworkFaults> network_faults_;  // null: none
   SharedModel shared_;
   std::vector<std::unique_ptr<ModelledClient>> clients_;
 };
@@ -216,7 +237,7 @@ TEST(Recovery, AProcessWithManyOpenFilesDies) {
 }
 
 void RunKind(Kind kind, uint64_t in_ci) {
-  enum Count : size_t { kKills, kInside, kInRecovery, kPowerLosses, kHash, kCounts };
+  enum Count : size_t { kKills, kInside, kInRecovery, kPowerLosses, kPartitions, kLate, kTwice, kLost, kHash, kCounts };
   const SeedRange range(in_ci);
   const bool each = std::getenv("MAYFLY_TRACE") != nullptr;
   std::array<uint64_t, kCounts> all{};
@@ -227,12 +248,21 @@ void RunKind(Kind kind, uint64_t in_ci) {
     counts[kInside] += world.counts().inside;
     counts[kInRecovery] += world.counts().in_recovery;
     counts[kPowerLosses] += world.counts().power;
+    counts[kPartitions] += world.network_counts().partitions;
+    counts[kLate] += world.network_counts().late;
+    counts[kTwice] += world.network_counts().twice;
+    counts[kLost] += world.network_counts().lost;
     counts[kHash] += world.hash() * (2 * seed + 1);
     if (each) std::printf("seed %lu: hash %016lx\n", seed, world.hash());
   });
   EXPECT_GT(all[kKills] + 20, range.count);  // else nothing was tried
   if (kind == Kind::kPower) {
     EXPECT_GT(all[kPowerLosses] * 8 + 20, range.count);
+  }
+  if (kind == Kind::kNetwork) {
+    EXPECT_GT(all[kPartitions] + 20, range.count);
+    std::printf("the network: %lu partitions, %lu messages late, %lu twice, %lu lost\n", all[kPartitions], all[kLate],
+                all[kTwice], all[kLost]);
   }
   std::printf("%lu seeds from %lu on: %lu kills, %lu of them inside a turn, %lu during a recovery; hash %016lx\n",
               range.count, range.first, all[kKills], all[kInside], all[kInRecovery], all[kHash]);
@@ -241,13 +271,14 @@ void RunKind(Kind kind, uint64_t in_ci) {
 TEST(Recovery, WhatWasAcknowledgedIsThereAfterKills) { RunKind(Kind::kProcess, 600); }
 TEST(Recovery, WhatWasAcknowledgedIsThereAfterKillsAtLevelNode) { RunKind(Kind::kNode, 400); }
 TEST(Recovery, WhatWasAcknowledgedIsThereAfterLossesOfPower) { RunKind(Kind::kPower, 400); }
+TEST(Recovery, WhatWasAcknowledgedIsThereAfterFaultsOfTheNetwork) { RunKind(Kind::kNetwork, 300); }
 
 TEST(Recovery, OneSeedIsOneRun) {
   const uint64_t first = FromEnvironment("MAYFLY_SEED", 1);
   for (uint64_t seed = first; seed < first + 12; ++seed) {
     uint64_t hashes[2] = {};
     for (uint64_t& hash : hashes) {
-      World world(seed, static_cast<Kind>(seed % 3));
+      World world(seed, static_cast<Kind>(seed % 4));
       world.Run();
       hash = world.hash();
     }
