@@ -119,6 +119,7 @@ class Journal {
   // No more of anything; waits for what is under way. The journal on the disk is as if the process had been killed.
   Task<void> Stop();
 
+  bool failed() const { return ended_ == Code::kIo; }  // J5
   JournalStats stats() const;
   const Superblock& superblock() const { return superblock_; }
 

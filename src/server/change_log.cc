@@ -38,9 +38,9 @@ void ChangeLog::Fail() {
 }
 
 void ChangeLog::Turn() {
-  if (write_back_ == nullptr) return;
-  if (write_back_->failed() && !failed_) Fail();
-  if (failed_) return;
+  if (journal_ == nullptr) return;
+  if (journal_->failed() || (write_back_ != nullptr && write_back_->failed())) Fail();
+  if (write_back_ == nullptr || failed_) return;
   const uint64_t kept = write_back_->kept();
   while (!order_.empty() && order_.front().written <= kept) {
     journal_->Release(order_.front().lsn);
