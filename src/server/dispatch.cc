@@ -159,6 +159,10 @@ Task<Status> Shard::Run(Request* r) {
       if (SpeaksOfNames(status.code()) && Stale(*r)) status = Code::kGeneration;
     }
   }
+  if constexpr (MethodTypes<M>::kOnce) {
+    // It was let in before the journal failed; what it has changed since then is recorded nowhere.
+    if (status.ok() && log_.failed() && !AllowedWhileReadOnly(M) && !OnlyReads(q)) status = Code::kIo;
+  }
   ChargeTables();
   if (!r->answered()) co_await r->Reply(status.code(), a, status.ok() ? out.bytes() : Bytes());
   r->Finish();
