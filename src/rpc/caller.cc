@@ -83,6 +83,12 @@ bool Caller::Unreachable(ShardId shard) const {
   return peer != nullptr && peer->unreachable;
 }
 
+void Caller::Disown() {
+  for (Slot* slot = active_.first(); slot != nullptr; slot = active_.Next(slot)) {
+    if (slot->once && (slot->state == State::kQueued || slot->state == State::kSent)) Finish(slot, Code::kIo);
+  }
+}
+
 void Caller::Shutdown() {
   if (shut_down_) return;
   shut_down_ = true;

@@ -102,6 +102,8 @@ class Caller final : public Receiver {
   ClientId process() const { return identity_.process; }
   size_t in_flight() const { return active_.size(); }
   const CallerStats& stats() const { return stats_; }
+  // Ends the calls that execute once with kIo, whatever becomes of them: what they were to tell of is not kept here.
+  void Disown();
   // Ends every call with kShutdown and closes all endpoints. Calls whose buffers the transport still has end when it
   // lets go of them (L2): keep it progressing until in_flight() is 0, and only then destroy this object.
   void Shutdown();

@@ -31,13 +31,14 @@ bool SumsMatch(Bytes data, std::span<const uint64_t> sums) {
 // This shard joins a file at its home before its first chunk of it: from then on sizes, truncation and removal ask it.
 // A joined file has an epoch other than 0 in the store.
 Task<Status> Shard::JoinFile(InodeId id, Nanos deadline) {
-  auto& waiters = joining_[id];
-  if (waiters != nullptr) {
+  // Who asks in vain asks for itself alone.
+  for (auto asking = joining_.find(id); asking != joining_.end(); asking = joining_.find(id)) {
+    WaitQueue* const waiters = asking->second.get();
     (void)co_await waiters->Wait(deadline);
     if (store_.Figures(id).epoch != 0) co_return Code::kOk;
-    co_return executor_.now() < deadline ? Code::kBusy : Code::kTimedOut;
+    if (executor_.now() >= deadline) co_return Code::kTimedOut;
   }
-  waiters = std::make_unique<WaitQueue>(executor_);
+  joining_[id] = std::make_unique<WaitQueue>(executor_);
   FileJoinRequest request;
   request.inode = id;
   request.shard = options_.self;
@@ -63,7 +64,10 @@ Task<Status> Shard::HandleFileJoin(Request*, const FileJoinRequest& q, FileJoinR
 }
 
 Task<Status> Shard::HandleGlimpse(Request*, const GlimpseRequest& q, GlimpseReply* a, ReplyPayload*) {
-  if (q.clear_mtime) store_.ClearMtime(q.inode);
+  if (q.clear_mtime) {
+    if (log_.failed()) co_return Code::kReadOnly;  // its own would be back after the next start
+    store_.ClearMtime(q.inode);
+  }
   const FileFigures figures = store_.Figures(q.inode);
   a->end = figures.high_water;
   a->blocks = figures.allocated_bytes / 512;

@@ -10,13 +10,14 @@ namespace mayfly {
 // Makes this shard a part of `dir` before its first entry (M1). One request at a time asks; others wait for it.
 Task<Status> Shard::JoinDir(InodeId dir, Nanos deadline) {
   if (dir.home().value >= placement_.shard_count()) co_return Code::kInvalid;
-  auto& waiters = joining_[dir];
-  if (waiters != nullptr) {
+  // Who asks in vain asks for itself alone.
+  for (auto asking = joining_.find(dir); asking != joining_.end(); asking = joining_.find(dir)) {
+    WaitQueue* const waiters = asking->second.get();
     (void)co_await waiters->Wait(deadline);
     if (names_.Joined(dir)) co_return Code::kOk;
-    co_return executor_.now() < deadline ? Code::kBusy : Code::kTimedOut;
+    if (executor_.now() >= deadline) co_return Code::kTimedOut;
   }
-  waiters = std::make_unique<WaitQueue>(executor_);
+  joining_[dir] = std::make_unique<WaitQueue>(executor_);
   Status status;
   DirRights rights;
   if (IsHome(dir)) {

@@ -81,6 +81,7 @@ Task<Status> Shard::HandleBump(Request* r, const Empty&, LeaseReply* a, ReplyPay
 Task<Status> Shard::BumpRound(Nanos deadline) {
   const uint64_t wanted = rounds_started_ + 1;
   while (rounds_done_ < wanted) {
+    if (log_.failed()) co_return Code::kReadOnly;  // the next start would give the same one out again
     if (round_running_) {
       MAYFLY_CO_TRY(co_await round_done_.Wait(deadline));
       continue;

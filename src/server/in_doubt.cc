@@ -26,6 +26,10 @@ Task<Status> Shard::HandleOutcome(Request*, const OutcomeRequest& q, OutcomeRepl
 
 OutcomeReply Shard::OutcomeOf(TxnId txn) const {
   OutcomeReply reply;
+  if (log_.failed()) {  // what comes back after the next start may be either
+    reply.state = TxnState::kOpen;
+    return reply;
+  }
   for (const auto& [id, outcome] : outcomes_) {
     const auto& steps = outcome->steps;
     const auto step = std::find_if(steps.begin(), steps.end(), [&](const auto& s) { return s.id == txn; });
@@ -91,6 +95,14 @@ void Shard::EndIntent(uint64_t number) {
   IntentImage over;
   over.number = number;
   log_.Record(kTagIntent, over, over.encoded_bytes());
+}
+
+void Shard::LeaveIntent(uint64_t number) {
+  const auto left = intents_.find(number);
+  if (left == intents_.end()) return;
+  IntentImage& mine = resuming_.emplace(number, left->second).first->second;
+  mine.clear_mtime = false;  // who was not told of the time that was set keeps its own: by then it may be a newer one
+  SettleSoon();
 }
 
 // What the shard that died had begun. Nobody was answered: to be done to the end, or taken back.
@@ -181,7 +193,7 @@ Task<Status> Shard::SettleRound(Nanos age) {
   std::sort(untold.begin(), untold.end());
   for (TxnId id : untold) {
     const auto it = outcomes_.find(id);
-    if (it == outcomes_.end()) continue;
+    if (it == outcomes_.end() || log_.failed()) continue;
     OutcomeImage* outcome = it->second.get();
     open_txns_.insert(id);  // one at a time
     const Status told = co_await TellAll(outcome, true);

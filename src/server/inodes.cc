@@ -244,6 +244,9 @@ Task<Status> Shard::HandleSetAttr(Request* r, const SetAttrRequest& q, AttrReply
   co_return status;
 }
 
+// "Read-only" says that nothing has changed.
+static Status AfterChange(Status others) { return others.code() == Code::kReadOnly ? Status(Code::kIo) : others; }
+
 Task<Status> Shard::ChangeAttr(Request* r, const SetAttrRequest& q, AttrReply* a) {
   Inode* inode = names_.FindInode(q.inode);
   if (inode == nullptr) co_return Code::kStale;
@@ -275,10 +278,13 @@ Task<Status> Shard::ChangeAttr(Request* r, const SetAttrRequest& q, AttrReply* a
       intent.clear_mtime = times_set;
       const uint64_t number = BeginIntent(std::move(intent));
       const Status pushed = co_await PushRights(q.inode, times_set, r->deadline());
+      if (!pushed.ok()) {
+        LeaveIntent(number);
+        co_return AfterChange(pushed);
+      }
       EndIntent(number);
-      MAYFLY_CO_TRY(pushed);
       // Clients check the rights of the directories they walk with what they cached: those walks are over now.
-      if (rights_changed) MAYFLY_CO_TRY(co_await BumpGeneration(r->deadline()));
+      if (rights_changed) MAYFLY_CO_TRY(AfterChange(co_await BumpGeneration(r->deadline())));
     }
   } else if (inode->type == FileType::kFile) {
     if ((q.mask & kSetMode) != 0 && Namespace::HasPrivileges(*inode)) {
@@ -393,9 +399,8 @@ Task<Status> Shard::BuryOne(InodeId id, Nanos deadline) {
   }
   if (everywhere) {
     EndIntent(number);
-  } else if (auto left = intents_.find(number); left != intents_.end()) {
-    resuming_.emplace(number, left->second);
-    SettleSoon();
+  } else {
+    LeaveIntent(number);
   }
   co_return Code::kOk;
 }

@@ -298,6 +298,7 @@ class Shard {
   Task<Status> SettleOne(TxnId txn);
   uint64_t BeginIntent(IntentImage intent);  // 0: nothing is recorded
   void EndIntent(uint64_t number);
+  void LeaveIntent(uint64_t number);  // it failed: to be tried again until it is done
   Task<Status> Resume(IntentImage intent);
   void SettleSoon();
   Task<Status> SettleLoop();

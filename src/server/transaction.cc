@@ -157,6 +157,7 @@ Task<Status> Shard::DecideAll(Transaction* txn, bool commit) {
   // Decided: whoever takes part learns of it, also if this shard dies before it can tell.
   outcome.txn = outcome.steps.front().id;
   log_.Record(kTagOutcome, outcome, outcome.encoded_bytes());
+  if (!log_.Seal() || log_.failed()) co_return Code::kIo;  // it is not: whoever holds a part asks after the next start
   const auto entry = outcomes_.insert_or_assign(outcome.txn, std::make_unique<OutcomeImage>(std::move(outcome))).first;
   OutcomeImage* const kept = entry->second.get();
   const Status told = co_await TellAll(kept, true);
