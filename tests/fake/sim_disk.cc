@@ -98,6 +98,19 @@ void SimPlatter::Rot(std::string_view name, uint64_t offset, uint64_t bytes, uin
   }
 }
 
+bool SimPlatter::RotWritten(std::string_view name, uint64_t from, uint32_t bits) {
+  const auto found = names_.find(name);
+  if (found == names_.end()) return false;
+  const auto& blocks = found->second->now.blocks;
+  auto block = blocks.lower_bound(BlocksOf(from));
+  const auto count = std::distance(block, blocks.end());
+  if (count == 0) return false;
+  std::advance(block, static_cast<ptrdiff_t>(random_.Below(static_cast<uint64_t>(count))));
+  const uint64_t offset = block->first * kBlock;
+  Rot(name, offset, std::min<uint64_t>(kBlock, found->second->now.bytes - offset), bits);
+  return true;
+}
+
 void SimPlatter::Truncate(std::string_view name, uint64_t bytes) {
   File& file = FileOf(name);
   for (Image* image : {&file.now, &file.durable}) {

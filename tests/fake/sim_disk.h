@@ -60,6 +60,8 @@ class SimPlatter {
   void CutPower();
   // Flips `bits` bits of a file, chosen in a range of it.
   void Rot(std::string_view name, uint64_t offset, uint64_t bytes, uint32_t bits);
+  // Likewise in one of the blocks behind `from` that were written. False: none was.
+  bool RotWritten(std::string_view name, uint64_t from, uint32_t bits);
   // Behind the server's back, durable at once.
   void Truncate(std::string_view name, uint64_t bytes);
   void Remove(std::string_view name);

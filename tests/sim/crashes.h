@@ -6,6 +6,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -32,9 +33,12 @@ class Crashes {
     uint64_t turns = 60;            // until a kill, at most
     Nanos away = 3 * kSecond;       // until a server is started again, at most
     Nanos long_away = 3 * kSecond;  // once in twenty times
+    // Null: every server comes back. Else whether one may be refused now, which is started again later.
+    std::function<bool()> may_fail;
+    std::function<void(uint32_t shard)> before_restart;  // null: nothing
   };
   struct Counts {
-    uint64_t kills = 0, inside = 0, in_recovery = 0, damage = 0;
+    uint64_t kills = 0, inside = 0, in_recovery = 0, damage = 0, refused = 0;
     uint64_t power = 0;  // of the kills outside of turns
   };
 
@@ -93,6 +97,7 @@ class Crashes {
   struct Opening {
     std::optional<Task<Status>> task;
     RecoveryReport report;
+    bool may_fail = false;
   };
   struct One {
     std::unique_ptr<Opening> opening;
@@ -145,15 +150,25 @@ class Crashes {
     if (one.known_dead && cluster_.clock().Now() >= one.restart_at) {
       one.known_dead = false;
       auto opening = std::make_unique<Opening>();
+      if (options_.before_restart) options_.before_restart(s);
+      opening->may_fail = options_.may_fail && options_.may_fail();
       opening->task.emplace(cluster_.Restart(ShardId(s), &opening->report));
       one.opening = std::move(opening);
       Say("starts again", s);
     }
     if (one.opening != nullptr && one.opening->task->done()) {
       const Status status = one.opening->task->Take();
-      EXPECT_TRUE(status.ok()) << one.opening->report.refusal;
+      if (!status.ok() && (one.opening->may_fail || (options_.may_fail && options_.may_fail()))) {
+        one.opening.reset();
+        ++counts_.refused;
+        Say("cannot start", s);
+        Kill(s);
+        return true;
+      }
+      EXPECT_TRUE(status.ok()) << TextOf(status.code()) << ": " << one.opening->report.refusal;
       EXPECT_TRUE(one.opening->report.found);
       counts_.damage += one.opening->report.damage.size();
+      for (const std::string& what : one.opening->report.damage) Say(what.c_str(), s);
       one.opening.reset();
       Say("is back", s);
     }

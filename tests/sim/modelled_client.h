@@ -1,6 +1,10 @@
 // A client that works by itself, as one coroutine: operations by a seed in a directory of its own, of which it keeps a
 // model, and in one that it shares with others, where each operation's outcome can be told alone. What it is told must
 // be what the model says. The first thing that is wrong ends it.
+// Where disks fail it may be told so, as long as they do (SharedModel::faults):
+//   read-only, no space   nothing of a change of names happened; of a file's bytes, only in the range that was spoken
+//   of an I/O error          a change of names happened whole or not at all; nothing more is asked for afterwards
+// and of rotten data that it cannot be read. What was acknowledged before is there, then and afterwards.
 #pragma once
 
 #include <fmt/format.h>
@@ -8,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -24,6 +29,11 @@ struct SharedModel {
   std::multiset<std::string> records;  // that were acknowledged
   std::map<std::string, int> races;    // names that several try to make: how often one was told that it did
   std::set<std::string> made;          // names that one client alone has made
+  std::set<std::string> doubtful;      // names of which that is not known, for a disk failed
+  bool faults = false;                 // disks fail now, or have left servers read-only
+  bool rot = false;                    // what lies on a disk may be rotten
+  uint64_t refused = 0;                // operations that met faults
+  uint64_t rotten = 0;                 // reads that met rot
   uint64_t hash = 0;                   // of all results and their moments
 };
 
@@ -34,6 +44,7 @@ class ModelledClient {
     uint32_t number = 0;
     bool write_behind = false;
     bool mapped = false;
+    bool disk_faults = false;
     bool idles = true;  // sometimes, for longer than anything waits
     uint64_t host = 0;  // SimNetwork's
   };
@@ -56,7 +67,9 @@ class ModelledClient {
     std::string data;  // of a file; target of a symlink
     uint16_t permissions = 0644;
     std::map<std::string, std::string> xattrs;
-    Nanos mtime = kNever;  // kNever: unknown
+    Nanos mtime = kNever;                 // kNever: unknown
+    uint64_t blur_from = 0, blur_to = 0;  // bytes of which a write that failed left some, all or nothing; once
+    bool blurred() const { return blur_to != 0; }
   };
   using NodeRef = std::shared_ptr<Node>;
   struct Held {
@@ -72,6 +85,13 @@ class ModelledClient {
   // Of what the client was told.
   void Note(uint64_t result);
   bool Told(Code got, Code want, const std::string& what);
+  // The same of what changes names: true if the model is to change. That may be so although it failed.
+  bool Changed(Code got, Code want, const std::string& what);
+  // And of what changes the bytes of a file in a range. After a failure no more of them are changed.
+  bool Wrote(Code got, const NodeRef& node, uint64_t from, uint64_t to, const std::string& what);
+  bool IsFault(Code got) const;
+  // Of reads of a file's bytes: true if there are some.
+  bool Read(Code got, const std::string& what);
 
   std::string SomePath(int depth = 0);
   static std::string ParentOf(const std::string& path);
@@ -104,6 +124,7 @@ class ModelledClient {
   Task<void> UseHeld();
   Task<void> DropHeld();
   Task<void> Share();
+  Task<void> CheckTree();
   Task<void> CheckOne(std::string path, NodeRef node);
   Task<void> CheckData(FileRef file, NodeRef node, std::string path);
 
@@ -116,6 +137,13 @@ class ModelledClient {
   const std::string home_;
   std::map<std::string, NodeRef> tree_;
   std::vector<Held> held_;
+  // While it is not known whether the last operation happened: what there is if it did not. All nodes are copies.
+  struct World {
+    std::map<std::string, NodeRef> tree;
+    std::vector<Held> held;
+  };
+  World Copy() const;
+  std::optional<World> otherwise_;
   std::set<std::string> my_records_;
   uint64_t number_ = 0;  // of records and shared names
   std::string failure_;

@@ -1,6 +1,7 @@
 // Servers that are killed in the middle of everything and started again on what their nodes kept, under clients that go
 // on by themselves: whatever these were told is so afterwards, and each operation happened once (durability `process`).
-// MAYFLY_SEED is the first seed, MAYFLY_SEEDS how many, MAYFLY_TRACE shows what happens (tests/sim/run).
+// MAYFLY_SEED is the first seed, MAYFLY_SEEDS how many, MAYFLY_TRACE=1 shows what happens, 2 the messages
+// too (tests/sim/run).
 #include <gtest/gtest.h>
 
 #include <array>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "sim/crashes.h"
+#include "sim/disk_faults.h"
 #include "sim/modelled_client.h"
 #include "sim/network_faults.h"
 #include "sim/seeds.h"
@@ -17,8 +19,9 @@
 namespace mayfly {
 namespace {
 
-// kPower: level `node` with --fsync always. kNetwork: at level `process`, besides kills.
-enum class Kind { kProcess, kNode, kPower, kNetwork };
+// kPower: level `node` with --fsync always. kNetwork: at level `process`, besides kills. kDisk: at any level, besides
+// kills and, with --fsync always, losses of power.
+enum class Kind { kProcess, kNode, kPower, kNetwork, kDisk };
 
 // A world that is made by its seed, and ends when all its clients have done what they wanted.
 class World {
@@ -30,8 +33,10 @@ class World {
     options.shards_per_member = OneIn(4) ? 2 : 1;
     options.seed = seed;
     options.memory_bytes = (short_ ? 16u : 64u) << 20;
-    options.durability = kind == Kind::kProcess || kind == Kind::kNetwork ? Durability::kProcess : Durability::kNode;
-    options.fsync = kind == Kind::kPower ? Fsync::kAlways : Fsync::kCommit;
+    const bool process = kind == Kind::kProcess || kind == Kind::kNetwork || (kind == Kind::kDisk && OneIn(2));
+    const bool power = kind == Kind::kPower || (kind == Kind::kDisk && !process && OneIn(2));
+    options.durability = process ? Durability::kProcess : Durability::kNode;
+    options.fsync = power ? Fsync::kAlways : Fsync::kCommit;
     // With a chunk file, and less memory than there is data.
     if (options.durability == Durability::kNode || OneIn(2)) {
       options.disk_bytes = 128u << 20;
@@ -53,9 +58,10 @@ class World {
     }
     const bool delays = OneIn(2);
     const Nanos most = OneIn(3) ? 20 * kMillisecond : kMillisecond;
-    if (delays || kind == Kind::kNetwork) {
+    if (delays || kind == Kind::kNetwork || trace_messages_) {
       cluster_->network().SetPolicy([this, delays, most](const SimNetwork::Passing& passing) {
         SimNetwork::Fate fate;
+        if (trace_messages_) Show(passing);
         if (network_faults_ != nullptr) fate = network_faults_->Pass(passing);
         if (delays && OneIn(3)) fate.delay += static_cast<Nanos>(Below(static_cast<uint64_t>(most)));
         return fate;
@@ -64,10 +70,21 @@ class World {
     Crashes::Options crashes;
     crashes.seed = seed;
     crashes.inside = !OneIn(3);
-    crashes.power = kind == Kind::kPower;
+    crashes.power = power;
     if (delays) crashes.turns = 200;
     if (kind == Kind::kNetwork && OneIn(2)) crashes.one_in = 12;
     if (OneIn(4)) crashes.long_away = 40 * kSecond;
+    if (kind == Kind::kDisk) {
+      DiskFaults::Options faults;
+      faults.seed = seed;
+      faults.flushes = !power;
+      faults.rot = options.checksums && options.disk_bytes != 0 && OneIn(2);
+      disk_faults_ = std::make_unique<DiskFaults>(
+          *cluster_, faults, [this] { shared_.faults = true; }, [this] { shared_.rot = true; });
+      crashes.one_in = 12;
+      crashes.may_fail = [this] { return disk_faults_->active(); };
+      crashes.before_restart = [this](uint32_t shard) { disk_faults_->Restarting(shard); };
+    }
     crashes_ = std::make_unique<Crashes>(*cluster_, crashes);
     const uint32_t clients = OneIn(3) ? 1 : 2 + OneIn(2);
     if (kind == Kind::kNetwork) {
@@ -80,20 +97,23 @@ class World {
       ModelledClient::Options client;
       client.seed = seed;
       client.number = c;
-      client.write_behind = OneIn(2);
-      client.mapped = OneIn(2) && kind != Kind::kPower;  // it would be on the node that loses its power
+      client.disk_faults = kind == Kind::kDisk;
+      client.write_behind = OneIn(2) && kind != Kind::kDisk;  // errors would come later than what they are about
+      client.mapped = OneIn(2) && !power;                     // it would be on the node that loses its power
       client.host = NetworkFaults::ClientHost(c);
       clients_.push_back(std::make_unique<ModelledClient>(*cluster_, client, &shared_, [this] {
         crashes_->Plan();
         if (network_faults_ != nullptr) network_faults_->Plan();
+        if (disk_faults_ != nullptr) disk_faults_->Plan();
       }));
     }
   }
   ~World() {
-    if (network_faults_ != nullptr) network_faults_->Mend();
+    Calm();
     (void)crashes_->Mend();
     clients_.clear();
     network_faults_.reset();
+    disk_faults_.reset();
     cluster_.reset();
   }
 
@@ -104,6 +124,10 @@ class World {
     All([operations](ModelledClient* c) { return c->Live(operations); });
     Look("at the end");
     crashes_->KillAll();
+    if (disk_faults_ != nullptr) {
+      ASSERT_TRUE(crashes_->Mend());
+      shared_.faults = false;  // nobody is read-only any more
+    }
     Look("after a last restart");
     All([](ModelledClient* c) { return c->Leave(); });
   }
@@ -111,6 +135,10 @@ class World {
   NetworkFaults::Counts network_counts() const {
     return network_faults_ == nullptr ? NetworkFaults::Counts() : network_faults_->counts();
   }
+  DiskFaults::Counts disk_counts() const {
+    return disk_faults_ == nullptr ? DiskFaults::Counts() : disk_faults_->counts();
+  }
+  const SharedModel& shared() const { return shared_; }
   uint64_t hash() const { return shared_.hash ^ cluster_->network().trace(); }
 
  private:
@@ -132,23 +160,46 @@ class World {
   }
   void Look(const char* when) {
     SCOPED_TRACE(when);
-    if (network_faults_ != nullptr) network_faults_->Mend();
+    Calm();
     ASSERT_TRUE(crashes_->Mend()) << "the servers do not come back";
     All([](ModelledClient* c) { return c->CheckAll(); });
     All([this](ModelledClient* c) { return c == clients_[0].get() ? c->CheckShared() : Nothing(); });
     for (uint32_t s = 0; s < cluster_->shard_count(); ++s) EXPECT_EQ(cluster_->shard(s).Check(), "");
     EXPECT_EQ(counts().damage, 0u);
   }
+  void Show(const SimNetwork::Passing& passing) const {
+    Decoder d(passing.header);
+    Prefix prefix;
+    RequestHeader request;
+    d.Get(prefix);
+    std::string what = std::to_string(static_cast<int>(prefix.kind));
+    if (prefix.kind == MessageKind::kRequest) {
+      d.Get(request);
+      if (const MethodInfo* info = InfoOf(request.method); info != nullptr) what = info->name;
+    } else if (prefix.kind == MessageKind::kReply) {
+      ReplyHeader reply;
+      d.Get(reply);
+      what = fmt::format("reply, {}", TextOf(reply.code));
+    }
+    std::printf("%.6f   %lu to %lu: %s, slot %u:%u\n", static_cast<double>(cluster_->clock().Now()) / 1e9, passing.from,
+                passing.to, what.c_str(), prefix.slot, prefix.generation);
+  }
+  void Calm() {
+    if (network_faults_ != nullptr) network_faults_->Mend();
+    if (disk_faults_ != nullptr) disk_faults_->Mend();
+  }
   static Task<void> Nothing() { co_return; }
 
   static constexpr uint64_t kTurnsMost = 20'000'000;
   const uint64_t seed_;
+  const bool trace_messages_ = FromEnvironment("MAYFLY_TRACE", 0) > 1;
   SimRandom random_;
   bool short_ = false;  // most are, for many cost as much as a long one
   bool small_journal_ = false;
   std::unique_ptr<SimCluster> cluster_;
   std::unique_ptr<Crashes> crashes_;
   std::unique_ptr<NetworkFaults> network_faults_;  // null: none
+  std::unique_ptr<DiskFaults> disk_faults_;        // null: none
   SharedModel shared_;
   std::vector<std::unique_ptr<ModelledClient>> clients_;
 };
@@ -211,6 +262,22 @@ TEST(Recovery, AJournalThatFailsMakesNoPromisesToOtherServers) {
   client.reset();
 }
 
+// Nothing else is changed that would find out that the journal takes no more.
+TEST(Recovery, AnAnswerThatWaitsForAJournalThatFailsComes) {
+  SimClusterOptions options = OneServer();
+  options.durability = Durability::kNode;
+  options.fsync = Fsync::kAlways;
+  options.disk_bytes = 16u << 20;
+  SimCluster cluster(options);
+  auto client = std::make_unique<SimClient>(cluster);
+  ASSERT_TRUE(client->Wait(client->lane().Mkdir("/before", 0755)).ok());
+  cluster.platter(0).faults.flush_errors = 1000;
+  EXPECT_EQ(client->Wait(client->lane().Mkdir("/d", 0755)).code(), Code::kIo);  // and not kTimedOut
+  EXPECT_EQ(client->Wait(client->lane().Mkdir("/after", 0755)).code(), Code::kReadOnly);
+  EXPECT_TRUE(client->Wait(client->lane().Stat("/before", false)).ok());
+  client.reset();
+}
+
 // More was changed at once than one record holds.
 TEST(Recovery, AProcessWithManyOpenFilesDies) {
   SimCluster cluster(OneServer());
@@ -237,7 +304,24 @@ TEST(Recovery, AProcessWithManyOpenFilesDies) {
 }
 
 void RunKind(Kind kind, uint64_t in_ci) {
-  enum Count : size_t { kKills, kInside, kInRecovery, kPowerLosses, kPartitions, kLate, kTwice, kLost, kHash, kCounts };
+  enum Count : size_t {
+    kKills,
+    kInside,
+    kInRecovery,
+    kPowerLosses,
+    kPartitions,
+    kLate,
+    kTwice,
+    kLost,
+    kFailed,
+    kSlow,
+    kRotten,
+    kRefused,
+    kRottenReads,
+    kNotStarted,
+    kHash,
+    kCounts
+  };
   const SeedRange range(in_ci);
   const bool each = std::getenv("MAYFLY_TRACE") != nullptr;
   std::array<uint64_t, kCounts> all{};
@@ -252,6 +336,12 @@ void RunKind(Kind kind, uint64_t in_ci) {
     counts[kLate] += world.network_counts().late;
     counts[kTwice] += world.network_counts().twice;
     counts[kLost] += world.network_counts().lost;
+    counts[kFailed] += world.disk_counts().failed;
+    counts[kSlow] += world.disk_counts().slow;
+    counts[kRotten] += world.disk_counts().rotten;
+    counts[kRefused] += world.shared().refused;
+    counts[kRottenReads] += world.shared().rotten;
+    counts[kNotStarted] += world.counts().refused;
     counts[kHash] += world.hash() * (2 * seed + 1);
     if (each) std::printf("seed %lu: hash %016lx\n", seed, world.hash());
   });
@@ -264,6 +354,13 @@ void RunKind(Kind kind, uint64_t in_ci) {
     std::printf("the network: %lu partitions, %lu messages late, %lu twice, %lu lost\n", all[kPartitions], all[kLate],
                 all[kTwice], all[kLost]);
   }
+  if (kind == Kind::kDisk) {
+    EXPECT_GT(all[kFailed] + 20, range.count);
+    EXPECT_GT(all[kRefused] * 4 + 20, range.count);
+    std::printf(
+        "disks: %lu failed, %lu slow, %lu rotten places; %lu operations and %lu starts refused, %lu reads found rot\n",
+        all[kFailed], all[kSlow], all[kRotten], all[kRefused], all[kNotStarted], all[kRottenReads]);
+  }
   std::printf("%lu seeds from %lu on: %lu kills, %lu of them inside a turn, %lu during a recovery; hash %016lx\n",
               range.count, range.first, all[kKills], all[kInside], all[kInRecovery], all[kHash]);
 }
@@ -271,6 +368,7 @@ void RunKind(Kind kind, uint64_t in_ci) {
 TEST(Recovery, WhatWasAcknowledgedIsThereAfterKills) { RunKind(Kind::kProcess, 600); }
 TEST(Recovery, WhatWasAcknowledgedIsThereAfterKillsAtLevelNode) { RunKind(Kind::kNode, 400); }
 TEST(Recovery, WhatWasAcknowledgedIsThereAfterLossesOfPower) { RunKind(Kind::kPower, 400); }
+TEST(Recovery, WhatWasAcknowledgedIsThereAfterFaultsOfDisks) { RunKind(Kind::kDisk, 300); }
 TEST(Recovery, WhatWasAcknowledgedIsThereAfterFaultsOfTheNetwork) { RunKind(Kind::kNetwork, 300); }
 
 TEST(Recovery, OneSeedIsOneRun) {
@@ -278,7 +376,7 @@ TEST(Recovery, OneSeedIsOneRun) {
   for (uint64_t seed = first; seed < first + 12; ++seed) {
     uint64_t hashes[2] = {};
     for (uint64_t& hash : hashes) {
-      World world(seed, static_cast<Kind>(seed % 4));
+      World world(seed, static_cast<Kind>(seed % 5));
       world.Run();
       hash = world.hash();
     }

@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/lsan_interface.h>
@@ -57,11 +58,18 @@ Told Live(uint64_t seed, size_t words, const One& run) {
   _exit(0);
 }
 
+// Not a failure of the test yet: the next seeds would find it and think that it is theirs.
+void Failed(const std::string& what, std::vector<std::string>* failures) {
+  std::printf("%s\n", what.c_str());
+  failures->push_back(what);
+}
+
 // The seeds from `first` on, in a child; returns the first that it did not get to.
-uint64_t RunSome(uint64_t first, uint64_t end, std::span<uint64_t> sums, const One& run, int* failures) {
+uint64_t RunSome(uint64_t first, uint64_t end, std::span<uint64_t> sums, const One& run,
+                 std::vector<std::string>* failures) {
   int ends[2];
   if (pipe(ends) != 0) {
-    ADD_FAILURE() << "no pipe";
+    Failed("no pipe", failures);
     return end;
   }
   (void)std::fflush(stdout);
@@ -76,25 +84,23 @@ uint64_t RunSome(uint64_t first, uint64_t end, std::span<uint64_t> sums, const O
   while (child > 0 && read(ends[0], &told, sizeof told) == sizeof told) {
     next = told.seed + 1;
     for (size_t i = 0; i < sums.size(); ++i) sums[i] += told.counts[i];
-    if (told.failed == 0) continue;
-    ++*failures;
-    ADD_FAILURE() << "MAYFLY_SEED=" << told.seed << " failed";
+    if (told.failed != 0) Failed("MAYFLY_SEED=" + std::to_string(told.seed) + " failed", failures);
   }
   (void)close(ends[0]);
   int status = 0;
   if (child < 0 || waitpid(child, &status, 0) != child) {
-    ADD_FAILURE() << "no child";
+    Failed("no child", failures);
     return end;
   }
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return next;
-  ++*failures;
   if (next == end) {
-    ADD_FAILURE() << "a seed of " << first << " to " << end - 1 << " leaks";
+    Failed("a seed of " + std::to_string(first) + " to " + std::to_string(end - 1) + " leaks", failures);
     return end;
   }
-  ADD_FAILURE() << "MAYFLY_SEED=" << next << " died, "
-                << (WIFSIGNALED(status) ? "signal " + std::to_string(WTERMSIG(status))
-                                        : "exit code " + std::to_string(WEXITSTATUS(status)));
+  Failed("MAYFLY_SEED=" + std::to_string(next) + " died, " +
+             (WIFSIGNALED(status) ? "signal " + std::to_string(WTERMSIG(status))
+                                  : "exit code " + std::to_string(WEXITSTATUS(status))),
+         failures);
   return next + 1;
 }
 
@@ -112,10 +118,11 @@ void RunSeeds(SeedRange range, std::span<uint64_t> sums, const One& run) {
     return;
   }
   const uint64_t end = range.first + range.count;
-  int failed = 0;
-  for (uint64_t at = range.first; at < end && failed < kFailedSeedsMost;) {
-    at = RunSome(at, std::min(end, at + kSeedsOfOne), sums, run, &failed);
+  std::vector<std::string> failures;
+  for (uint64_t at = range.first; at < end && failures.size() < kFailedSeedsMost;) {
+    at = RunSome(at, std::min(end, at + kSeedsOfOne), sums, run, &failures);
   }
+  for (const std::string& what : failures) ADD_FAILURE() << what;
 }
 
 }  // namespace mayfly
