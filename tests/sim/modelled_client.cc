@@ -23,6 +23,9 @@ std::string RecordOf(uint32_t client, uint64_t number, size_t bytes) {
                      std::string(bytes, static_cast<char>('a' + (client * 7 + number) % 26)));
 }
 
+// Whether it happened is not known.
+bool InDoubt(Code code) { return code == Code::kIo || code == Code::kTimedOut; }
+
 MutableBytes Room(std::string& text) { return {reinterpret_cast<uint8_t*>(text.data()), text.size()}; }
 
 }  // namespace
@@ -35,7 +38,9 @@ ModelledClient::ModelledClient(SimCluster& cluster, Options options, SharedModel
       client_(cluster, OptionsOf(options), options.mapped ? &cluster.views() : nullptr, options.host),
       shared_(shared),
       before_(std::move(before_operation)),
-      home_(fmt::format("/c{}", options.number)) {}
+      home_(fmt::format("/c{}", options.number)) {
+  shared_->clients.push_back(this);
+}
 
 void ModelledClient::Fail(std::string what) {
   if (failure_.empty()) {
@@ -52,7 +57,8 @@ void ModelledClient::Note(uint64_t result) {
 }
 
 bool ModelledClient::IsFault(Code got) const {
-  return shared_->faults && (got == Code::kIo || got == Code::kReadOnly || got == Code::kNoSpace);
+  return shared_->faults &&
+         (got == Code::kIo || got == Code::kReadOnly || got == Code::kNoSpace || got == Code::kTimedOut);
 }
 
 bool ModelledClient::Told(Code got, Code want, const std::string& what) {
@@ -65,6 +71,7 @@ bool ModelledClient::Told(Code got, Code want, const std::string& what) {
   if (got == want) return true;
   if (IsFault(got)) {
     ++shared_->refused;
+    if (got == Code::kTimedOut) ++shared_->timed_out;
   } else {
     Fail(fmt::format("{}: {}, not {}", what, TextOf(got), TextOf(want)));
   }
@@ -73,7 +80,7 @@ bool ModelledClient::Told(Code got, Code want, const std::string& what) {
 
 bool ModelledClient::Changed(Code got, Code want, const std::string& what) {
   if (Told(got, want, what)) return got == Code::kOk;
-  if (!failure_.empty() || got != Code::kIo || want != Code::kOk) return false;
+  if (!failure_.empty() || !InDoubt(got) || want != Code::kOk) return false;
   if (!otherwise_.has_value()) otherwise_ = Copy();
   return true;
 }
@@ -187,7 +194,7 @@ Task<void> ModelledClient::Live(int operations) {
   for (int i = 0; i < operations && failure_.empty() && !otherwise_.has_value(); ++i) {
     before_();
     co_await Operate();
-    if (i % 16 != 15) continue;
+    if (i % 16 != 15 || otherwise_.has_value()) continue;
     size_t most = 8;
     const std::map<std::string, NodeRef> now = tree_;
     for (const auto& [path, node] : now) {
@@ -573,11 +580,12 @@ Task<void> ModelledClient::DropHeld() {
 
 Task<void> ModelledClient::Share() {
   const uint64_t number = ++number_;
+  if (OneIn(5) && !options_.disk_faults) co_return co_await MoveByOther();
   if (OneIn(4)) {
     const std::string path = fmt::format("{}/{}-{}", SharedModel::kDir, options_.number, number);
     const auto fd = co_await lane().Open(path, kOpenCreate | kOpenWrite | kOpenExclusive, 0644);
     if (!Told(fd.code(), Code::kOk, "make " + path)) {
-      if (fd.code() == Code::kIo) shared_->doubtful.insert(path);
+      if (InDoubt(fd.code())) shared_->doubtful.insert(path);
       co_return;
     }
     co_await Close(*fd);
@@ -586,7 +594,7 @@ Task<void> ModelledClient::Share() {
       last = path + "-moved";
       const Status moved = co_await lane().Rename(path, last, 0);
       if (!Told(moved.code(), Code::kOk, "rename " + path)) {
-        if (moved.code() == Code::kIo) {
+        if (InDoubt(moved.code())) {
           shared_->doubtful.insert({path, last});
         } else {
           shared_->made.insert(path);
@@ -597,7 +605,7 @@ Task<void> ModelledClient::Share() {
     if (OneIn(4)) {
       const Status removed = co_await lane().Unlink(last);
       if (Told(removed.code(), Code::kOk, "unlink " + last)) co_return;
-      if (removed.code() == Code::kIo) shared_->doubtful.insert(last);
+      if (InDoubt(removed.code())) shared_->doubtful.insert(last);
     }
     shared_->made.insert(last);
     co_return;
@@ -606,7 +614,7 @@ Task<void> ModelledClient::Share() {
     const std::string path = fmt::format("{}/race-{}", SharedModel::kDir, Below(30));
     shared_->races[path] += 0;
     const auto fd = co_await lane().Open(path, kOpenCreate | kOpenWrite | kOpenExclusive, 0644);
-    if (fd.code() == Code::kIo) shared_->doubtful.insert(path);
+    if (InDoubt(fd.code())) shared_->doubtful.insert(path);
     if (fd.code() != Code::kExists && !Told(fd.code(), Code::kOk, "race for " + path)) co_return;
     Note(static_cast<uint64_t>(fd.code()));
     if (!fd.ok()) co_return;
@@ -626,6 +634,29 @@ Task<void> ModelledClient::Share() {
     my_records_.insert(record);
   }
   co_await Close(*fd);
+}
+
+// A directory that this client has walked, and may have cached, is moved by another.
+Task<void> ModelledClient::MoveByOther() {
+  ModelledClient* const other = shared_->clients[Below(shared_->clients.size())];
+  if (other == this) co_return;
+  const std::string dir = fmt::format("{}/{}-{}-dir", SharedModel::kDir, options_.number, number_),
+                    moved = dir + "-moved";
+  const Status made = co_await lane().Mkdir(dir, 0755);
+  if (!Told(made.code(), Code::kOk, "mkdir " + dir)) co_return;
+  const auto fd = co_await lane().Open(dir + "/f", kOpenCreate | kOpenWrite, 0644);
+  if (!Told(fd.code(), Code::kOk, "open " + dir + "/f")) co_return;
+  co_await Close(*fd);
+  const Status renamed = co_await other->lane().Rename(dir, moved, 0);
+  if (!Told(renamed.code(), Code::kOk, "rename by another of " + dir)) co_return;
+  const auto before = co_await lane().Stat(dir + "/f", false);
+  if (!Told(before.code(), Code::kNoEntry, "stat of " + dir + "/f, which was moved")) co_return;
+  const auto after = co_await lane().Stat(moved + "/f", false);
+  if (!Told(after.code(), Code::kOk, "stat of " + moved + "/f")) co_return;
+  const Status unlinked = co_await other->lane().Unlink(moved + "/f");
+  if (!Told(unlinked.code(), Code::kOk, "unlink by another of " + moved + "/f")) co_return;
+  const Status removed = co_await lane().Rmdir(moved);
+  (void)Told(removed.code(), Code::kOk, "rmdir " + moved);
 }
 
 Task<void> ModelledClient::CheckShared() {
@@ -748,6 +779,7 @@ Task<void> ModelledClient::CheckOne(std::string path, NodeRef node) {
 }
 
 Task<void> ModelledClient::CheckAll() {
+  if (shared_->faults && otherwise_.has_value()) co_return;  // what is in doubt is held until the failed server is back
   co_await CheckTree();
   if (failure_.empty() || !otherwise_.has_value()) co_return;
   const std::string so = std::exchange(failure_, "");

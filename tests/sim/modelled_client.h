@@ -1,10 +1,11 @@
 // A client that works by itself, as one coroutine: operations by a seed in a directory of its own, of which it keeps a
 // model, and in one that it shares with others, where each operation's outcome can be told alone. What it is told must
-// be what the model says. The first thing that is wrong ends it.
-// Where disks fail it may be told so, as long as they do (SharedModel::faults):
-//   read-only, no space   nothing of a change of names happened; of a file's bytes, only in the range that was spoken
-//   of an I/O error          a change of names happened whole or not at all; nothing more is asked for afterwards
-// and of rotten data that it cannot be read. What was acknowledged before is there, then and afterwards.
+// be what the model says; where another client moves a directory, what was known of it before is over. The first thing
+// that is wrong ends it.
+// Where disks fail it may be told so, as long as they do (SharedModel::faults). "Read-only" and "no space": nothing of
+// a change of names happened; of a file's bytes, only in the range that was spoken of. An I/O error, and a deadline
+// that passed since a failed server holds something in doubt: the change of names happened whole or not at all; nothing
+// more is asked for afterwards. Rotten data cannot be read. What was acknowledged before is there, then and afterwards.
 #pragma once
 
 #include <fmt/format.h>
@@ -22,10 +23,13 @@
 
 namespace mayfly {
 
+class ModelledClient;
+
 // What the clients of a run know together.
 struct SharedModel {
   static constexpr const char* kDir = "/shared";
   static constexpr const char* kLog = "/shared/log";
+  std::vector<ModelledClient*> clients;
   std::multiset<std::string> records;  // that were acknowledged
   std::map<std::string, int> races;    // names that several try to make: how often one was told that it did
   std::set<std::string> made;          // names that one client alone has made
@@ -33,6 +37,7 @@ struct SharedModel {
   bool faults = false;                 // disks fail now, or have left servers read-only
   bool rot = false;                    // what lies on a disk may be rotten
   uint64_t refused = 0;                // operations that met faults
+  uint64_t timed_out = 0;              // of these
   uint64_t rotten = 0;                 // reads that met rot
   uint64_t hash = 0;                   // of all results and their moments
 };
@@ -124,6 +129,7 @@ class ModelledClient {
   Task<void> UseHeld();
   Task<void> DropHeld();
   Task<void> Share();
+  Task<void> MoveByOther();
   Task<void> CheckTree();
   Task<void> CheckOne(std::string path, NodeRef node);
   Task<void> CheckData(FileRef file, NodeRef node, std::string path);

@@ -22,8 +22,9 @@ class NetworkFaults final : public SimCluster::Steppable {
     uint64_t one_in = 2;               // a call of Plan begins a partition
     Nanos servers_most = 8 * kSecond;  // how long servers are apart
     Nanos silent_most = 8 * kSecond;   // or anybody, where nobody is told
-    // Connections to clients break for no longer: one that has none for five seconds is taken for dead.
-    Nanos clients_most = 2 * kSecond;
+    // Connections to clients break for no longer: who calls nothing tries for two seconds to be connected again, and
+    // one that is not for five is taken for dead.
+    Nanos clients_most = kSecond;
   };
   struct Counts {
     uint64_t partitions = 0, late = 0, twice = 0, lost = 0;

@@ -317,6 +317,7 @@ void RunKind(Kind kind, uint64_t in_ci) {
     kSlow,
     kRotten,
     kRefused,
+    kDeadlines,
     kRottenReads,
     kNotStarted,
     kHash,
@@ -340,6 +341,7 @@ void RunKind(Kind kind, uint64_t in_ci) {
     counts[kSlow] += world.disk_counts().slow;
     counts[kRotten] += world.disk_counts().rotten;
     counts[kRefused] += world.shared().refused;
+    counts[kDeadlines] += world.shared().timed_out;
     counts[kRottenReads] += world.shared().rotten;
     counts[kNotStarted] += world.counts().refused;
     counts[kHash] += world.hash() * (2 * seed + 1);
@@ -357,9 +359,12 @@ void RunKind(Kind kind, uint64_t in_ci) {
   if (kind == Kind::kDisk) {
     EXPECT_GT(all[kFailed] + 20, range.count);
     EXPECT_GT(all[kRefused] * 4 + 20, range.count);
+    EXPECT_LT(all[kDeadlines], 8 + range.count / 50);  // it is seldom that a file waits for a failed server
     std::printf(
-        "disks: %lu failed, %lu slow, %lu rotten places; %lu operations and %lu starts refused, %lu reads found rot\n",
-        all[kFailed], all[kSlow], all[kRotten], all[kRefused], all[kNotStarted], all[kRottenReads]);
+        "disks: %lu failed, %lu slow, %lu rotten places; %lu operations (%lu at the deadline) and %lu starts refused, "
+        "%lu "
+        "reads found rot\n",
+        all[kFailed], all[kSlow], all[kRotten], all[kRefused], all[kDeadlines], all[kNotStarted], all[kRottenReads]);
   }
   std::printf("%lu seeds from %lu on: %lu kills, %lu of them inside a turn, %lu during a recovery; hash %016lx\n",
               range.count, range.first, all[kKills], all[kInside], all[kInRecovery], all[kHash]);
