@@ -50,8 +50,9 @@ class ModelledClient {
     bool write_behind = false;
     bool mapped = false;
     bool disk_faults = false;
-    bool idles = true;  // sometimes, for longer than anything waits
-    uint64_t host = 0;  // SimNetwork's
+    bool fills_journal = false;  // with values that a small ring holds some of
+    bool idles = true;           // sometimes, for longer than anything waits
+    uint64_t host = 0;           // SimNetwork's
   };
   ModelledClient(SimCluster& cluster, Options options, SharedModel* shared, std::function<void()> before_operation);
 
@@ -154,5 +155,9 @@ class ModelledClient {
   uint64_t number_ = 0;  // of records and shared names
   std::string failure_;
 };
+
+// Whether it happened is not known.
+inline bool InDoubt(Code code) { return code == Code::kIo || code == Code::kTimedOut; }
+inline MutableBytes Room(std::string& text) { return {reinterpret_cast<uint8_t*>(text.data()), text.size()}; }
 
 }  // namespace mayfly

@@ -29,6 +29,7 @@ class World {
   World(uint64_t seed, Kind kind) : seed_(seed), random_(seed * 6364136223846793005u + 3) {
     SimClusterOptions options;
     short_ = seed % 16 != 0;
+    fills_journal_ = seed % 16 == 8;
     options.members = static_cast<uint32_t>(short_ ? 1 + seed % 3 : 1 + Below(4));
     options.shards_per_member = OneIn(4) ? 2 : 1;
     options.seed = seed;
@@ -72,6 +73,7 @@ class World {
     crashes.inside = !OneIn(3);
     crashes.power = power;
     if (delays) crashes.turns = 200;
+    if (fills_journal_) crashes.one_in = 60;
     if (kind == Kind::kNetwork && OneIn(2)) crashes.one_in = 12;
     if (OneIn(4)) crashes.long_away = 40 * kSecond;
     if (kind == Kind::kDisk) {
@@ -97,6 +99,7 @@ class World {
       ModelledClient::Options client;
       client.seed = seed;
       client.number = c;
+      client.fills_journal = fills_journal_;
       client.disk_faults = kind == Kind::kDisk;
       client.write_behind = OneIn(2) && kind != Kind::kDisk;  // errors would come later than what they are about
       client.mapped = OneIn(2) && !power;                     // it would be on the node that loses its power
@@ -119,7 +122,7 @@ class World {
 
   void Run() {
     All([](ModelledClient* c) { return c->MakeHome(); });
-    const int all = short_ ? 24 : small_journal_ && OneIn(4) ? 300 : 60;
+    const int all = fills_journal_ ? 90 : short_ ? 24 : small_journal_ && OneIn(4) ? 300 : 60;
     const int operations = all / static_cast<int>(clients_.size());
     All([operations](ModelledClient* c) { return c->Live(operations); });
     Look("at the end");
@@ -196,6 +199,7 @@ class World {
   SimRandom random_;
   bool short_ = false;  // most are, for many cost as much as a long one
   bool small_journal_ = false;
+  bool fills_journal_ = false;  // so that its ring goes round between two kills
   std::unique_ptr<SimCluster> cluster_;
   std::unique_ptr<Crashes> crashes_;
   std::unique_ptr<NetworkFaults> network_faults_;  // null: none
