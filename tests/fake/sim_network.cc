@@ -119,7 +119,7 @@ SimTransport::~SimTransport() {
   if (!killed_) Leave(0);
   receiver_ = nullptr;
   for (auto& [id, endpoint] : endpoints_) FailOutgoing(id);
-  while (!events_.empty()) Handle(std::move(events_.extract(events_.begin()).mapped()));
+  while (!events_.empty()) HandleNext();
   MAYFLY_CHECK(outgoing_.empty());
   MAYFLY_CHECK(killed_ || payloads_.empty());  // a payload must not outlive its transport
   --network_.transports_;
@@ -215,7 +215,7 @@ bool SimTransport::Progress() {
   while (!events_.empty()) {
     const auto& [due, sequence] = events_.begin()->first;
     if (due > now || sequence >= created_before) break;
-    Handle(std::move(events_.extract(events_.begin()).mapped()));
+    HandleNext();
     Moment();
     worked = true;
   }
@@ -249,7 +249,14 @@ void SimTransport::Post(Nanos due, Event event) { events_.emplace(Key{due, netwo
 
 void SimTransport::PostDown(uint64_t endpoint, Nanos due) { Post(due, Event{Event::Kind::kDown, endpoint}); }
 
-void SimTransport::Handle(Event event) {
+// What is under way is referred to from here, also if this process is killed in the middle of it.
+void SimTransport::HandleNext() {
+  handling_.push_back(std::move(events_.extract(events_.begin()).mapped()));
+  Handle(handling_.back());
+  handling_.pop_back();
+}
+
+void SimTransport::Handle(Event& event) {
   const bool nested = std::exchange(in_callback_, true);
   const uint64_t from = event.message ? event.message->from : event.fetched != nullptr ? event.fetched->from : 0;
   if (from != 0 && receiver_ != nullptr && network_.Is(node_, from, SimNetwork::Link::kHeld)) {
@@ -257,7 +264,7 @@ void SimTransport::Handle(Event event) {
   } else {
     switch (event.kind) {
       case Event::Kind::kMessage:
-        Deliver(std::move(event.message));
+        Deliver(event.message);
         break;
       case Event::Kind::kComplete:
         HandleComplete(event.id);
@@ -266,7 +273,7 @@ void SimTransport::Handle(Event event) {
         HandleDown(event.id);
         break;
       case Event::Kind::kFetched:
-        HandleFetched(std::move(event));
+        HandleFetched(event);
         break;
     }
   }
@@ -290,7 +297,7 @@ void SimTransport::HandleDown(uint64_t id) {
   if (receiver_ != nullptr) receiver_->OnEndpointDown(EndpointId(id));
 }
 
-void SimTransport::HandleFetched(Event event) {
+void SimTransport::HandleFetched(const Event& event) {
   Message& message = *event.fetched;
   message.fetched = Message::Fetched::kYes;
   SimTransport* sender = killed_ ? nullptr : network_.Find(message.from);
@@ -311,7 +318,7 @@ void SimTransport::HandleFetched(Event event) {
   event.done->fn(event.done, Code::kOk);
 }
 
-void SimTransport::Deliver(std::unique_ptr<Message> message) {
+void SimTransport::Deliver(std::unique_ptr<Message>& message) {
   if (receiver_ == nullptr || killed_) return;
   if (message->bytes == 0) {
     receiver_->OnMessage(message->header, Payload());

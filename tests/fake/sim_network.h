@@ -12,6 +12,7 @@
 // The network outlives its transports. One thread owns all of them.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -178,11 +179,12 @@ class SimTransport final : public Transport, private Payload::Source {
   Sent SendNow(EndpointId to, Bytes header, Bytes payload, Completion* done);
   void Post(Nanos due, Event event);
   void PostDown(uint64_t endpoint, Nanos due);
-  void Handle(Event event);
+  void HandleNext();
+  void Handle(Event& event);
   void HandleComplete(uint64_t outgoing);
   void HandleDown(uint64_t endpoint);
-  void HandleFetched(Event event);
-  void Deliver(std::unique_ptr<Message> message);
+  void HandleFetched(const Event& event);
+  void Deliver(std::unique_ptr<Message>& message);
   void Transmit(uint64_t peer, Bytes header, Bytes payload, bool rendezvous, uint64_t outgoing);
   // Ends what `endpoint` has pending, in the next Progress.
   void FailOutgoing(uint64_t endpoint);
@@ -206,6 +208,7 @@ class SimTransport final : public Transport, private Payload::Source {
   std::map<uint64_t, Endpoint> endpoints_;
   std::map<uint64_t, Outgoing> outgoing_;
   std::map<Key, Event> events_;
+  std::deque<Event> handling_;
   std::map<uint64_t, std::vector<Event>> held_;  // by the sender's node
   std::set<Message*> payloads_;                  // in the receiver's hands
 };

@@ -379,7 +379,7 @@ Task<void> ModelledClient::Truncate(std::string path) {
   Lane::Target target;
   target.path = path;
   const Status got = co_await lane().SetAttr(target, change);
-  const auto [least, most] = std::minmax(uint64_t{node->data.size()}, change.size);
+  const uint64_t size = node->data.size(), least = std::min(size, change.size), most = std::max(size, change.size);
   if (!Wrote(got.code(), node, least, most, fmt::format("truncate {} to {}", path, change.size))) co_return;
   node->data.resize(change.size);
   node->mtime = kNever;
