@@ -5,6 +5,9 @@ target_compile_options(mayfly_flags INTERFACE
 target_include_directories(mayfly_flags INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
 if(MAYFLY_SANITIZE)
   target_compile_options(mayfly_flags INTERFACE -fsanitize=${MAYFLY_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL Clang)
+    target_compile_options(mayfly_flags INTERFACE -fno-sanitize=function)  # clang 14 cannot compile a coroutine with it
+  endif()
   target_link_options(mayfly_flags INTERFACE -fsanitize=${MAYFLY_SANITIZE})
   target_compile_definitions(mayfly_flags INTERFACE MAYFLY_SANITIZED)
 endif()

@@ -35,7 +35,11 @@ Outcome<Verdict> ReadVerdict(const std::string& session_path, uint32_t uid) {
   const std::string path = PathOf(session_path);
   auto text = ReadPrivateFile(FileOf(path, uid), kVerdictBytesMax);
   if (!text.ok()) return text.failure();
-  const nlohmann::json json = nlohmann::json::parse(*text, nullptr, false);
+  return ParseVerdict(*text, path);
+}
+
+Outcome<Verdict> ParseVerdict(std::string_view text, std::string_view path) {
+  const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
   if (!json.is_object() || !json.contains("complete") || !json["complete"].is_boolean()) {
     return Fail(Code::kCorrupt, "{} is damaged: look at the target directory of the flush, then remove the file", path);
   }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "session/outcome.h"
 
@@ -20,6 +21,8 @@ struct Verdict {
 Outcome<Done> WriteVerdict(const std::string& session_path, uint32_t uid, const Verdict& verdict);
 // kNoEntry if there is none. It stays until RemoveVerdict.
 Outcome<Verdict> ReadVerdict(const std::string& session_path, uint32_t uid);
+// What is in it; `path` is for the sentence. kCorrupt.
+Outcome<Verdict> ParseVerdict(std::string_view text, std::string_view path);
 void RemoveVerdict(const std::string& session_path);
 
 }  // namespace mayfly

@@ -253,6 +253,8 @@ void Fuzz(const uint8_t* data, size_t size) {
   Run(data, size).Go();
 }
 
+std::vector<FuzzInput> Examples() { return {}; }
+
 FUZZ_TEST_MAIN(EveryCallEndsWhateverAShardSays, 8000)
 
 }  // namespace mayfly

@@ -3,9 +3,31 @@
 // changes.
 #include "fuzz/fuzz.h"
 #include "unit/wire/message_fill.h"
+#include "wire/flush_messages.h"
+#include "wire/member_messages.h"
+#include "wire/stage_messages.h"
 
 namespace mayfly {
 namespace {
+
+using Ops = std::vector<TxnOp>;
+using Moves = std::vector<Moved>;
+
+// What payloads carry, apart from bytes of files and texts.
+#define MAYFLY_PAYLOADS(X) \
+  X(ListingEntry)          \
+  X(Ops)                   \
+  X(Moves)                 \
+  X(FlushSpec)             \
+  X(FlushPath)             \
+  X(FlushListing)          \
+  X(FlushMissing)          \
+  X(FlushNote)             \
+  X(FlushOutcome)          \
+  X(StageSpec)             \
+  X(StageItem)             \
+  X(StageReport)           \
+  X(StageSummary)
 
 template <class T>
 void TryAs(Bytes bytes) {
@@ -26,11 +48,9 @@ void TryAsAll(Bytes bytes) {
   TryAs<ReplyHeader>(bytes);
   TryAs<Hello>(bytes);
   TryAs<Welcome>(bytes);
-  TryAs<ListingEntry>(bytes);
-  TryAs<std::vector<TxnOp>>(bytes);
-  TryAs<FlushSpec>(bytes);
-  TryAs<FlushPath>(bytes);
-  TryAs<FlushOutcome>(bytes);
+#define MAYFLY_EACH(type) TryAs<type>(bytes);
+  MAYFLY_PAYLOADS(MAYFLY_EACH)
+#undef MAYFLY_EACH
 }
 
 template <class T>
@@ -40,46 +60,35 @@ std::vector<uint8_t> Valid(Filler& filler) {
   return Encoded(message);
 }
 
-std::vector<uint8_t> ValidOne(uint32_t which, Filler& filler) {
-  switch (which) {
-#define MAYFLY_EACH(name, number, request, reply, once, who) \
-  case 2 * number:                                           \
-    return Valid<request>(filler);                           \
-  case 2 * number + 1:                                       \
-    return Valid<reply>(filler);
-    MAYFLY_METHODS(MAYFLY_EACH)
+// One of each.
+constexpr std::vector<uint8_t> (*kValid[])(Filler&) = {&Valid<Hello>, &Valid<Welcome>, &Valid<Attr>,
+#define MAYFLY_EACH(name, number, request, reply, once, who) &Valid<request>, &Valid<reply>,
+                                                       MAYFLY_METHODS(MAYFLY_EACH)
 #undef MAYFLY_EACH
-    case 0:
-      return Valid<Hello>(filler);
-    case 1:
-      return Valid<Welcome>(filler);
-    case 200:
-      return Valid<std::vector<TxnOp>>(filler);
-    case 201:
-      return Valid<FlushSpec>(filler);
-    case 202:
-      return Valid<FlushPath>(filler);
-    case 203:
-      return Valid<FlushOutcome>(filler);
-    case 204:
-      return Valid<ListingEntry>(filler);
-    default:
-      return Valid<Attr>(filler);
-  }
-}
+#define MAYFLY_EACH(type) &Valid<type>,
+                                                           MAYFLY_PAYLOADS(MAYFLY_EACH)
+#undef MAYFLY_EACH
+};
 
 }  // namespace
 
 void Fuzz(const uint8_t* data, size_t size) {
   TryAsAll({data, size});
   Choices choices(data, size);
-  const uint32_t which = choices.Below(210);
+  const uint8_t which = choices.Byte();
   Filler filler(choices.U64(), choices.Byte() % 4 == 0 ? Filler::How::kLargest : Filler::How::kByChance);
-  std::vector<uint8_t> message = ValidOne(which, filler);
-  do {
+  std::vector<uint8_t> message = kValid[which % std::size(kValid)](filler);
+  for (int changes = 0; changes < 20 && !choices.empty(); ++changes) {
     TryAsAll(message);
     choices.Mutate(&message);
-  } while (!choices.empty());
+  }
+}
+
+std::vector<FuzzInput> Examples() {
+  Filler filler(1, Filler::How::kByChance);
+  std::vector<FuzzInput> all;
+  for (const auto valid : kValid) all.push_back(valid(filler));
+  return all;
 }
 
 FUZZ_TEST_MAIN(DecodingAcceptsOnlyWhatEncodingGives, 1500)

@@ -1,9 +1,11 @@
 // One function a target, Fuzz(data, size), driven in two ways: by libFuzzer (clang, MAYFLY_LIBFUZZER), and by a seeded
 // generator in a gtest that every build runs. A run of the gtest is a function of its seed, which it names when it
-// dies: MAYFLY_SEED=17 runs that one alone, MAYFLY_ROUNDS=1000000 runs longer.
+// dies: MAYFLY_SEED=17 runs that one alone, MAYFLY_ROUNDS=1000000 runs longer. libFuzzer starts from what is in its
+// corpus, and MAYFLY_CORPUS=DIRECTORY has the target put there first what it would not find by itself.
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <vector>
 
@@ -67,7 +69,23 @@ class Choices {
   size_t left_;
 };
 
+using FuzzInput = std::vector<uint8_t>;
+
 void Fuzz(const uint8_t* data, size_t size);
+// Valid encodings, where the input is what is decoded. None where it is a list of choices: there any input gets deep.
+std::vector<FuzzInput> Examples();
+
+// An input by chance.
+inline FuzzInput MadeUp(uint64_t seed) {
+  SimRandom random(seed);
+  FuzzInput input(random.Below(random.PerMille(200) ? 6000 : 600));
+  random.Fill(input);
+  // Few distinct bytes now and then: decisions repeat, counts are small.
+  if (random.PerMille(300)) {
+    for (uint8_t& b : input) b %= 8;
+  }
+  return input;
+}
 
 }  // namespace mayfly
 
@@ -82,6 +100,21 @@ void Fuzz(const uint8_t* data, size_t size);
 
 #ifdef MAYFLY_LIBFUZZER
 
+#include <fstream>
+#include <string>
+
+extern "C" int LLVMFuzzerInitialize(int*, char***) {
+  const char* corpus = std::getenv("MAYFLY_CORPUS");
+  if (corpus == nullptr) return 0;
+  std::vector<mayfly::FuzzInput> inputs = mayfly::Examples();
+  for (uint64_t seed = 1; seed <= 60; ++seed) inputs.push_back(mayfly::MadeUp(seed));
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    std::ofstream file(std::string(corpus) + "/example" + std::to_string(i), std::ios::binary);
+    file.write(reinterpret_cast<const char*>(inputs[i].data()), static_cast<std::streamsize>(inputs[i].size()));
+    FUZZ_CHECK(file.flush().good());
+  }
+  return 0;
+}
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   mayfly::Fuzz(data, size);
   return 0;
@@ -120,17 +153,12 @@ inline void Run(uint64_t rounds) {
     first = std::strtoull(only, nullptr, 10);
     rounds = 1;
   }
+  for (const FuzzInput& input : Examples()) Fuzz(input.data(), input.size());
   std::printf("fuzz: seeds %llu to %llu\n", static_cast<unsigned long long>(first),
               static_cast<unsigned long long>(first + rounds - 1));
   for (uint64_t seed = first; seed < first + rounds; ++seed) {
     current_seed = seed;
-    SimRandom random(seed);
-    std::vector<uint8_t> input(random.Below(random.PerMille(200) ? 6000 : 600));
-    random.Fill(input);
-    // Few distinct bytes now and then: decisions repeat, counts are small.
-    if (random.PerMille(300)) {
-      for (uint8_t& b : input) b %= 8;
-    }
+    const FuzzInput input = MadeUp(seed);
     Fuzz(input.data(), input.size());
     if (testing::Test::HasFailure()) {
       SayTheSeed();

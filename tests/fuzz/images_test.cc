@@ -206,6 +206,8 @@ void Fuzz(const uint8_t* data, size_t size) {
   Use(&ns, size % 2 == 0);
 }
 
+std::vector<FuzzInput> Examples() { return {}; }
+
 FUZZ_TEST_MAIN(RecoveryTakesNoNamespaceThatCannotBe, 6000)
 
 }  // namespace mayfly

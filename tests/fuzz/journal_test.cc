@@ -119,6 +119,8 @@ void Fuzz(const uint8_t* data, size_t size) {
   Whole(&choices);
 }
 
+std::vector<FuzzInput> Examples() { return {}; }
+
 FUZZ_TEST_MAIN(AnyBytesAreRecoveredOrRefused, 200)
 
 }  // namespace mayfly

@@ -1,9 +1,13 @@
 // Any images applied to a chunk store, in any order: each is taken or refused as corrupt, what is left either cannot be
 // in the segments, or is a store like any other: it reads, changes, comes back from its own walk as it was, and lets go
-// of everything. Inputs are images of few numbers, so that they agree and collide, and the same with a few changes.
+// of everything. And any block as the first one of a chunk file. Inputs are images of few numbers, so that they agree
+// and collide, and the same with a few changes.
+#include <array>
 #include <memory>
 
+#include "base/checksum.h"
 #include "fuzz/fuzz.h"
+#include "store/chunk_file.h"
 #include "unit/store/recording.h"
 
 namespace mayfly {
@@ -149,9 +153,46 @@ class Run {
   std::vector<InodeId> files_;
 };
 
+// As it comes, and with a checksum that holds.
+void ChunkFileBlock(Bytes bytes) {
+  constexpr std::array<uint8_t, 16> kUuid = {7};
+  std::vector<uint8_t> block(bytes.begin(), bytes.end());
+  for (bool sealed : {false, true}) {
+    ChunkFileHeader header;
+    if (sealed && block.size() >= ChunkFileHeader::kBytes) {
+      const uint64_t checksum = Checksum(Bytes(block).subspan(8, ChunkFileHeader::kBytes - 8));
+      std::memcpy(block.data(), &checksum, sizeof checksum);
+    }
+    const ChunkFileState state = DecodeChunkFileHeader(block, kUuid, ShardId(3), &header);
+    if (state != ChunkFileState::kGood) {
+      FUZZ_CHECK(!SentenceOf(state).empty());
+      continue;
+    }
+    std::vector<uint8_t> again(Disk::kBlockBytes);
+    EncodeChunkFileHeader(header, MutableBytes(again));
+    FUZZ_CHECK(header.shard == ShardId(3) && header.uuid == kUuid);
+    FUZZ_CHECK(std::equal(again.begin(), again.begin() + ChunkFileHeader::kBytes, block.begin()));
+  }
+}
+
 }  // namespace
 
-void Fuzz(const uint8_t* data, size_t size) { Run(data, size).Go(); }
+void Fuzz(const uint8_t* data, size_t size) {
+  ChunkFileBlock({data, size});
+  Run(data, size).Go();
+}
+
+// A chunk file's; the rest is a list of choices.
+std::vector<FuzzInput> Examples() {
+  FuzzInput block(Disk::kBlockBytes);
+  ChunkFileHeader header;
+  header.shard = ShardId(3);
+  header.uuid = {7};
+  header.bytes = kChunkFileBytesMin;
+  EncodeChunkFileHeader(header, MutableBytes(block));
+  block.resize(64);
+  return {block};
+}
 
 FUZZ_TEST_MAIN(ImagesAreTakenOrRefusedAndWhatIsLeftIsAStore, 600)
 
