@@ -76,6 +76,8 @@ void TryMap(Bytes bytes) {
   std::vector<Bytes> addresses;
   for (uint32_t s = 0; s < shards; ++s) {
     addresses.push_back(map->AddressOf(ShardId(s)));
+    FUZZ_CHECK(addresses.back().data() >= begin && addresses.back().size() <= bytes.size());
+    FUZZ_CHECK(addresses.back().data() + addresses.back().size() <= begin + bytes.size());
     for (const uint8_t b : addresses.back()) sum += b;
     for (uint32_t chunk : {0u, 1u, ~0u}) {
       FUZZ_CHECK(map->layout().Has(map->placement().ChunkShard(ShardId(s), ChunkIndex(chunk))));
@@ -86,6 +88,16 @@ void TryMap(Bytes bytes) {
   const auto again =
       EncodeNodeMap({map->session(), map->view(), map->layout(), map->ring(), map->placement(), addresses});
   FUZZ_CHECK(again.ok());
+}
+
+// A number that is another one.
+void ChangeDigit(Choices* choices, FuzzInput* text) {
+  std::vector<size_t> digits;
+  for (size_t i = 0; i < text->size(); ++i) {
+    if ((*text)[i] >= '0' && (*text)[i] <= '9') digits.push_back(i);
+  }
+  const size_t at = digits[choices->Below(static_cast<uint32_t>(digits.size()))];
+  (*text)[at] = static_cast<uint8_t>('0' + choices->Byte() % 10);
 }
 
 std::vector<uint8_t> ChangedMap(Choices* choices) {
@@ -120,12 +132,10 @@ void Fuzz(const uint8_t* data, size_t size) {
   static const std::vector<FuzzInput> good = Examples();
   FuzzInput text = good[choices.Byte() % good.size()];
   TryTexts(text);
-  if (choices.Byte() % 2 == 0) {
-    choices.Mutate(&text);
-    TryTexts(text);
-  } else {
-    TryMap(ChangedMap(&choices));
-  }
+  for (int n = choices.Byte() % 4; n > 0; --n) ChangeDigit(&choices, &text);
+  if (choices.Byte() % 2 == 0) choices.Mutate(&text);
+  TryTexts(text);
+  TryMap(ChangedMap(&choices));
 }
 
 std::vector<FuzzInput> Examples() {
@@ -135,7 +145,8 @@ std::vector<FuzzInput> Examples() {
                                EncodeTrail(ExampleTrail()),
                                "12 345 0b7a-boot pid:[4026531836] node1\n",
                                UuidText(kUuid),
-                               R"({"complete": false, "sentence": "one file is missing", "missing": "/a\n"})"};
+                               R"({"complete": true, "sentence": "all 7 files are there", "missing": ""})",
+                               R"({"complete": false, "sentence": "1 file is missing", "missing": "/a\n"})"};
   for (const std::string& text : texts) all.emplace_back(text.begin(), text.end());
   return all;
 }
