@@ -8,6 +8,7 @@
 #include "journal/format.h"
 #include "ring/layout.h"
 #include "session/uuid.h"
+#include "storage.h"
 
 namespace mayfly {
 namespace {
@@ -79,7 +80,12 @@ std::string CheckChunk(const std::string& text) {
 
 std::string CheckJournal(const std::string& text) {
   const auto size = ParseSize(text);
-  return size.ok() ? CheckJournalBytes(*size) : size.failure().sentence;
+  if (!size.ok()) return size.failure().sentence;
+  // The tail that lies in memory has a size of its own, and needs a ring that is larger.
+  if (!CheckWindowBytes(WindowBytes(*size), *size).empty()) {
+    return fmt::format("{} is too small for a journal: give 2M or more", text);
+  }
+  return CheckJournalBytes(*size);
 }
 
 // CLI11's own, without their text in --help, where ours says it.

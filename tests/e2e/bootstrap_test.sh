@@ -209,6 +209,7 @@ expect_nothing_left
 step "failures: options"
 expect_failure 90 2 'wrong option .*--memroy.*--help' mpirun -n 3 mayflyd --memroy 1G
 expect_failure 90 2 'wrong option .*1X is no size; write it like' mpirun -n 2 mayflyd --memory 1X
+expect_failure 90 2 'wrong option .*1M is too small for a journal: give 2M' mpirun -n 2 mayflyd --journal-bytes 1M
 expect_failure 90 2 'rank 1 was started with other options.*--chunk 1048576 here.*same ones' \
   mpirun -n 1 mayflyd $small --session "$session" : -n 2 mayflyd $small --session "$session" --chunk 1M
 grep -q 'Exit codes' <<<"$(mayflyd --help)" || fail "--help"
