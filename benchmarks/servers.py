@@ -1,9 +1,11 @@
 """Mayfly's servers on this machine, for a `with` block of a benchmark."""
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 
 def environment(build):
@@ -33,12 +35,32 @@ class Servers:
         self.dir = tempfile.TemporaryDirectory(prefix="mayfly-bench-")
         self.env["MAYFLY_SESSION"] = os.path.join(self.dir.name, "s.json")
         self.log = open(os.path.join(self.dir.name, "log"), "w+")
+        self.launch("--memory", self.memory, *self.options)
+        return self
+
+    def launch(self, *options):
         self.process = subprocess.Popen(
-            ["mpirun", "-n", str(self.n), "--oversubscribe", "--bind-to", "none", "mayflyd", "--member-per", "rank", "--memory",
-             self.memory, "--session", self.env["MAYFLY_SESSION"], *self.options],
+            ["mpirun", "-n", str(self.n), "--oversubscribe", "--bind-to", "none", "mayflyd", "--member-per", "rank",
+             "--session", self.env["MAYFLY_SESSION"], *options],
             env=self.env, cwd=self.dir.name, stdout=self.log, stderr=subprocess.STDOUT)
         run(["mayfly", "wait", "--timeout", "60"], self.env)
-        return self
+
+    def kill(self):
+        """All at once, the launcher too, as a node's operating system would; returns when they are gone."""
+        pids = self.pids()
+        self.process.kill()
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        deadline = time.time() + 30
+        while any(os.path.exists("/proc/%d/exe" % pid) for pid in pids):
+            if time.time() > deadline:
+                sys.exit("%s: killed servers live: %s" % (os.path.basename(sys.argv[0]), pids))
+            time.sleep(0.01)
+
+    def recover(self, *options):
+        """Starts them again with what they held; the options are those of the first start that a start needs again."""
+        self.launch("--recover", *options)
 
     def status(self):
         return [s["status"] for s in json.loads(run(["mayfly", "status", "--json"], self.env))["shards"]]

@@ -1,10 +1,12 @@
 // One client's operations through the C interface, or the same by POSIX below a directory, timed. Prints one JSON
 // object a line; benchmarks/run puts them beside their limits. Every read is verified.
 //
-//   mayfly_operations latency|rates|bandwidth|creates|memcpy|files [--posix DIR] [--count N] [--bytes N] [--total N]
-//                     [--depth N] [--no-checksum] [--buffered] [--send] [--id N]
+//   mayfly_operations latency|rates|bandwidth|creates|memcpy|files|there|churn [--posix DIR] [--count N] [--bytes N]
+//                     [--total N] [--depth N] [--no-checksum] [--buffered] [--send] [--id N] [--at DIR]
 //
-// Without --buffered each operation is what it says: neither write-behind nor readahead.
+// files leaves empty files in a directory, `there` looks for each of them in it: --at names it for both. churn makes
+// and removes files, of --bytes each, read back before they go, --depth of them there at any time. Without --buffered
+// each operation is what it says: neither write-behind nor readahead.
 // --send: data is sent, not copied through the servers' mapped arena.
 #include <fcntl.h>
 #include <mayfly/mayfly.h>
@@ -22,7 +24,7 @@
 namespace {
 
 struct Options {
-  std::string what, posix;
+  std::string what, posix, at;
   size_t count = 20000, bytes = 1 << 20, total = 256 << 20, depth = 32;
   bool checksum = true, buffered = false, send = false;
   int id = 0;
@@ -179,6 +181,41 @@ void Rates(const Options& o, Side& side) {
   Phase(o, side, "rate unlink", MAYFLY_OP_UNLINK, names);
 }
 
+// Creates them and leaves them, for the memory that a file takes; or looks for each: one that is missing ends the run.
+void Files(const Options& o, Side& side, const char* name, mayfly_op_kind kind) {
+  std::vector<std::string> names;
+  for (size_t i = 0; i < o.count; ++i) names.push_back(side.Path("m" + std::to_string(i)));
+  Phase(o, side, name, kind, names);
+}
+
+// A steady load: as much is there at its end as at its beginning.
+void Churn(const Options& o, Side& side) {
+  std::vector<uint64_t> data((o.bytes + 7) / 8);
+  std::vector<char> back(o.bytes);
+  const auto path = [&](size_t i) { return side.Path("k" + std::to_string(i)); };
+  const auto remove = [&](size_t i) {
+    Fill(&data, i);
+    int fd = side.Open(path(i), O_RDONLY, 0);
+    if (fd < 0 || side.Read(fd, back.data(), o.bytes, 0) != static_cast<ssize_t>(o.bytes)) Die("read", side.library());
+    if (std::memcmp(data.data(), back.data(), o.bytes) != 0) {
+      std::fprintf(stderr, "mayfly_operations: file %zu came back with other bytes\n", i);
+      std::exit(1);
+    }
+    if (side.Close(fd) != 0 || side.Unlink(path(i)) != 0) Die("unlink", side.library());
+  };
+  const double a = Now();
+  for (size_t i = 0; i < o.count; ++i) {
+    Fill(&data, i);
+    int fd = side.Open(path(i), O_CREAT | O_EXCL | O_WRONLY, 0644);
+    if (fd < 0 || side.Write(fd, data.data(), o.bytes, 0) != static_cast<ssize_t>(o.bytes) || side.Close(fd) != 0) {
+      Die("write", side.library());
+    }
+    if (i >= o.depth) remove(i - o.depth);
+  }
+  for (size_t i = o.count - std::min(o.count, o.depth); i < o.count; ++i) remove(i);
+  Print(o, "churn", static_cast<double>(o.count) / (Now() - a), "1/s");
+}
+
 // ---- bytes ----------------------------------------------------------------------------------------------------------
 
 // Write-behind and readahead begin once a process has written small pieces in a row: lets it do so, and waits until
@@ -306,6 +343,8 @@ int main(int argc, char** argv) {
       o.depth = number();
     else if (name == "--id")
       o.id = static_cast<int>(number());
+    else if (name == "--at")
+      o.at = i + 1 < argc ? argv[++i] : "";
     else if (name == "--no-checksum")
       o.checksum = false;
     else if (name == "--send")
@@ -330,8 +369,9 @@ int main(int argc, char** argv) {
     if (!o.buffered) options.write_behind_bytes = options.readahead_bytes = 0;
     if (mayfly_connect(nullptr, &options, &side.fs) != 0) Die("connect", true);
   }
-  side.base = o.posix + "/bench" + std::to_string(o.id) + "." + std::to_string(::getpid());
-  if (side.Mkdir(side.base) != 0) Die("mkdir", side.library());
+  side.base =
+      o.at.empty() ? o.posix + "/bench" + std::to_string(o.id) + "." + std::to_string(::getpid()) : o.posix + o.at;
+  if (o.what != "there" && side.Mkdir(side.base) != 0) Die("mkdir", side.library());
   if (o.what == "latency")
     Latency(o, side);
   else if (o.what == "creates")
@@ -340,15 +380,17 @@ int main(int argc, char** argv) {
     Rates(o, side);
   else if (o.what == "bandwidth")
     Bandwidth(o, side);
-  else if (o.what == "files") {  // leaves them: for the memory a file takes
-    for (size_t i = 0; i < o.count; ++i) {
-      int fd = side.Open(side.Path("m" + std::to_string(i)), O_CREAT | O_WRONLY, 0644);
-      if (fd < 0 || side.Close(fd) != 0) Die("create", side.library());
-    }
-  } else {
-    std::fprintf(stderr, "mayfly_operations: latency, rates, creates, bandwidth, memcpy or files\n");
+  else if (o.what == "churn")
+    Churn(o, side);
+  else if (o.what == "files")
+    Files(o, side, "create", MAYFLY_OP_CREATE);
+  else if (o.what == "there")
+    Files(o, side, "stat", MAYFLY_OP_STAT);
+  else {
+    std::fprintf(stderr, "mayfly_operations: latency, rates, creates, bandwidth, memcpy, files, there or churn\n");
     return 2;
   }
-  if (o.what != "files" && side.Rmdir(side.base) != 0) Die("rmdir", side.library());
+  const bool leaves = o.what == "files" || o.what == "there";
+  if (!leaves && side.Rmdir(side.base) != 0) Die("rmdir", side.library());
   return side.fs != nullptr && mayfly_disconnect(side.fs) != 0 ? 1 : 0;
 }
