@@ -1,5 +1,7 @@
 #include "journal/checkpoint_reader.h"
 
+#include <algorithm>
+
 #include "os/block_buffer.h"
 #include "task/disk_request.h"
 
@@ -23,11 +25,14 @@ uint64_t CheckpointReader::BytesOfFrame(uint64_t offset) const {
 
 Task<Status> CheckpointReader::ReadAll(DiskFileId file, JournalVisitor* visitor) {
   constexpr size_t kAhead = 4;
+  // Whatever number the superblock has, what is not in the file is not asked for frame by frame.
+  const auto file_bytes = disk_.BytesOf(file);
+  const uint64_t end = std::min(ref_.bytes, file_bytes.ok() ? *file_bytes : 0);
   std::unique_ptr<Slot> slots[kAhead];
   uint64_t asked = 0;
   const auto ask = [&](Slot* slot) {
     slot->offset = asked;
-    slot->bytes = asked < ref_.bytes ? BytesOfFrame(asked) : 0;
+    slot->bytes = asked < end ? BytesOfFrame(asked) : 0;
     if (slot->bytes != 0) slot->request.Read(file, asked, slot->buffer.span().first(slot->bytes));
     asked += slot->bytes;
   };
@@ -52,6 +57,10 @@ Task<Status> CheckpointReader::ReadAll(DiskFileId file, JournalVisitor* visitor)
       Damaged(slot.offset, slot.offset + slot.bytes, visitor);
     }
     ask(&slot);
+  }
+  if (asked < ref_.bytes) {
+    whole = false;
+    Damaged(asked, ref_.bytes, visitor);
   }
   // Frames that hold each for themselves, and are not these.
   if (whole && mixed != ref_.checksum) Damaged(0, ref_.bytes, visitor);

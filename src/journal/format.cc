@@ -26,8 +26,10 @@ bool Plausible(const Superblock& s) {
   if (s.tail < kFirstLsn || s.next < s.tail || s.next.value - s.tail.value > s.ring_bytes) return false;
   if (s.clean() && s.next.value % kJournalBlockBytes != 0) return false;
   if (s.checkpoint.present > 1 || s.checkpoint.slot > 1) return false;
-  if (s.checkpoint.present == 1 && (s.checkpoint.start > s.checkpoint.end || s.checkpoint.start != s.tail))
+  if (s.checkpoint.present == 1 && (s.checkpoint.start > s.checkpoint.end || s.checkpoint.start != s.tail ||
+                                    s.checkpoint.bytes % kJournalBlockBytes != 0)) {
     return false;
+  }
   const std::span<const Joint> joints = s.live_joints();
   for (size_t i = 0; i < joints.size(); ++i) {
     if (joints[i].end > joints[i].start || joints[i].start.value % kJournalBlockBytes != 0) return false;

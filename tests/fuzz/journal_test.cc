@@ -1,6 +1,6 @@
 // Any bytes as a journal: superblocks, records, tail region, checkpoint. Recovery ends, gives what the format allows,
-// gives the same twice, and a journal that it accepts can be gone on with. Inputs are journals with a few changes, and
-// bytes as they come.
+// gives the same twice, and a journal that it accepts can be gone on with. Inputs are journals with a few changes,
+// records with other fields under a good checksum, and bytes as they come.
 #include "base/checksum.h"
 #include "fuzz/fuzz.h"
 #include "unit/journal/journal_world.h"
@@ -62,6 +62,46 @@ void Scribble(MutableBytes bytes, Choices* choices) {
   }
 }
 
+// Records as a damaged server might have written them: fields that are others, under a checksum that holds.
+void ForgeRecords(MutableBytes bytes, const JournalIdentity& identity, Choices* choices) {
+  std::vector<size_t> found;
+  for (size_t at = 0; at + RecordHeader::kBytes <= bytes.size(); at += RecordHeader::kAlign) {
+    uint32_t session = 0;
+    std::memcpy(&session, bytes.data() + at + offsetof(RecordHeader, session), sizeof session);
+    if (session == SessionMark(identity)) found.push_back(at);
+  }
+  for (int n = 1 + choices->Byte() % 4; n > 0 && !found.empty(); --n) {
+    const size_t at = found[choices->Below(static_cast<uint32_t>(std::min<size_t>(found.size(), 65536)))];
+    RecordHeader header;
+    Decoder(bytes.subspan(at)).Get(header);
+    switch (choices->Byte() % 7) {
+      case 0:
+        header.payload_bytes = choices->Byte() % 4 == 0 ? static_cast<uint32_t>(choices->U64()) : choices->Below(4000);
+        break;
+      case 1:
+        header.type = static_cast<RecordType>(choices->Byte() % 4);
+        break;
+      case 2:
+        header.lsn.value += (choices->Byte() - 128) * int64_t{8};
+        break;
+      case 3:
+        header.incarnation += static_cast<uint32_t>(choices->Byte() % 8) - 4;
+        break;
+      case 4:
+        header.durable_behind = choices->Byte();
+        break;
+      case 5:
+        header.wrap ^= choices->Byte() % 4;
+        break;
+      default:
+        header.transaction = TxnId(choices->U64());
+    }
+    const size_t end = std::min<size_t>(bytes.size(), at + RecordHeader::kBytes + header.payload_bytes);
+    const Bytes payload = Bytes(bytes).subspan(at + RecordHeader::kBytes, end - at - RecordHeader::kBytes);
+    SealRecordHeader(header, Checksum(payload), identity.uuid, bytes.data() + at);
+  }
+}
+
 void Whole(Choices* choices) {
   JournalWorld world(7);
   world.Create();
@@ -79,7 +119,12 @@ void Whole(Choices* choices) {
   }
   world.Crash(false);
   if (choices->Byte() % 2 == 0) {
-    Scribble(*world.kept->Find(TailWindow::kRegionName), choices);
+    const MutableBytes region = *world.kept->Find(TailWindow::kRegionName);
+    if (choices->Byte() % 2 == 0) {
+      ForgeRecords(region.subspan(kJournalBlockBytes), world.options.identity, choices);
+    } else {
+      Scribble(region, choices);
+    }
   } else if (choices->Byte() % 3 == 0) {
     world.node.CutPower();
   }
@@ -89,7 +134,11 @@ void Whole(Choices* choices) {
     // Superblocks are accepted with a checksum that holds: give them one, whatever is in them.
     const MutableBytes blocks = MutableBytes(file).first(kRingOffset);
     const bool in_superblocks = choices->Byte() % 2 == 0;
-    Scribble(in_superblocks ? blocks : MutableBytes(file), choices);
+    if (!in_superblocks && choices->Byte() % 2 == 0) {
+      ForgeRecords(MutableBytes(file).subspan(kRingOffset), world.options.identity, choices);
+    } else {
+      Scribble(in_superblocks ? blocks : MutableBytes(file), choices);
+    }
     for (uint32_t i = 0; in_superblocks && i < kSuperblocks; ++i) {
       const MutableBytes block = blocks.subspan(size_t{i} * kJournalBlockBytes, kJournalBlockBytes);
       const uint64_t checksum = Checksum(block.subspan(8));

@@ -388,6 +388,34 @@ TEST_F(JournalSuperblocks, EachBadStateIsNamed) {
   Expect(SuperblockState::kMissing);
 }
 
+// Found by fuzz/journal: numbers that nobody wrote, under a checksum that holds.
+TEST_F(JournalSuperblocks, ACheckpointThatIsLongerThanItsFileEndsWithIt) {
+  ASSERT_TRUE(world.Checkpoint({{1, 7}}).ok());
+  world.Crash(false);
+  constexpr uint64_t kMore = uint64_t{1} << 50;
+  for (uint32_t which = 0; which < kSuperblocks; ++which) {
+    Patch(which, [](Superblock* s) { s->checkpoint.bytes += s->checkpoint.present == 1 ? kMore : 0; });
+  }
+  TableVisitor visitor;
+  const auto found = world.Recover(&visitor);
+  ASSERT_TRUE(found.ok());
+  EXPECT_GE(visitor.checkpoint_damage, kMore);
+  EXPECT_EQ(found->checkpoint_damage_bytes, visitor.checkpoint_damage);
+}
+
+TEST_F(JournalSuperblocks, ACheckpointOfHalfABlockIsNone) {
+  ASSERT_TRUE(world.Checkpoint({{1, 7}}).ok());
+  world.Crash(false);
+  for (uint32_t which = 0; which < kSuperblocks; ++which) {
+    Patch(which, [](Superblock* s) {
+      s->checkpoint.present = 1;
+      s->checkpoint.start = s->checkpoint.end = s->tail;
+      s->checkpoint.bytes += kJournalBlockBytes / 2;
+    });
+  }
+  Expect(SuperblockState::kTorn);
+}
+
 TEST(JournalSizes, AreCheckedWithASentence) {
   EXPECT_EQ(CheckJournalBytes(kRingBytesMin), "");
   EXPECT_EQ(CheckJournalBytes(kRingBytesMax), "");
