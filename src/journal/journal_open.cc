@@ -72,9 +72,9 @@ Status Journal::AdoptRegion(const Recovered& recovered) {
   window_ = TailWindow(recovered.region);
   const uint64_t end = recovered.end.value;
   // What is written out between the end and the block's end: zeros, which no reader takes for a record.
-  if (head_ != end) window_.Zero(end, head_ - end);
   low_ = recovered.region_low.value;
-  MAYFLY_CHECK(low_ <= head_ && head_ - low_ <= window_.size());
+  if (low_ > head_ || head_ - low_ > window_.size()) return Code::kCorrupt;
+  if (head_ != end) window_.Zero(end, head_ - end);
   return {};
 }
 

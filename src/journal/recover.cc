@@ -18,7 +18,10 @@ Status FindRegion(KeptMemory* kept, const JournalIdentity& identity, Recovered* 
   }
   if (!region.ok()) return region.status();
   RegionHeader header;
-  if (!DecodeRegionHeader(*region, identity, recovered->superblock.ring_bytes, &header)) {
+  const uint64_t tail = recovered->superblock.tail.value, ring_bytes = recovered->superblock.ring_bytes;
+  // `low` is under no checksum: the window must at least follow on what the ring has.
+  if (!DecodeRegionHeader(*region, identity, ring_bytes, &header) || header.low.value > BlockFloor(tail) + ring_bytes ||
+      BlockCeil(tail) > header.low.value + header.window_bytes) {
     recovered->foreign_region = true;
     return {};
   }

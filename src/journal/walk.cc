@@ -18,6 +18,7 @@ RecordWalk::RecordWalk(StreamSource* source, const JournalIdentity& identity, Jo
   if (superblock_.checkpoint.present != 0) proven_ = std::max(proven_, superblock_.checkpoint.end.value);
   if (window_low_ != kNone) proven_ = std::max(proven_, window_low_);
   if (superblock_.clean()) proven_ = superblock_.next.value;
+  proven_ = std::min(proven_, source_.limit());  // numbers that cannot be would have the stream go on where it is not
 }
 
 bool RecordWalk::HeaderFits(uint64_t at, const RecordHeader& header) const {
@@ -96,8 +97,10 @@ Task<uint64_t> RecordWalk::Behind(uint64_t at) {
   const uint64_t found = co_await Find(at + RecordHeader::kAlign, to);
   uint64_t known = proven_;
   if (found > known) known = co_await KnownFrom(found, to);
-  // A record that began before `known` and ended behind it may have been torn.
-  const bool was_whole = known >= reach || (found != 0 && known >= found);
+  // A record that began before `known` and ended behind it may have been torn; not one of before the region, all of
+  // which was in the ring: then it is the header that is damaged, and ends where nothing ended.
+  const bool in_ring = window_low_ != kNone && at < window_low_;
+  const bool was_whole = in_ring || known >= reach || (found != 0 && known >= found);
   if (!was_whole) {
     recovered_.torn = Lsn(found != 0 ? found : begun ? reach : at);
     co_return 0;

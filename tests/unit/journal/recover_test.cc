@@ -276,6 +276,47 @@ TEST_F(JournalRecovery, AnotherSessionsRegionIsNotRead) {
   EXPECT_EQ(Keys(visitor), std::vector<uint32_t>{1});
 }
 
+// All below it was in the ring, so nothing there is a torn end; the stream goes on where the region begins.
+TEST_F(JournalRecovery, AWrongLengthBelowTheRegionIsDamageAndNoEnd) {
+  Append(1);
+  const LsnRange last = Append(2);
+  MakeDurable();
+  world.Crash(false);
+  RegionHeader header;
+  ASSERT_TRUE(DecodeRegionHeader(Region(), world.options.identity, world.options.ring_bytes, &header));
+  ASSERT_GE(header.low, last.to);
+  const uint32_t wrong = 20'000;
+  ASSERT_NO_FATAL_FAILURE(world.Overwrite(world.OffsetOf(last.from) + offsetof(RecordHeader, payload_bytes),
+                                          Bytes(reinterpret_cast<const uint8_t*>(&wrong), sizeof wrong)));
+  const std::vector<uint8_t> zeros(header.low.value - last.to.value);  // and the padding behind it
+  ASSERT_NO_FATAL_FAILURE(world.Overwrite(world.OffsetOf(last.to), zeros));
+  world.Reboot();
+  TableVisitor visitor;
+  Recovered found;
+  world.Reopen(&visitor, &found);
+  EXPECT_EQ(Keys(visitor), std::vector<uint32_t>{1});
+  ASSERT_EQ(visitor.damage.size(), 1u);
+  EXPECT_EQ(visitor.damage[0], (LsnRange{last.from, header.low}));
+  EXPECT_EQ(found.end, header.low);
+}
+
+// Where the region begins is under no checksum.
+TEST_F(JournalRecovery, ARegionThatBeginsWhereTheRingIsNotIsNotRead) {
+  Append(1);
+  MakeDurable();
+  world.Crash(false);
+  RegionHeader header;
+  ASSERT_TRUE(DecodeRegionHeader(Region(), world.options.identity, world.options.ring_bytes, &header));
+  header.low.value += uint64_t{1} << 40;
+  EncodeRegionHeader(header, Region().first(kJournalBlockBytes));
+  world.Reboot();
+  TableVisitor visitor;
+  Recovered found;
+  world.Reopen(&visitor, &found);
+  EXPECT_TRUE(found.foreign_region);
+  EXPECT_EQ(Keys(visitor), std::vector<uint32_t>{1});
+}
+
 TEST_F(JournalRecovery, ARegionThatCannotBeHadIsNoReasonToGoOnWithoutIt) {
   struct Busy final : KeptMemory {
     Result<MutableBytes> Create(std::string_view, size_t) override { return Code::kExists; }
@@ -401,6 +442,19 @@ TEST_F(JournalSuperblocks, ACheckpointThatIsLongerThanItsFileEndsWithIt) {
   ASSERT_TRUE(found.ok());
   EXPECT_GE(visitor.checkpoint_damage, kMore);
   EXPECT_EQ(found->checkpoint_damage_bytes, visitor.checkpoint_damage);
+}
+
+TEST_F(JournalSuperblocks, WhatWasDurableEndsWithTheRing) {
+  Append(1);
+  world.Crash(false);
+  for (uint32_t which = 0; which < kSuperblocks; ++which) {
+    Patch(which, [](Superblock* s) { s->durable.value = uint64_t{1} << 47; });
+  }
+  TableVisitor visitor;
+  Recovered found;
+  world.Reopen(&visitor, &found);
+  EXPECT_EQ(Keys(visitor), std::vector<uint32_t>{1});
+  EXPECT_LE(found.end.value, found.superblock.tail.value + world.options.ring_bytes);
 }
 
 TEST_F(JournalSuperblocks, ACheckpointOfHalfABlockIsNone) {
