@@ -1,6 +1,8 @@
 // Checkpoints: images of everything, written beside the traffic so that the journal behind them can be used again. What
 // changes while one is written is in the journal, from the checkpoint's start on, so each image may be of another
 // moment.
+#include <utility>
+
 #include "base/log.h"
 #include "journal/checkpoint_writer.h"
 #include "meta/namespace_walk.h"
@@ -13,6 +15,8 @@ namespace {
 
 // Written at once, between two turns of the loop.
 constexpr size_t kStepBytes = 64 << 10;
+// After one that could not be written: a full disk stays full for a while.
+constexpr Nanos kAgainAfter = kSecond;
 
 }  // namespace
 
@@ -67,9 +71,15 @@ Task<Status> Shard::WriteCheckpoint() {
       }
     }
   }
-  if (!status.ok() && (!leaving_ || closing_))
-    MAYFLY_ERROR("a checkpoint could not be written ({})", TextOf(status.code()));
-  if (status.ok()) checkpoint_took_ = executor_.now() - begun;
+  if (status.ok()) {
+    checkpoint_took_ = executor_.now() - begun;
+    checkpoints_fail_ = false;
+  } else if (!leaving_ || closing_) {
+    if (!std::exchange(checkpoints_fail_, true) || closing_) {
+      MAYFLY_ERROR("a checkpoint could not be written ({}); it is tried again every second", TextOf(status.code()));
+    }
+    if (!closing_ && !log_.failed()) co_await executor_.Sleep(kAgainAfter);
+  }
   checkpointing_ = false;
   co_return status;
 }

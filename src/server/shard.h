@@ -584,8 +584,9 @@ class Shard {
   uint64_t given_up_ = 0;         // transactions whose end nobody who is there knows: taken as not done
   std::deque<Request*> held_;
   bool checkpointing_ = false;
-  Nanos checkpoint_took_ = 0;  // the last; 0: there was none
-  RecoveryReport recovered_;   // of this start
+  bool checkpoints_fail_ = false;  // the last one did; said once
+  Nanos checkpoint_took_ = 0;      // the last; 0: there was none
+  RecoveryReport recovered_;       // of this start
 
   Nanos wall_ahead_ = 0, wall_again_ = 0;
   uint64_t tables_charged_ = 0;
