@@ -150,6 +150,7 @@ class Journal {
   Status AdoptRegion(const Recovered& recovered);
   Status CreateRegion(uint64_t low, uint64_t window_bytes);
   // All of an adopted region: what a joint says came before it is on the disk.
+  Task<Status> WriteAgain(uint64_t from, uint64_t to);
   Task<Status> WriteOut();
   void SetLimits();
   void Put(RecordType type, Bytes payload, TxnId transaction);

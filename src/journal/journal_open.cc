@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "journal/checkpoint_writer.h"
 #include "journal/journal.h"
+#include "os/block_buffer.h"
 
 namespace mayfly {
 
@@ -78,6 +79,25 @@ Status Journal::AdoptRegion(const Recovered& recovered) {
   return {};
 }
 
+// The same bytes once more. What was written and not flushed may be in no device: a flush that failed, before the
+// server ended, leaves the system thinking that there is nothing more to write.
+Task<Status> Journal::WriteAgain(uint64_t from, uint64_t to) {
+  BlockBuffer buffer(kWriteBytesMax);
+  DiskRequest request(executor_, disk_);
+  for (uint64_t bytes = 0; from < to; from += bytes) {
+    bytes = std::min({to - from, kWriteBytesMax, ring_bytes_ - from % ring_bytes_});
+    const MutableBytes piece = buffer.span().first(bytes);
+    request.Read(file_, kRingOffset + from % ring_bytes_, piece);
+    Status status = co_await request;
+    if (!status.ok()) continue;  // recovery has said what that took
+    request.Write(file_, kRingOffset + from % ring_bytes_, piece);
+    status = co_await request;
+    if (!status.ok()) Fail("write", status);
+    MAYFLY_CO_TRY(status);
+  }
+  co_return Status();
+}
+
 Task<Status> Journal::WriteOut() {
   DiskRequest request(executor_, disk_);
   while (low_ < head_) {
@@ -140,6 +160,7 @@ Task<Result<std::unique_ptr<Journal>>> Journal::Open(Executor* executor, Disk* d
   j.durable_ = std::min(recovered.superblock.durable.value, BlockFloor(recovered.end.value));
   j.checkpoint_sequence_ = s.checkpoint.sequence;
   j.SetLimits();
+  if (!recovered.region.empty()) MAYFLY_CO_TRY(co_await j.WriteAgain(BlockFloor(j.durable_), j.low_));
   MAYFLY_CO_TRY(co_await j.WriteOut());
   if (!first.empty()) j.Put(RecordType::kChanges, first, TxnId());
   // The first makes durable what was recovered, then says that the stream goes on. A new journal gets both blocks.

@@ -441,7 +441,8 @@ Task<Status> Shard::HandleAppend(Request* r, const AppendRequest& q, OffsetReply
     (void)co_await Truncate(q.inode, attr.size, true, executor_.now() + options_.peer_deadline);
   }
   EndIntent(number);
-  co_return status;
+  // Not to be tried again: what a part's shard refused may be taken back only once that is there again.
+  co_return status.code() == Code::kConflict ? Status(Code::kIo) : status;
 }
 
 // ---- reading ------------------------------------------------------------------------------------------------------

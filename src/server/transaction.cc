@@ -168,7 +168,8 @@ Task<Status> Shard::DecideAll(Transaction* txn, bool commit) {
                 TextOf(told.code()));
     SettleSoon();
   }
-  co_return told;
+  // It is decided: nobody may take it for refused, by one who can change nothing any more.
+  co_return told.code() == Code::kReadOnly ? Status(Code::kIo) : told;
 }
 
 // One by one `steps` loses those that have acknowledged.

@@ -19,8 +19,7 @@ class DiskFaults final : public SimCluster::Steppable {
     uint64_t seed = 1;
     uint64_t one_in = 6;  // a call of Plan lets a disk fail
     bool rot = false;     // besides, data rots: only where there are checksums
-    // What a failed flush was to cover no later one makes durable, and a server that comes back takes the journal's
-    // ring for written: not where power is lost too.
+    // What a failed flush was to cover no later one makes durable: not where power is lost too (DECISIONS.md).
     bool flushes = true;
   };
   struct Counts {
