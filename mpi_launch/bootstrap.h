@@ -119,6 +119,7 @@ class Bootstrap {
   Outcome<NodeMap> MapOfThisStart() const;
   // Whether the storage is only read.
   bool reads_only() const { return options_.degraded || options_.dry_run; }
+  bool IsMissing(MemberId member) const;
   std::vector<ShardId> MissingShards() const;
   SessionFile DescribeSession(SessionState state) const;
   bool keeps() const { return options_.durability != Durability::kNone; }

@@ -10,12 +10,6 @@
 #include "storage.h"
 
 namespace mayfly {
-namespace {
-
-constexpr Nanos kKilledIsGoneWithin = 3 * kSecond;
-constexpr unsigned kLookAgainAfterUs = 20'000;
-
-}  // namespace
 
 // By rank 0: which session is to be brought back, and what its servers knew.
 Outcome<Done> Bootstrap::RecallSession() {
@@ -129,13 +123,16 @@ void Bootstrap::NameTheMissing() {
   }
 }
 
+bool Bootstrap::IsMissing(MemberId member) const {
+  return std::find(missing_members_.begin(), missing_members_.end(), member) != missing_members_.end();
+}
+
 std::vector<ShardId> Bootstrap::MissingShards() const {
   std::vector<ShardId> shards;
   if (!recalled_) return shards;
   uint32_t next = 0;
   for (const Member& member : recalled_->members) {
-    const bool missing =
-        std::find(missing_members_.begin(), missing_members_.end(), member.id) != missing_members_.end();
+    const bool missing = IsMissing(member.id);
     for (uint32_t i = 0; missing && i < member.shards; ++i) shards.push_back(ShardId(next + i));
     next += member.shards;
   }
@@ -165,7 +162,7 @@ Outcome<Done> Bootstrap::OldMembers(const std::vector<Introduction>& ranks, std:
     if (ranks[r].member < members->size()) (*ranks_of)[ranks[r].member].push_back(r);
   }
   for (const Member& member : *members) {
-    if (std::find(missing_members_.begin(), missing_members_.end(), member.id) != missing_members_.end()) continue;
+    if (IsMissing(member.id)) continue;
     size_t shards = 0;
     for (uint32_t r : (*ranks_of)[member.id.value]) shards += ranks[r].addresses.size();
     if (shards == member.shards) continue;

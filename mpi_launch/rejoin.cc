@@ -23,9 +23,7 @@ namespace mayfly {
 namespace {
 
 constexpr Nanos kEndWithin = 8 * kSecond;
-constexpr Nanos kAnnounceWithin = 60 * kSecond, kAnnounceAgainAfter = 500 * kMillisecond,
-                kKilledIsGoneWithin = 3 * kSecond;
-constexpr unsigned kLookAgainAfterUs = 20'000;
+constexpr Nanos kAnnounceWithin = 60 * kSecond, kAnnounceAgainAfter = 500 * kMillisecond;
 // Of the mark of a process that is no rank: behind all ranks.
 constexpr uint32_t kFirstMark = 1u << 24;
 

@@ -20,6 +20,9 @@ Outcome<std::string> ExpandDirectory(const std::string& pattern, const std::stri
 // Whether a server has a journal of the member whose storage is in `base` open, by the locks that it holds for as long
 // as it lives, and a process that was just killed until its memory has been taken down.
 bool InUse(const std::string& base, const Charter& member);
+// How long the latter is waited for, and how often it is looked.
+inline constexpr Nanos kKilledIsGoneWithin = 3 * kSecond;
+inline constexpr unsigned kLookAgainAfterUs = 20'000;
 ShardId FirstShardOf(const Charter& member);
 
 // Makes a member's and its shards' directories (0700), those above it too.

@@ -119,15 +119,9 @@ void LocalDisk::Ended(const DiskOp& op) {
   --pending_;
   Entry& entry = files_[op.file];
   --entry.under_way;
-  if (op.status.ok() && IsGone(op.kind, entry)) {
-    DiskOp lost = op;
-    lost.status = Code::kNoEntry;
-    LogOnce(lost);
-    op.done->fn(op.done, lost.status);
-    return;
-  }
-  if (!op.status.ok()) LogOnce(op);
-  op.done->fn(op.done, op.status);
+  const Status status = op.status.ok() && IsGone(op.kind, entry) ? Status(Code::kNoEntry) : op.status;
+  if (!status.ok()) LogOnce(op, status.code());
+  op.done->fn(op.done, status);
 }
 
 bool LocalDisk::IsGone(DiskOp::Kind kind, Entry& entry) {
@@ -138,8 +132,7 @@ bool LocalDisk::IsGone(DiskOp::Kind kind, Entry& entry) {
   return look && fstat(entry.file.fd, &info) == 0 && info.st_nlink == 0;
 }
 
-void LocalDisk::LogOnce(const DiskOp& op) {
-  const Code code = op.status.code();
+void LocalDisk::LogOnce(const DiskOp& op, Code code) {
   const uint32_t bit = static_cast<uint8_t>(code) < 32 ? uint32_t{1} << static_cast<uint8_t>(code) : 0;
   if ((logged_ & bit) != 0 || code == Code::kCorrupt || code == Code::kNotSupported) return;
   logged_ |= bit;

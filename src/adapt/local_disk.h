@@ -60,7 +60,7 @@ class LocalDisk : public Disk, public EventSource {
   void Begin(DiskOp::Kind kind, DiskFileId file, uint64_t offset, const uint8_t* data, uint64_t bytes,
              Completion* done);
   Entry& EntryOf(DiskFileId file);
-  void LogOnce(const DiskOp& op);
+  void LogOnce(const DiskOp& op, Code code);
 
   DiskDirectory directory_;
   std::vector<Entry> files_;

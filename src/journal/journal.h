@@ -36,6 +36,7 @@ struct JournalOptions {
   uint64_t window_bytes = 4 * 1024 * 1024;  // CheckWindowBytes; of a new tail region
   // A group begins so long after its first record, whether or not somebody waits for it; 0: when somebody waits.
   Nanos commit_interval = 0;
+  bool survives_power = true;  // or a kill alone: what the system has of the files is as good as what the device has
 };
 
 struct JournalStats {

@@ -160,7 +160,8 @@ Task<Result<std::unique_ptr<Journal>>> Journal::Open(Executor* executor, Disk* d
   j.durable_ = std::min(recovered.superblock.durable.value, BlockFloor(recovered.end.value));
   j.checkpoint_sequence_ = s.checkpoint.sequence;
   j.SetLimits();
-  if (!recovered.region.empty()) MAYFLY_CO_TRY(co_await j.WriteAgain(BlockFloor(j.durable_), j.low_));
+  const bool again = j.options_.survives_power && !recovered.region.empty();
+  if (again) MAYFLY_CO_TRY(co_await j.WriteAgain(BlockFloor(j.durable_), j.low_));
   MAYFLY_CO_TRY(co_await j.WriteOut());
   if (!first.empty()) j.Put(RecordType::kChanges, first, TxnId());
   // The first makes durable what was recovered, then says that the stream goes on. A new journal gets both blocks.

@@ -76,7 +76,8 @@ Task<Status> Shard::WriteCheckpoint() {
     checkpoints_fail_ = false;
   } else if (!leaving_ || closing_) {
     if (!std::exchange(checkpoints_fail_, true) || closing_) {
-      MAYFLY_ERROR("a checkpoint could not be written ({}); it is tried again every second", TextOf(status.code()));
+      MAYFLY_ERROR("a checkpoint could not be written ({}){}", TextOf(status.code()),
+                   closing_ ? "" : "; it is tried again every second");
     }
     if (!closing_ && !log_.failed()) co_await executor_.Sleep(kAgainAfter);
   }

@@ -24,6 +24,11 @@ bool SumsMatch(Bytes data, std::span<const uint64_t> sums) {
   return true;
 }
 
+Status Damaged() {
+  MAYFLY_ERROR("stored data does not match its checksum: the reader gets EIO");
+  return Code::kIo;
+}
+
 }  // namespace
 
 // ---- a file's other shards ----------------------------------------------------------------------------------------
@@ -446,15 +451,6 @@ Task<Status> Shard::HandleAppend(Request* r, const AppendRequest& q, OffsetReply
 }
 
 // ---- reading ------------------------------------------------------------------------------------------------------
-
-namespace {
-
-Status Damaged() {
-  MAYFLY_ERROR("stored data does not match its checksum: the reader gets EIO");
-  return Code::kIo;
-}
-
-}  // namespace
 
 Task<Status> Shard::HandleRead(Request* r, const ReadRequest& q, ReadReply* a, ReplyPayload* out) {
   if (!GoodRange(q.chunk_bits, q.offset, q.bytes) || q.bytes > kTransferBytesMax ||

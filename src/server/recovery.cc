@@ -115,6 +115,7 @@ Task<Status> Shard::OpenJournal(bool recover, RecoveryReport* report) {
   JournalOptions options = options_.journal;
   options.identity.uuid = options_.uuid;
   options.identity.shard = options_.self;
+  options.survives_power = keeps_data();
   if (has_disk()) MAYFLY_CO_TRY(co_await OpenDisk(recover, report));
   if (!recover) {
     auto made = co_await Journal::Create(&executor_, doors_.disk, doors_.kept, options);

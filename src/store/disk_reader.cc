@@ -16,16 +16,25 @@ constexpr size_t kAtOnce = 16;
 constexpr size_t kInPartsMax = 64 * 1024;
 constexpr uint32_t kCopyBytesMax = 32 * 1024;  // longer ones lie on pages, and are read to where they belong
 
+// The file is shorter than it was.
+Status AsOfDevice(Status status) { return status.code() == Code::kCorrupt ? Status(Code::kIo) : status; }
+
 }  // namespace
 
 Task<Status> DiskReader::Fetch(ReadPieces* pieces, bool in_order, Nanos deadline) {
   uint64_t bytes = 0;
-  absl::InlinedVector<ReadPiece*, 4> whole, parts;
+  absl::InlinedVector<ReadPiece*, 4> whole;
+  absl::InlinedVector<std::pair<ReadPiece*, Part>, 4> parts;
   for (ReadPiece& piece : *pieces) {
     if (!piece.is_absent()) continue;
-    const bool part = !in_order && WantsPart(piece);
-    (part ? parts : whole).push_back(&piece);
-    bytes += part ? PartOf(piece).bytes : piece.pin.extent_->bytes;
+    const Part part = PartOf(piece);
+    if (!in_order && WantsPart(piece, part)) {
+      parts.emplace_back(&piece, part);
+      bytes += part.bytes;
+    } else {
+      whole.push_back(&piece);
+      bytes += piece.pin.extent_->bytes;
+    }
   }
   while (reading_bytes_ != 0 && reading_bytes_ + bytes > bytes_max_) {  // X3
     MAYFLY_CO_TRY(co_await admitted_.Wait(deadline));
@@ -33,7 +42,7 @@ Task<Status> DiskReader::Fetch(ReadPieces* pieces, bool in_order, Nanos deadline
   reading_bytes_ += bytes;
   std::vector<Task<Status>> tasks;
   for (ReadPiece* piece : whole) tasks.push_back(FetchOne(piece, deadline));
-  for (ReadPiece* piece : parts) tasks.push_back(FetchPart(piece, deadline));
+  for (const auto& [piece, part] : parts) tasks.push_back(FetchPart(piece, part, deadline));
   const Status status = co_await All(std::move(tasks));
   reading_bytes_ -= bytes;
   admitted_.WakeAll();
@@ -52,34 +61,37 @@ DiskReader::Part DiskReader::PartOf(const ReadPiece& piece) {
 }
 
 // And counts it.
-bool DiskReader::WantsPart(const ReadPiece& piece) {
+bool DiskReader::WantsPart(const ReadPiece& piece, const Part& part) {
   const Extent* extent = piece.pin.extent_;
   // What was written in place shares blocks with its neighbours.
   if (extent->inside || reading_.contains(extent)) return false;
-  const uint32_t bytes = PartOf(piece).bytes;
-  if (bytes > extent->bytes / 2) return false;
+  if (part.bytes > extent->bytes / 2) return false;
   if (read_in_parts_.size() >= kInPartsMax) read_in_parts_.clear();
   uint64_t& so_far = read_in_parts_[extent];
-  if (so_far + bytes > extent->bytes) return false;
-  so_far += bytes;
+  if (so_far + part.bytes > extent->bytes) return false;
+  so_far += part.bytes;
   return true;
 }
 
-Task<Status> DiskReader::FetchPart(ReadPiece* piece, Nanos deadline) {
-  Extent* const extent = piece->pin.extent_;
-  const Part part = PartOf(*piece);
-  const uint32_t bytes = static_cast<uint32_t>(DiskSpace::BlocksFor(part.bytes) * kBlock);  // on pages of the arena
-  Arena* const arena = store_.arena_;
-  Result<Place> place = arena->Allocate(bytes);
+Task<Result<Place>> DiskReader::PlaceFor(uint32_t bytes, Nanos deadline) {
+  Result<Place> place = store_.arena_->Allocate(bytes);
   while (!place.ok()) {
     MAYFLY_CO_TRY(co_await make_room_(bytes, deadline));
-    place = arena->Allocate(bytes);
+    place = store_.arena_->Allocate(bytes);
   }
+  co_return place;
+}
+
+Task<Status> DiskReader::FetchPart(ReadPiece* piece, Part part, Nanos deadline) {
+  Extent* const extent = piece->pin.extent_;
+  const uint32_t bytes = static_cast<uint32_t>(DiskSpace::BlocksFor(part.bytes) * kBlock);  // on pages of the arena
+  Arena* const arena = store_.arena_;
+  const Result<Place> place = co_await PlaceFor(bytes, deadline);
+  if (!place.ok()) co_return place.status();
   OwnPlace copy(arena, *place);
   DiskRequest request(executor_, disk_);
   request.Read(file_, store_.extents_.DiskOffset(extent) + part.begin, arena->Data({place->offset, bytes}));
-  const Status status = co_await request;
-  if (!status.ok()) co_return status.code() == Code::kCorrupt ? Status(Code::kIo) : status;
+  MAYFLY_CO_TRY(AsOfDevice(co_await request));
   ++store_.fetched_;
   store_.fetched_bytes_ += part.bytes;
   if (!store_.extents_.CheckCopy(extent, part.first, part.last, arena->Data({place->offset, part.bytes}))) {
@@ -113,11 +125,8 @@ Task<Status> DiskReader::FetchOne(ReadPiece* piece, Nanos deadline) {
 
 Task<Status> DiskReader::Read(Extent* extent, Nanos deadline) {
   store_internal::Extents& extents = store_.extents_;
-  Result<Place> place = extents.PlaceAbsent(extent);
-  while (!place.ok()) {
-    MAYFLY_CO_TRY(co_await make_room_(extent->bytes, deadline));
-    place = extents.PlaceAbsent(extent);
-  }
+  const Result<Place> place = co_await PlaceFor(extent->bytes, deadline);
+  if (!place.ok()) co_return place.status();
   const Status status = co_await ReadInto(extent, *place);
   extents.Return(extent, *place, status.ok());
   if (!status.ok()) co_return status;
@@ -147,7 +156,7 @@ Task<Status> DiskReader::ReadInto(const Extent* extent, Place place) {
     request.Read(file_, begin, store_.arena_->Data({place.offset, static_cast<uint32_t>(bytes)}));
     status = co_await request;
   }
-  co_return status.code() == Code::kCorrupt ? Status(Code::kIo) : status;  // the file is shorter than it was
+  co_return AsOfDevice(status);
 }
 
 Task<Status> DiskReader::FillPlaced(Filled* filled) {

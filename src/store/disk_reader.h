@@ -54,9 +54,10 @@ class DiskReader {
     uint32_t begin = 0, bytes = 0;
   };
   static Part PartOf(const ReadPiece& piece);
-  bool WantsPart(const ReadPiece& piece);
+  bool WantsPart(const ReadPiece& piece, const Part& part);
   Task<Status> FetchOne(ReadPiece* piece, Nanos deadline);
-  Task<Status> FetchPart(ReadPiece* piece, Nanos deadline);
+  Task<Status> FetchPart(ReadPiece* piece, Part part, Nanos deadline);
+  Task<Result<Place>> PlaceFor(uint32_t bytes, Nanos deadline);
   Task<Status> Read(Extent* extent, Nanos deadline);
   Task<Status> ReadInto(const Extent* extent, Place place);
 

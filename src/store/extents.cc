@@ -268,7 +268,7 @@ Status Extents::PlaceAnew(Extent* extent) {
     extent->absent = false;
     return {};
   }
-  const Result<Place> place = PlaceAbsent(extent);
+  const Result<Place> place = arena_->Allocate(extent->bytes);
   if (place.ok()) Return(extent, *place, true);
   return place.status();
 }

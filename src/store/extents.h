@@ -157,9 +157,8 @@ class Extents {
 
   // Gives the place up, after Settle; an image of the extent is then to be recorded.
   void Evict(Extent* extent);
-  // A place for what is absent, to be filled from the chunk file (kNoSpace); nobody sees it before Return said that it
-  // is filled. Not filled, it is given back.
-  Result<Place> PlaceAbsent(const Extent* extent) const { return arena_->Allocate(extent->bytes); }
+  // A place of the arena for what was absent, of at least its bytes: filled from the chunk file, and nobody has seen it
+  // before; not filled, it is given back.
   void Return(Extent* extent, Place place, bool filled);
 
   // Until EndRecovery extents come from images alone, and the arena does not know them.

@@ -4,7 +4,6 @@
 #include "base/checksum.h"
 #include "base/coding.h"
 #include "fuzz/fuzz.h"
-#include "session/charter.h"
 #include "session/node_map_format.h"
 #include "session/process_mark.h"
 #include "session/trail.h"
@@ -15,21 +14,6 @@ namespace mayfly {
 namespace {
 
 const Uuid kUuid = UuidOf(9);
-
-Charter ExampleCharter() {
-  Charter charter;
-  charter.uuid = kUuid;
-  charter.job = "4711";
-  charter.chunk_bits = 22;
-  charter.durability = "process";
-  charter.fsync = "commit";
-  charter.evict = "lru";
-  charter.journal_bytes = 64u << 20;
-  charter.memory_bytes = 1u << 30;
-  charter.members = {{MemberId(0), "node1", 1, 2}, {MemberId(1), "node2", 3, 1}};
-  charter.self = MemberId(1);
-  return charter;
-}
 
 Trail ExampleTrail() {
   Trail trail;

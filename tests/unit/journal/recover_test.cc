@@ -32,6 +32,20 @@ struct JournalRecovery : testing::Test {
     world.Reboot();
     return *world.kept->Find(TailWindow::kRegionName);
   }
+  // After a kill: with its header changed so, a region is another one's, and what was durable is there.
+  void ExpectRegionNotRead(void (*change)(RegionHeader*)) {
+    const MutableBytes region = Region();
+    RegionHeader header;
+    ASSERT_TRUE(DecodeRegionHeader(region, world.options.identity, world.options.ring_bytes, &header));
+    change(&header);
+    EncodeRegionHeader(header, region.first(kJournalBlockBytes));
+    world.Reboot();
+    TableVisitor visitor;
+    Recovered found;
+    world.Reopen(&visitor, &found);
+    EXPECT_TRUE(found.foreign_region);
+    EXPECT_EQ(Keys(visitor), std::vector<uint32_t>{1});
+  }
   JournalWorld world;
 };
 
@@ -263,17 +277,7 @@ TEST_F(JournalRecovery, AnotherSessionsRegionIsNotRead) {
   MakeDurable();
   Append(2);
   world.Crash(false);
-  MutableBytes region = Region();
-  RegionHeader header;
-  ASSERT_TRUE(DecodeRegionHeader(region, world.options.identity, world.options.ring_bytes, &header));
-  header.uuid[0] ^= 1;
-  EncodeRegionHeader(header, region.first(kJournalBlockBytes));
-  world.Reboot();
-  TableVisitor visitor;
-  Recovered found;
-  world.Reopen(&visitor, &found);
-  EXPECT_TRUE(found.foreign_region);
-  EXPECT_EQ(Keys(visitor), std::vector<uint32_t>{1});
+  ExpectRegionNotRead([](RegionHeader* header) { header->uuid[0] ^= 1; });
 }
 
 // All below it was in the ring, so nothing there is a torn end; the stream goes on where the region begins.
@@ -305,16 +309,7 @@ TEST_F(JournalRecovery, ARegionThatBeginsWhereTheRingIsNotIsNotRead) {
   Append(1);
   MakeDurable();
   world.Crash(false);
-  RegionHeader header;
-  ASSERT_TRUE(DecodeRegionHeader(Region(), world.options.identity, world.options.ring_bytes, &header));
-  header.low.value += uint64_t{1} << 40;
-  EncodeRegionHeader(header, Region().first(kJournalBlockBytes));
-  world.Reboot();
-  TableVisitor visitor;
-  Recovered found;
-  world.Reopen(&visitor, &found);
-  EXPECT_TRUE(found.foreign_region);
-  EXPECT_EQ(Keys(visitor), std::vector<uint32_t>{1});
+  ExpectRegionNotRead([](RegionHeader* header) { header->low.value += uint64_t{1} << 40; });
 }
 
 TEST_F(JournalRecovery, ARegionThatCannotBeHadIsNoReasonToGoOnWithoutIt) {

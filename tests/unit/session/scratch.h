@@ -16,6 +16,7 @@
 #include "base/bytes.h"
 #include "ring/layout.h"
 #include "ring/placement.h"
+#include "session/charter.h"
 #include "session/node_map.h"
 #include "session/runtime_dir.h"
 #include "session/session_file.h"
@@ -87,6 +88,28 @@ inline SessionFile ExampleFile(const Uuid& uuid) {
   file.map_path = "/nowhere/map";
   file.hosts = HostsOf(ExampleLayout());
   return file;
+}
+
+inline Charter ExampleCharter() {
+  Charter charter;
+  charter.uuid[0] = 0xab;
+  charter.secret[31] = 1;
+  charter.server_secret[0] = 2;
+  charter.uid = geteuid();
+  charter.created_ns = 1'700'000'000'000'000'001;
+  charter.job = "4711";
+  charter.chunk_bits = 22;
+  charter.durability = "process";
+  charter.fsync = "commit";
+  charter.evict = "lru";
+  charter.journal_bytes = 64u << 20;
+  charter.commit_interval_ns = 2'000'000;
+  charter.flush_to = "/pfs/out";
+  charter.memory_bytes = 1u << 30;
+  charter.capacity_bytes = 4ull << 30;
+  charter.members = {{MemberId(0), "node1", 1, 2}, {MemberId(1), "node2", 3, 1}};
+  charter.self = MemberId(1);
+  return charter;
 }
 
 // The bytes of a map of ExampleLayout with addresses aa bb, none, and cc.
