@@ -32,11 +32,6 @@ everything() { find "$@" -printf '%p %s %m %T@\n' | sort; }
 fill() {
   timeout 120 mayfly stage-in "$work/in" /in >"$work/stage.log" 2>&1 || e2e_fail "stage-in: $(cat "$work/stage.log")"
 }
-there() {
-  rm -rf "$work/copy"
-  timeout 120 mayfly stage-out /in "$work/copy" >"$work/cp.log" 2>&1 || e2e_fail "stage-out: $(cat "$work/cp.log")"
-  diff -r "$work/in" "$work/copy" || e2e_fail "not what was staged in"
-}
 session_of() { mayfly status --json | sed -n 's/^ *"session": *"\([^"]*\)".*/\1/p' | head -n 1; }
 # Answers a question on a terminal. terminal ANSWER WHAT...
 terminal() {
@@ -83,7 +78,7 @@ verb 1 dump --json "$base"
 is "unreadable True" 'd["shards"][1]["end"]["verdict"] + " " + str("has the journal open" in d["shards"][1]["end"]["problem"])'
 verb 1 clear --yes --force "$base"
 says "lives \(process"
-there
+files_are_there
 
 step "killed servers: whole"
 kill_all
@@ -196,7 +191,7 @@ rm -r "$work/other"
 
 step "brought back all the same"
 start --memory 128M --durability process --recover
-there
+files_are_there
 kill_all
 
 step "clear"
@@ -220,7 +215,7 @@ start --memory 128M --durability process --dir "$work/disk/%h"
 fill
 uuid=$(session_of)
 verb 1 clear --yes --force "$work/disk/$(hostname)"
-there
+files_are_there
 kill_all
 verb 0 verify "$work/disk/$(hostname)"
 [[ $(grep -c '^whole: shard' "$work/said") == 2 ]] || e2e_fail "not two whole shards: $(cat "$work/said")"

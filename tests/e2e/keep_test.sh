@@ -12,11 +12,6 @@ for i in {1..200}; do echo "file $i" >"$work/in/sub/name-$i"; done
 ln "$work/in/large" "$work/in/hard"
 ln -s sub/name-1 "$work/in/soft"
 
-files_are_there() {
-  rm -rf "$work/copy"
-  timeout 120 mayfly stage-out /in "$work/copy" >"$work/cp.log" 2>&1 || e2e_fail "stage-out: $(cat "$work/cp.log")"
-  diff -r --no-dereference "$work/in" "$work/copy" || e2e_fail "not what was staged in"
-}
 keep() {
   timeout 120 mayfly stop --keep >"$work/stop.log" 2>&1 || e2e_fail "mayfly stop --keep: $(cat "$work/stop.log")"
   e2e_within 60 e2e_ended || e2e_fail "the servers do not end"

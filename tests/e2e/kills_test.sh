@@ -33,25 +33,6 @@ kill_members() { # MEMBER...
   e2e_within 20 gone "${victims[@]}" || e2e_fail "killed servers live"
   kills=$((kills + $#))
 }
-rejoin_begin() { # MEMBER
-  : >"$work/rejoin-$1.log" # now: is_back must not see what the last one said
-  mayflyd --rejoin --member "$1" --session "$MAYFLY_SESSION" "${dir_option[@]}" 6>&- </dev/null >>"$work/rejoin-$1.log" 2>&1 &
-  pids[$1]=$!
-  rejoined+=($!)
-}
-is_back() { grep -q 'is back' "$work/rejoin-$1.log" || gone "${pids[$1]}"; }
-rejoin_end() { # MEMBER
-  e2e_within 120 is_back "$1" && grep -q 'is back' "$work/rejoin-$1.log" ||
-    e2e_fail "member $1 does not come back: $(cat "$work/rejoin-$1.log")"
-}
-forget_the_dead() {
-  local pid living=()
-  for pid in "${rejoined[@]}"; do
-    gone "$pid" || living+=("$pid")
-  done
-  rejoined=("${living[@]}")
-}
-
 kill_some() { # COUNT
   local order=(0 1 2) i other victims
   for i in 2 1; do
@@ -61,25 +42,24 @@ kill_some() { # COUNT
   victims=("${order[@]:0:$1}")
   kill_members "${victims[@]}"
   pause 300
-  for i in "${victims[@]}"; do rejoin_begin "$i"; done
+  for i in "${victims[@]}"; do rejoin_begin "$i" --member "$i" "${dir_option[@]}"; done
   below 4
   if ((chance == 0)); then
     pause 250
     kill_members "${victims[@]}"
     again=$((again + 1))
-    for i in "${victims[@]}"; do rejoin_begin "$i"; done
+    for i in "${victims[@]}"; do rejoin_begin "$i" --member "$i" "${dir_option[@]}"; done
   fi
   for i in "${victims[@]}"; do rejoin_end "$i"; done
-  forget_the_dead
+  forget
 }
-begins_to_recover() { grep -qs 'bringing the files back' "$work/servers.log" || e2e_ended; }
 kill_everybody() {
   kill_all
   kills=$((kills + ranks))
   below 4
   if ((chance == 0)); then
     launch --recover "${dir_option[@]}"
-    e2e_within 60 begins_to_recover || e2e_fail "no recovery to kill"
+    e2e_within 60 recovering || e2e_fail "no recovery to kill"
     pause 100
     kill_all
     kills=$((kills + ranks))

@@ -13,12 +13,6 @@ chmod 0640 "$work/in/sub/small"
 touch -d '2001-02-03 04:05:06.789' "$work/in/sub/small"
 ln "$work/in/large" "$work/in/sub/hard"
 ln -s ../large "$work/in/sub/soft"
-files_are_there() {
-  rm -rf "$work/copy"
-  timeout 120 mayfly stage-out /in "$work/copy" >"$work/cp.log" 2>&1 || e2e_fail "mayfly stage-out: $(cat "$work/cp.log")"
-  diff -r --no-dereference "$work/in" "$work/copy" || e2e_fail "what was staged in is not there"
-}
-recovering() { grep -qs 'bringing the files back' "$work/servers.log" || e2e_ended; }
 
 # life LEVEL DIRECTORY OPTION...: --dir is in DIRECTORY.
 life() {

@@ -13,27 +13,6 @@ kill_member() { # N
   e2e_within 20 gone "${pids[$1]}" || e2e_fail "a killed server lives"
   wait "${pids[$1]}" 2>/dev/null
 }
-rejoin_begin() { # N OPTION...
-  local member=$1
-  shift
-  : >"$work/rejoin-$member.log"
-  mayflyd --rejoin --session "$MAYFLY_SESSION" "$@" 6>&- </dev/null >>"$work/rejoin-$member.log" 2>&1 &
-  pids[member]=$!
-  rejoined+=($!)
-}
-is_back() { grep -q 'is back' "$work/rejoin-$1.log" || gone "${pids[$1]}"; }
-rejoin_end() { # N
-  e2e_within 120 is_back "$1" || e2e_fail "member $1 does not come back: $(cat "$work/rejoin-$1.log")"
-  grep -q "member $1 of the session is back" "$work/rejoin-$1.log" || {
-      wait "${pids[$1]}"
-      e2e_fail "member $1 is not back but ended with $?: $(cat "$work/rejoin-$1.log")"
-    }
-}
-forget() { # the processes that were killed
-  local pid living=()
-  for pid in "${rejoined[@]}"; do gone "$pid" || living+=("$pid"); done
-  rejoined=("${living[@]}")
-}
 rejoin() { # N OPTION...
   rejoin_begin "$@"
   rejoin_end "$1"

@@ -1,5 +1,5 @@
-# Sourced by recover_test.sh, rejoin_test.sh, kills_test.sh, journal_tool_test.sh and salvage_test.sh, after lib.sh: sessions of three members ($ranks)
-# whose servers are killed and started again, and clients that work meanwhile (survivor.cc).
+# Sourced after lib.sh by the tests of servers that are killed and started again (recover_test.sh, rejoin_test.sh, kills_test.sh and
+# others): sessions of three members ($ranks), and clients that work meanwhile (survivor.cc).
 export OMPI_MCA_orte_abort_print_stack=0
 survivor=$MAYFLY_BUILD_DIR/tests/e2e_survivor
 [[ -x $survivor ]] || e2e_skip "e2e_survivor was not built"
@@ -14,6 +14,7 @@ end_all() {
   local pid
   exec 6>&-
   for pid in "${workers[@]}" "${rejoined[@]}" "${servers[@]}"; do kill -KILL "$pid"; done 2>/dev/null
+  ((${#segments[@]} == 0)) || rm -f "${segments[@]}" # MPI's, of servers that were killed and did not come back
   e2e_end
 }
 trap end_all EXIT
@@ -27,6 +28,7 @@ launch() {
     </dev/null 6>&- >>"$work/servers.log" 2>&1 &
   e2e_launcher=$!
 }
+recovering() { grep -qs 'bringing the files back' "$work/servers.log" || e2e_ended; }
 says_ready() { grep -qs ' ready: ' "$work/servers.log" || e2e_ended; }
 wait_ready() {
   e2e_within 120 says_ready || e2e_fail "the servers are not ready in time"
@@ -61,6 +63,29 @@ kill_all() { # the launcher too
   e2e_launcher=''
   e2e_within 20 gone "${servers[@]}" || e2e_fail "killed servers live"
   rejoined=()
+}
+
+# A member that was killed, by --rejoin; `pids`, by member, and `rejoined` follow.
+rejoin_begin() { # N OPTION...
+  local member=$1
+  shift
+  : >"$work/rejoin-$member.log"
+  mayflyd --rejoin --session "$MAYFLY_SESSION" "$@" 6>&- </dev/null >>"$work/rejoin-$member.log" 2>&1 &
+  pids[member]=$!
+  rejoined+=($!)
+}
+is_back() { grep -q 'is back' "$work/rejoin-$1.log" || gone "${pids[$1]}"; }
+rejoin_end() { # N
+  e2e_within 120 is_back "$1" || e2e_fail "member $1 does not come back: $(cat "$work/rejoin-$1.log")"
+  grep -q "member $1 of the session is back" "$work/rejoin-$1.log" || {
+      wait "${pids[$1]}"
+      e2e_fail "member $1 is not back but ended with $?: $(cat "$work/rejoin-$1.log")"
+    }
+}
+forget() { # the processes that were killed
+  local pid living=()
+  for pid in "${rejoined[@]}"; do gone "$pid" || living+=("$pid"); done
+  rejoined=("${living[@]}")
 }
 
 # work NAME: a client that works in /NAME, and what it has had acknowledged.
@@ -107,6 +132,11 @@ look() {
     timeout 120 "$survivor" look "$name" >"$work/$name.found" 2>"$work/$name.err" || e2e_fail "looking at $name: $(cat "$work/$name.err")"
     diff "$work/$name.out" "$work/$name.found" >"$work/$name.diff" || e2e_fail "$name: not what was acknowledged: $(head -n 20 "$work/$name.diff")"
   done
+}
+files_are_there() { # as they were staged in from $work/in to /in
+  rm -rf "$work/copy"
+  timeout 120 mayfly stage-out /in "$work/copy" >"$work/cp.log" 2>&1 || e2e_fail "mayfly stage-out: $(cat "$work/cp.log")"
+  diff -r --no-dereference "$work/in" "$work/copy" || e2e_fail "what was staged in is not there"
 }
 # `mayfly stop`, which flushes and verifies, and nothing is left on the node, nor in DIRECTORY.
 stop() { # DIRECTORY
