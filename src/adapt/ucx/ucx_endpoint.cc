@@ -107,6 +107,8 @@ void UcxTransport::CheckProcesses() {
   check_now_ = false;
   next_check_ = now + kCheckInterval;
   watch_.Poll(&ended_);
+  deaths_ += ended_.size();
+  CheckFifos(now);
   if (ended_.empty()) return;
   // What they had said before they ended is heard first.
   for (int i = 0; i < 1000 && ucp_worker_progress(worker_->get()) != 0; ++i) continue;
@@ -118,6 +120,18 @@ void UcxTransport::CheckProcesses() {
     GoDown(endpoint, "its process has ended");
   }
   ended_.clear();
+}
+
+void UcxTransport::CheckFifos(Nanos now) {  // U9
+  if (now < next_fifo_check_) return;
+  next_fifo_check_ = now + kCheckInterval;
+  for (SharedFifo& fifo : worker_->fifos()) {
+    if (fifo.Check(deaths_)) {
+      MAYFLY_WARN(
+          "a process of this host took a place in our queue of shared memory and never wrote there (it was killed, "
+          "say): skipped, what waited behind it goes on");
+    }
+  }
 }
 
 bool UcxTransport::RunDown() {

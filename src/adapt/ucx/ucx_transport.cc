@@ -334,9 +334,9 @@ bool UcxTransport::Arm() {
                   kNapMost / kMillisecond);
     }
   }
-  deaf_ = true;
+  deaf_ = check_now_ = true;  // U8, U9
   nap_ = std::clamp(2 * nap_, kNapFirst, kNapMost);
-  sleep_max_ = nap_;  // U8
+  sleep_max_ = nap_;
   return true;
 }
 

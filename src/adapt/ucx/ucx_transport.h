@@ -23,6 +23,8 @@
 //       fetch only when its sender's process has ended and nothing of it is left to arrive. The record stays until UCX
 //       lets go of it. A worker that stays BUSY without doing anything is stuck until it arms again: it is slept on in
 //       naps that grow while nothing happens.
+//   U9  a process that is killed while it writes into our queue of shared memory leaves us deaf for its whole host:
+//       the slot that it had taken is skipped after a second (shared_fifo.h).
 // One thread owns it. In a forked child only Abandon and the destructor may be called.
 // Payloads must be gone before the transport; its destructor waits a bounded time for what is in flight and runs those
 // completions.
@@ -57,6 +59,9 @@ class UcxTransport final : public Transport, public EventSource, private Payload
   void Register(MutableBytes region) override;
   // The transports of the first endpoint that is up: "posix+cma"; "none yet" before.
   std::string Describe() const override;
+
+  // Of shared memory, to receive by. For tests.
+  std::span<SharedFifo> fifos() { return worker_->fifos(); }
 
   // Readable when Progress has something to do, once Arm said true. The first is UCX's, the second tells of deaths.
   std::span<const int> event_fds() override { return event_fds_; }
@@ -139,6 +144,7 @@ class UcxTransport final : public Transport, public EventSource, private Payload
   void ForceClose(Endpoint& endpoint);
   void SayGoodbye(Endpoint& endpoint);
   void CheckProcesses();
+  void CheckFifos(Nanos now);
   bool RunDown();
   bool RunClosing();
   void RunReaping();
@@ -176,6 +182,8 @@ class UcxTransport final : public Transport, public EventSource, private Payload
   uint32_t polls_ = 0;
   uint64_t quiet_rounds_ = 0;  // in which UCX had nothing to do
   Nanos next_check_ = 0;
+  Nanos next_fifo_check_ = 0;
+  uint64_t deaths_ = 0;  // of processes that were watched, once an endpoint
   bool check_now_ = false;
   int event_fds_[2];
 

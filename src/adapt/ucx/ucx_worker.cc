@@ -109,6 +109,8 @@ Config ReadConfig(const UcxOptions& options, bool cma, std::string* why) {
   }
   Config config(raw);
   const bool set = Set(raw, "MM_ERROR_HANDLING", "y", why) && Set(raw, "KEEPALIVE_INTERVAL", "500ms", why) &&
+                   Set(raw, "MM_FIFO_SIZE", std::to_string(SharedFifo::kElements), why) &&
+                   Set(raw, "MM_FIFO_ELEM_SIZE", std::to_string(SharedFifo::kElementBytes), why) &&
                    Set(raw, "PUT_ENABLE", "n", why) &&  // of tcp
                    (!OnlyTcp(options.tls) || Set(raw, "ZCOPY_THRESH", "inf", why)) &&
                    (!cma || Set(raw, "MEMORY_INVALIDATE", "y", why)) &&
@@ -154,7 +156,13 @@ bool UcxWorker::Start(const UcxOptions& options, bool cma, std::string* why) {
   ucp_worker_params_t worker_params{};
   worker_params.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE;
   worker_params.thread_mode = UCS_THREAD_MODE_SINGLE;
-  status = ucp_worker_create(context_, &worker_params, &worker_);
+  {
+    static std::mutex one_at_a_time;  // SharedFifoFinder
+    const std::lock_guard lock(one_at_a_time);
+    const SharedFifoFinder finder;
+    status = ucp_worker_create(context_, &worker_params, &worker_);
+    if (status == UCS_OK) fifos_ = finder.Find();
+  }
   if (status != UCS_OK) {
     worker_ = nullptr;
     *why = fmt::format("UCX cannot create a worker: {}; is /dev/shm full, or the limit of open files low (ulimit -n)?",

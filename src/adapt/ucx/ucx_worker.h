@@ -11,10 +11,12 @@
 #include <ucp/api/ucp.h>
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "adapt/posix/process_watch.h"
+#include "adapt/ucx/shared_fifo.h"
 #include "base/bytes.h"
 
 namespace mayfly {
@@ -43,6 +45,8 @@ class UcxWorker {
   ucp_worker_h get() const { return worker_; }
   ucp_context_h context() const { return context_; }
   int event_fd() const { return event_fd_; }
+  // By which it receives from its host; none if UCX has no shared memory here, or another layout than we know.
+  std::span<SharedFifo> fifos() { return fifos_; }
   // Framed: magic, checksum (UCX crashes on a damaged blob), the process, and UCX's own blob.
   Bytes address() const { return address_; }
   // What somebody else's address holds; `blob` is empty if it is none.
@@ -60,6 +64,7 @@ class UcxWorker {
   ucp_context_h context_ = nullptr;
   ucp_worker_h worker_ = nullptr;
   int event_fd_ = -1;
+  std::vector<SharedFifo> fifos_;
   std::vector<uint8_t> address_;
 };
 

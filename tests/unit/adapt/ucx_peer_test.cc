@@ -258,6 +258,28 @@ TEST_P(UcxPeerTest, SleepEndsWhenAMessageArrivesAndCostsNothingBefore) {
   idle.Remove(mine.get());
 }
 
+TEST_P(UcxPeerTest, OthersAreHeardAfterOneWasKilledInTheMidstOfWritingToUs) {
+  std::unique_ptr<PeerProcess> killed = Start("echo"), other = Start("echo");
+  EXPECT_EQ(mine->fifos().empty(), *GetParam() != 0);
+  for (SharedFifo& fifo : mine->fifos()) {  // as two senders do that are killed before they write
+    fifo.TakeSlot();
+    fifo.TakeSlot();
+  }
+  killed->Kill();
+  other->Command('s');
+  PosixClock clock;
+  PosixIdle idle;
+  idle.Add(mine.get());
+  const Nanos give_up = clock.Now() + 30 * kSecond;
+  while (keeper.messages.empty() && clock.Now() < give_up) {
+    if (!mine->Progress()) idle.Sleep(give_up);
+  }
+  ASSERT_EQ(keeper.messages.size(), 1u);
+  idle.Remove(mine.get());
+  keeper.messages.clear();
+  ExpectEcho();
+}
+
 TEST_P(UcxPeerTest, APendingCompletionIsNotSleptOn) {
   Sending nowhere("x", {});
   nowhere.Start(*mine, EndpointId(99));

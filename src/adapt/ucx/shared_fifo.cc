@@ -1,0 +1,125 @@
+#include "adapt/ucx/shared_fifo.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+namespace mayfly {
+
+namespace {
+
+// uct_mm_fifo_ctl_t: the head, and two cache lines on the tail and the receiver's process id.
+constexpr size_t kTailAt = 128, kPidAt = 136;
+constexpr uint64_t kArmed = uint64_t{1} << 63;  // of the head: the receiver sleeps
+constexpr size_t kHeaderBytes[] = {192, 256};   // with cache lines of 64 bytes, of 128
+// uct_mm_fifo_element_t
+constexpr size_t kFlagsAt = 0, kMessageIdAt = 1, kLengthAt = 2, kSegmentBytesAt = 12;
+constexpr uint8_t kOwner = 1, kInline = 2;
+// An active message id of UCT that UCP does not use: its handler logs a line and drops the message.
+constexpr uint8_t kNobodysId = 31;
+
+std::atomic_ref<uint64_t> Word(uint8_t* at) { return std::atomic_ref<uint64_t>(*reinterpret_cast<uint64_t*>(at)); }
+std::atomic_ref<uint8_t> Byte(uint8_t* at) { return std::atomic_ref<uint8_t>(*at); }
+
+struct Mapping {
+  uintptr_t begin = 0, end = 0;
+};
+
+// The shared writable mappings of this process that are small enough for a FIFO.
+std::vector<Mapping> SharedMappings() {
+  std::vector<Mapping> mappings;
+  const std::unique_ptr<FILE, int (*)(FILE*)> file(fopen("/proc/self/maps", "re"), fclose);
+  if (file == nullptr) return mappings;
+  char line[512];
+  bool start_of_line = true;
+  while (fgets(line, sizeof line, file.get()) != nullptr) {
+    Mapping mapping;
+    char rights[5] = "";
+    const bool mapped = start_of_line && sscanf(line, "%zx-%zx %4s", &mapping.begin, &mapping.end, rights) == 3 &&
+                        std::strcmp(rights, "rw-s") == 0;
+    start_of_line = std::strchr(line, '\n') != nullptr;
+    constexpr size_t kMost = size_t{2} << 20;  // a FIFO on a huge page
+    if (mapped && mapping.end - mapping.begin <= kMost) mappings.push_back(mapping);
+  }
+  return mappings;
+}
+
+}  // namespace
+
+bool SharedFifo::IsNew(const void* memory, size_t bytes, size_t* header_bytes) {
+  const auto* at = static_cast<const uint8_t*>(memory);
+  for (size_t header : kHeaderBytes) {
+    if (bytes < header + kElements * kElementBytes) continue;
+    uint64_t head, tail;
+    uint32_t pid;
+    std::memcpy(&head, at, sizeof head);
+    std::memcpy(&tail, at + kTailAt, sizeof tail);
+    std::memcpy(&pid, at + kPidAt, sizeof pid);
+    if ((head & ~kArmed) != 0 || tail != 0 || pid != static_cast<uint32_t>(getpid())) continue;
+    bool fresh = true;  // every element as if of the round before the first, with its place for a payload
+    for (uint32_t i = 0; i < kElements; ++i) {
+      const uint8_t* element = at + header + i * kElementBytes;
+      uint32_t segment_bytes;
+      std::memcpy(&segment_bytes, element + kSegmentBytesAt, sizeof segment_bytes);
+      fresh &= element[kFlagsAt] == kOwner && segment_bytes != 0;
+    }
+    if (!fresh) continue;
+    *header_bytes = header;
+    return true;
+  }
+  return false;
+}
+
+uint64_t SharedFifo::FirstUnwritten() const {
+  const uint64_t head = Word(memory_).load(std::memory_order_acquire) & ~kArmed;
+  const uint64_t tail = Word(memory_ + kTailAt).load(std::memory_order_relaxed);  // ours; it follows in steps
+  for (uint64_t slot = tail; slot < head; ++slot) {
+    const uint8_t owner = slot / kElements % 2;  // flips with each round
+    if ((Byte(element(slot) + kFlagsAt).load(std::memory_order_acquire) & kOwner) != owner) return slot;
+  }
+  return kNone;
+}
+
+bool SharedFifo::Check(uint64_t deaths) {
+  const uint64_t slot = FirstUnwritten();
+  if (slot != std::exchange(waiting_for_, slot)) checks_ = 0;
+  if (slot == kNone) {
+    deaths_before_ = deaths;
+    return false;
+  }
+  if (++checks_ < (deaths > deaths_before_ ? kChecksAfterDeath : kChecks)) return false;
+  uint8_t* const at = element(slot);
+  const uint16_t no_bytes = 0;
+  at[kMessageIdAt] = kNobodysId;
+  std::memcpy(at + kLengthAt, &no_bytes, sizeof no_bytes);
+  const uint8_t owner = slot / kElements % 2;
+  Byte(at + kFlagsAt).store(kInline | owner, std::memory_order_release);
+  waiting_for_ = kNone;  // deaths_before_ stays: deaths of several senders may have left several
+  return true;
+}
+
+void SharedFifo::TakeSlot() {
+  uint64_t head = Word(memory_).load();
+  while (!Word(memory_).compare_exchange_weak(head, (head + 1) & ~kArmed)) continue;
+}
+
+SharedFifoFinder::SharedFifoFinder() {
+  for (const Mapping& mapping : SharedMappings()) before_.insert(mapping.begin);
+}
+
+std::vector<SharedFifo> SharedFifoFinder::Find() const {
+  std::vector<SharedFifo> found;
+  for (const Mapping& mapping : SharedMappings()) {
+    if (before_.contains(mapping.begin)) continue;
+    auto* memory = reinterpret_cast<void*>(mapping.begin);
+    size_t header_bytes = 0;
+    if (SharedFifo::IsNew(memory, mapping.end - mapping.begin, &header_bytes)) found.emplace_back(memory, header_bytes);
+  }
+  return found;
+}
+
+}  // namespace mayfly

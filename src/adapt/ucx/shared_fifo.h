@@ -1,0 +1,66 @@
+// The queues of shared memory in which UCX receives from the processes of its host, mended after one of those was
+// killed while it wrote.
+// All senders of a host share one FIFO a receiver and transport: each takes the next slot (by the head), fills it, and
+// marks it written by its owner bit. A sender that is killed between the two leaves a slot that will never be written,
+// UCX waits for it for ever, and everything that anybody on the host sends us stands behind it. Nothing in UCX notices
+// (up to 1.20; source: uct/sm/mm/base/mm_ep.c, uct_mm_ep_am_common_send). Here a slot that stays unwritten
+// for far longer than a living sender takes is marked as a message that UCX drops.
+// The layout is UCX's own affair (the same from 1.13 to 1.20): a FIFO that does not look as expected, to the last
+// element, when it is new is left alone, and Find says so.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace mayfly {
+
+class SharedFifo {
+ public:
+  static constexpr uint32_t kElements = 64, kElementBytes = 128;  // what UcxWorker sets
+
+  // `memory`: a FIFO of this process, new or used; `header_bytes` before its elements.
+  SharedFifo(void* memory, size_t header_bytes) : memory_(static_cast<uint8_t*>(memory)), header_bytes_(header_bytes) {}
+
+  // True if `bytes` at `memory` are a FIFO that this process receives by, and nobody has sent to yet; then with the
+  // bytes before its elements.
+  static bool IsNew(const void* memory, size_t bytes, size_t* header_bytes);
+
+  // To be called every kCheckInterval. `deaths`: how many processes of this host are known to have ended, ever.
+  // True if it skipped a slot.
+  bool Check(uint64_t deaths);
+  // Takes the next slot as a sender does that is killed before it writes. For tests.
+  void TakeSlot();
+
+  // A living sender needs a microsecond for a slot, and some scheduling rounds if it loses its core meanwhile. Counted
+  // in checks, not in time: a job that was suspended as a whole goes on as if nothing had been.
+  static constexpr int kChecksAfterDeath = 50;  // at 20 ms each
+  static constexpr int kChecks = 500;           // nobody is known to have ended: perhaps one that we never met
+
+ private:
+  uint8_t* element(uint64_t slot) const { return memory_ + header_bytes_ + slot % kElements * kElementBytes; }
+  static constexpr uint64_t kNone = ~uint64_t{0};
+  // The first slot that was taken and is not written; kNone if there is none.
+  uint64_t FirstUnwritten() const;
+
+  uint8_t* memory_;
+  size_t header_bytes_;
+  uint64_t waiting_for_ = kNone;  // a slot
+  int checks_ = 0;                // that saw it unwritten
+  uint64_t deaths_before_ = 0;    // when it was not waited for yet
+};
+
+// Finds the FIFOs that came into being in this process while it lives: those of one worker, if no other thread makes
+// one at the same time.
+class SharedFifoFinder {
+ public:
+  SharedFifoFinder();
+  std::vector<SharedFifo> Find() const;
+
+ private:
+  std::set<uintptr_t> before_;
+};
+
+}  // namespace mayfly

@@ -1,0 +1,107 @@
+// The rule by which a place in UCX's queue is given up, on a queue of our own making.
+#include "adapt/ucx/shared_fifo.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <vector>
+
+namespace mayfly {
+namespace {
+
+class SharedFifoTest : public testing::TestWithParam<size_t> {
+ protected:
+  SharedFifoTest() : memory((GetParam() + SharedFifo::kElements * SharedFifo::kElementBytes) / 8 + 1) {
+    const auto pid = static_cast<uint32_t>(getpid());
+    std::memcpy(at(136), &pid, sizeof pid);
+    for (uint32_t i = 0; i < SharedFifo::kElements; ++i) {
+      *Element(i) = 1;
+      const uint32_t segment_bytes = 4096;
+      std::memcpy(Element(i) + 12, &segment_bytes, sizeof segment_bytes);
+    }
+  }
+  uint8_t* at(size_t offset) { return reinterpret_cast<uint8_t*>(memory.data()) + offset; }
+  uint8_t* Element(uint64_t slot) { return at(GetParam() + slot % SharedFifo::kElements * SharedFifo::kElementBytes); }
+  bool IsNew() {
+    size_t header_bytes = 0;
+    const bool is = SharedFifo::IsNew(memory.data(), memory.size() * 8, &header_bytes);
+    EXPECT_EQ(header_bytes, is ? GetParam() : 0);
+    return is;
+  }
+  // As UCX does: a sender writes the place that it took.
+  void Write(uint64_t slot) { *Element(slot) = slot / SharedFifo::kElements % 2 | 2; }
+  bool IsWritten(uint64_t slot) { return (*Element(slot) & 1) == slot / SharedFifo::kElements % 2; }
+  // As UCX does: the receiver took all before `slot`.
+  void Read(uint64_t slot) { std::memcpy(at(128), &slot, sizeof slot); }
+  // How many checks it takes until a place is given up; `most` if none is.
+  int ChecksUntilSkipped(uint64_t deaths, int most) {
+    for (int i = 1; i < most; ++i) {
+      if (fifo.Check(deaths)) return i;
+    }
+    return most;
+  }
+
+  std::vector<uint64_t> memory;
+  SharedFifo fifo{memory.data(), GetParam()};
+};
+
+TEST_P(SharedFifoTest, OnlyANewOneOfThisProcessIsTaken) {
+  EXPECT_TRUE(IsNew());
+  for (size_t offset : {size_t{0}, size_t{128}, size_t{136}, GetParam(), GetParam() + 63 * 128}) {
+    *at(offset) ^= 2;
+    EXPECT_FALSE(IsNew()) << offset;
+    *at(offset) ^= 2;
+  }
+  *at(7) = 0x80;  // its receiver sleeps
+  EXPECT_TRUE(IsNew());
+  size_t header_bytes;
+  EXPECT_FALSE(SharedFifo::IsNew(memory.data(), 4096, &header_bytes));
+}
+
+TEST_P(SharedFifoTest, ASlotThatIsNeverWrittenIsSkippedSoonerAfterADeath) {
+  EXPECT_EQ(ChecksUntilSkipped(3, 1000), 1000) << "nobody sent anything";
+  for (uint64_t slot = 0; slot < 200; ++slot) {  // in each round of the owner bit
+    SCOPED_TRACE(slot);
+    fifo.TakeSlot();
+    fifo.TakeSlot();
+    Write(slot + 1);
+    const bool died = slot % 2 == 0;
+    EXPECT_EQ(ChecksUntilSkipped(died ? 100 + slot : 100 + slot - 1, 10'000),
+              died ? SharedFifo::kChecksAfterDeath : SharedFifo::kChecks);
+    EXPECT_TRUE(IsWritten(slot));
+    EXPECT_TRUE(IsWritten(slot + 1));
+    EXPECT_FALSE(fifo.Check(100 + slot));
+    ++slot;
+    Read(slot + 1);
+    fifo.Check(100 + slot);
+  }
+}
+
+TEST_P(SharedFifoTest, OneThatIsWrittenInTimeIsLeftAlone) {
+  for (uint64_t slot = 0; slot < 150; ++slot) {
+    fifo.TakeSlot();
+    fifo.TakeSlot();
+    Write(slot + 1);
+    EXPECT_EQ(ChecksUntilSkipped(slot, SharedFifo::kChecksAfterDeath), SharedFifo::kChecksAfterDeath);
+    Write(slot);
+    const uint8_t flags = *Element(slot);
+    EXPECT_EQ(ChecksUntilSkipped(slot, 1000), 1000);
+    EXPECT_EQ(*Element(slot), flags);
+    ++slot;
+    Read(slot + 1);
+  }
+}
+
+TEST_P(SharedFifoTest, OneDeathMayHaveLeftSeveral) {
+  for (int i = 0; i < 3; ++i) fifo.TakeSlot();
+  for (uint64_t slot = 0; slot < 3; ++slot) {
+    EXPECT_EQ(ChecksUntilSkipped(1, 10'000), SharedFifo::kChecksAfterDeath) << slot;
+    EXPECT_TRUE(IsWritten(slot));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, SharedFifoTest, testing::Values(192, 256));
+
+}  // namespace
+}  // namespace mayfly
