@@ -121,7 +121,7 @@ void Shard::UnlockSize(InodeId id) {
 Task<Status> Shard::Truncate(InodeId id, uint64_t size, bool touch, Nanos deadline) {
   MAYFLY_CO_TRY(co_await LockSize(id, deadline));
   const Status status = co_await TruncateLocked(id, size, touch, deadline);
-  UnlockSize(id);
+  if (!Resuming(id)) UnlockSize(id);
   co_return status;
 }
 
@@ -154,6 +154,12 @@ Task<Status> Shard::TruncateLocked(InodeId id, uint64_t size, bool touch, Nanos 
   std::vector<Task<Status>> tasks;
   for (ShardId shard : shards) tasks.push_back(TruncateAt(shard, request, deadline));
   const Status status = co_await All(std::move(tasks));
+  if (!status.ok() && number != 0) {
+    // What a shard was not told of would be read again behind a later end of the file: nobody sees the size before it
+    // was (SettleRound). At level `none` a shard that cannot be reached is gone, and its bytes with it.
+    LeaveIntent(number);
+    co_return status;
+  }
   inode = names_.FindInode(id);
   if (inode != nullptr && inode->extra != nullptr) {
     inode->extra->truncating = false;

@@ -105,6 +105,11 @@ void Shard::LeaveIntent(uint64_t number) {
   SettleSoon();
 }
 
+bool Shard::Resuming(InodeId id) const {
+  return std::any_of(resuming_.begin(), resuming_.end(),
+                     [id](const auto& left) { return ChangesSize(left.second) && left.second.inode == id; });
+}
+
 // What the shard that died had begun. Nobody was answered: to be done to the end, or taken back.
 Task<Status> Shard::Resume(IntentImage intent) {
   const Nanos deadline = executor_.now() + options_.peer_deadline;
@@ -116,7 +121,7 @@ Task<Status> Shard::Resume(IntentImage intent) {
       if (names_.FindInode(intent.inode) == nullptr) co_return Code::kOk;
       co_return co_await PushRights(intent.inode, intent.clear_mtime, deadline);
     case IntentKind::kPrivileged:
-      co_return co_await TellPrivileged(intent.inode, deadline);
+      co_return co_await PushPrivileged(intent.inode, deadline);
     case IntentKind::kAppend: {
       // Nobody else has changed the size since: it is locked from before this shard served. A truncation that was begun
       // takes the same back.
@@ -213,11 +218,7 @@ Task<Status> Shard::SettleRound(Nanos age) {
     if (!status.ok()) continue;
     resuming_.erase(intent.number);
     EndIntent(intent.number);
-    if (!ChangesSize(intent)) continue;
-    const bool more = std::any_of(resuming_.begin(), resuming_.end(), [&](const auto& other) {
-      return ChangesSize(other.second) && other.second.inode == intent.inode;
-    });
-    if (!more) UnlockSize(intent.inode);
+    if (ChangesSize(intent) && !Resuming(intent.inode)) UnlockSize(intent.inode);
   }
   co_return Code::kOk;
 }

@@ -10,19 +10,29 @@ namespace mayfly {
 Task<Status> Shard::TellPrivileged(InodeId file, Nanos deadline) {
   Inode* inode = names_.FindInode(file);
   if (inode == nullptr || inode->extra == nullptr || inode->extra->shards.empty()) co_return Code::kOk;
-  PrivilegedRequest request;
-  request.inode = file;
-  request.count = ++inode->extra->privileged;
-  names_.Changed(*inode);
   IntentImage intent;
   intent.kind = IntentKind::kPrivileged;
   intent.inode = file;
   const uint64_t number = BeginIntent(std::move(intent));
+  const Status status = co_await PushPrivileged(file, deadline);
+  if (status.ok()) {
+    EndIntent(number);
+  } else {
+    LeaveIntent(number);
+  }
+  co_return status;
+}
+
+Task<Status> Shard::PushPrivileged(InodeId file, Nanos deadline) {
+  Inode* inode = names_.FindInode(file);
+  if (inode == nullptr || inode->extra == nullptr) co_return Code::kOk;
+  PrivilegedRequest request;
+  request.inode = file;
+  request.count = ++inode->extra->privileged;
+  names_.Changed(*inode);
   std::vector<Task<Status>> tasks;
   for (ShardId shard : inode->extra->shards) tasks.push_back(TellPrivilegedAt(shard, request, deadline));
-  const Status status = co_await All(std::move(tasks));
-  EndIntent(number);
-  co_return status;
+  co_return co_await All(std::move(tasks));
 }
 
 Task<Status> Shard::TellPrivilegedAt(ShardId shard, PrivilegedRequest q, Nanos deadline) {

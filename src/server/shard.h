@@ -299,6 +299,7 @@ class Shard {
   uint64_t BeginIntent(IntentImage intent);  // 0: nothing is recorded
   void EndIntent(uint64_t number);
   void LeaveIntent(uint64_t number);  // it failed: to be tried again until it is done
+  bool Resuming(InodeId id) const;    // a change of its size, which holds its lock
   Task<Status> Resume(IntentImage intent);
   void SettleSoon();
   Task<Status> SettleLoop();
@@ -364,6 +365,7 @@ class Shard {
   Task<Status> DropPrivileges(InodeId file, const Party& party, Nanos deadline);
   // At the home: after a chmod that set suid or sgid.
   Task<Status> TellPrivileged(InodeId file, Nanos deadline);
+  Task<Status> PushPrivileged(InodeId file, Nanos deadline);
   Task<Status> TellPrivilegedAt(ShardId shard, PrivilegedRequest q, Nanos deadline);
 
   // data.cc

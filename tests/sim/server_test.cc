@@ -252,6 +252,40 @@ TEST_F(ServerTest, TruncationReachesEveryShardAndSpaceComesBack) {
   EXPECT_GE(FreeBytes() + (1 << 20), before);
 }
 
+TEST_F(ServerTest, ATruncationThatAShardDidNotHearOfIsCarriedOut) {
+  SimClusterOptions options;
+  options.durability = Durability::kProcess;
+  Up(options);
+  auto file = Make(root, "f");
+  const auto shard_of = [&](uint32_t chunk) {
+    return cluster->placement().ChunkShard(file->inode.home(), ChunkIndex(chunk));
+  };
+  for (uint32_t i = 0; i < 8; ++i) ASSERT_TRUE(Write(*file, uint64_t{i} * 65536, std::string(65536, 'q')).ok());
+  uint32_t far = 1;
+  while (shard_of(far) == file->inode.home()) ++far;
+  SimTransport& home_end = cluster->transport(file->inode.home().value);
+  SimTransport& far_end = cluster->transport(shard_of(far).value);
+  cluster->network().Hold(home_end, far_end);
+  SetAttrRequest q;
+  q.inode = file->inode;
+  q.mask = kSetSize | kByHandle;
+  q.grant = grants[file->inode];
+  q.size = 100;
+  AttrReply a;
+  CallOptions soon;
+  soon.deadline = cluster->clock().Now() + 2 * kSecond;
+  EXPECT_FALSE((Call<Method::kSetAttr>(file->inode.home(), q, &a, soon)).ok());
+  cluster->RunFor(10 * kSecond);
+  cluster->network().Mend(home_end, far_end);
+  cluster->RunFor(10 * kSecond);
+  EXPECT_EQ(Stat(file->inode)->size, 100u);
+  q.size = 8 * 65536;  // its size is not locked any more
+  ASSERT_TRUE((Call<Method::kSetAttr>(file->inode.home(), q, &a)).ok());
+  ReadReply reply;
+  EXPECT_EQ(*Read(*file, uint64_t{far} * 65536, 65536, &reply), "");
+  for (const auto& part : reply.parts) EXPECT_TRUE(part.hole);
+}
+
 // A file that ends in a hole, so that only its home knows how far it goes, is cut while others look at it.
 TEST_F(ServerTest, AStatDuringATruncationSeesTheSizeBeforeOrAfterIt) {
   Up();
