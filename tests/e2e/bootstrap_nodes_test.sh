@@ -1,5 +1,5 @@
 #!/bin/bash
-# ctest: TIMEOUT 1500 LABELS plain
+# ctest: TIMEOUT 1500 RESOURCE_LOCK nodes LABELS plain
 # The servers across three virtual nodes, each with its own network, host name and /dev/shm: one member a node by mpirun
 # and by srun, further ranks of a node as shards; failures name the node they are about; every end leaves nothing on any.
 set -Eeuo pipefail

@@ -1,5 +1,5 @@
 #!/bin/bash
-# ctest: TIMEOUT 180 LABELS plain
+# ctest: TIMEOUT 180 RESOURCE_LOCK nodes LABELS plain
 # The virtual cluster itself: three nodes, mpirun and Slurm across them, faults on a link, and nothing left behind.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

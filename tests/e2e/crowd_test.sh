@@ -1,5 +1,5 @@
 #!/bin/bash
-# ctest: TIMEOUT 900
+# ctest: TIMEOUT 900 PROCESSORS 2
 # Two thousand clients that come and go, one after another and 64 at a time, some of them killed: each is served, and
 # nothing of the servers grows with their number: connections, open files, inodes, places in the arena, threads; of their memory
 # no more than the answers that a lane may still ask for (they are kept for ten minutes).

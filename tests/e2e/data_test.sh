@@ -1,5 +1,5 @@
 #!/bin/bash
-# ctest: TIMEOUT 600 LABELS plain
+# ctest: TIMEOUT 600 PROCESSORS 2 LABELS plain
 # Bytes end to end, every one verified: by way of the mapped arena (clients on the servers' node) and over tcp; with
 # one server, and with several whose memory is smaller than one file.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

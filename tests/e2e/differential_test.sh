@@ -1,5 +1,5 @@
 #!/bin/bash
-# ctest: TIMEOUT 800 LABELS plain
+# ctest: TIMEOUT 800 PROCESSORS 2 LABELS plain
 # Random operation sequences on Mayfly and on tmpfs, compared: first the comparison itself (it must find planted faults), then
 # with one server, with four, and with two of two shards each, the same sequences each time, with several users where it runs
 # as root. With DIFFERENTIAL_SEED, or DIFFERENTIAL_SECONDS, it searches instead: new sequences for so many seconds each

@@ -1,5 +1,5 @@
 #!/bin/bash
-# ctest: TIMEOUT 900
+# ctest: TIMEOUT 900 PROCESSORS 2
 # Servers that are stopped, go on, and are killed; clients that are killed in the middle; many clients at once and one
 # after the other. Every call of e2e_failure is judged (see failure.cc): an errno by its deadline, nothing hangs, no
 # wrong bytes, and what does not need the server concerned goes on.

@@ -1,5 +1,5 @@
 #!/bin/bash
-# ctest: TIMEOUT 300 LABELS plain
+# ctest: TIMEOUT 300 RESOURCE_LOCK nodes LABELS plain
 # The job scripts and share/mayfly-env.sh, with stand-ins for mayfly and mayflyd: what is tested is how the launchers
 # start, signal and end the servers, under mpirun and, where it can be had, under Slurm on virtual nodes.
 set -euo pipefail

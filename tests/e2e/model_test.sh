@@ -1,5 +1,5 @@
 #!/bin/bash
-# ctest: TIMEOUT 600 LABELS plain
+# ctest: TIMEOUT 600 PROCESSORS 2 LABELS plain
 # Several clients at once, with directories that move, against a model (model.cc): with one server, and whether the check
 # finds wrong notes; with four; with two of two shards each. MODEL_SECONDS is the time for each (default 5), MODEL_SEED the
 # seed of what the clients do (default: from the clock, printed; what meets what is up to the machine). A longer search:

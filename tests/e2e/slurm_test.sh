@@ -1,5 +1,5 @@
 #!/bin/bash
-# ctest: TIMEOUT 600 LABELS plain
+# ctest: TIMEOUT 600 RESOURCE_LOCK nodes LABELS plain
 # The job script that users copy, with the real programs, in a real Slurm on virtual nodes with a network and a host name
 # each: one member a node, remote endpoints, stage-in, a program, stage-out, the end; the same by `mayfly run`; and, of
 # both, the time-limit warning.

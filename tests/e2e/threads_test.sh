@@ -1,5 +1,5 @@
 #!/bin/bash
-# ctest: TIMEOUT 400 LABELS threads
+# ctest: TIMEOUT 400 PROCESSORS 2 LABELS threads
 # Many threads of one program against servers of several threads: what the thread sanitizer sees of the real doors.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 e2e_have e2e_threads mpirun mayflyd mayfly
