@@ -107,6 +107,7 @@ Task<Status> Shard::LockSize(InodeId id, Nanos deadline) {
   for (;;) {
     auto it = size_locks_.find(id);
     if (it == size_locks_.end()) break;
+    if (half_cut_.contains(id)) co_return Code::kIo;
     MAYFLY_CO_TRY(co_await it->second->Wait(deadline));
   }
   size_locks_[id] = std::make_unique<WaitQueue>(executor_);
@@ -118,14 +119,31 @@ void Shard::UnlockSize(InodeId id) {
   node.mapped()->WakeAll();
 }
 
+// All or nothing: a shard that takes no changes is found before anything is cut.
 Task<Status> Shard::Truncate(InodeId id, uint64_t size, bool touch, Nanos deadline) {
   MAYFLY_CO_TRY(co_await LockSize(id, deadline));
-  const Status status = co_await TruncateLocked(id, size, touch, deadline);
+  Status status;
+  const Inode* inode = names_.FindInode(id);
+  if (log_.active() && inode != nullptr && inode->extra != nullptr && !inode->extra->shards.empty()) {
+    TruncateRequest probe;
+    probe.inode = id;
+    status = co_await TruncateAtAll(inode->extra->shards, probe, deadline);
+  }
+  if (status.ok()) status = AfterChange(co_await TruncateLocked(id, size, touch, deadline));
   if (!Resuming(id)) UnlockSize(id);
   co_return status;
 }
 
-Task<Status> Shard::TruncateLocked(InodeId id, uint64_t size, bool touch, Nanos deadline) {
+// Parts of an append that were stored before another failed must not show as the file's new end. A shard that takes no
+// changes has none.
+Task<void> Shard::CutBack(InodeId id, uint64_t size) {
+  const Nanos deadline = executor_.now() + options_.peer_deadline;
+  if (!(co_await LockSize(id, deadline)).ok()) co_return;
+  (void)co_await TruncateLocked(id, size, true, deadline, Refused::kIsDone);
+  if (!Resuming(id)) UnlockSize(id);
+}
+
+Task<Status> Shard::TruncateLocked(InodeId id, uint64_t size, bool touch, Nanos deadline, Refused refused) {
   Inode* inode = names_.FindInode(id);
   if (inode == nullptr) co_return Code::kStale;
   MAYFLY_CHECK(store_.Truncate(id, size));
@@ -136,37 +154,60 @@ Task<Status> Shard::TruncateLocked(InodeId id, uint64_t size, bool touch, Nanos 
     names_.Changed(*inode);
     co_return Code::kOk;
   }
-  TruncateRequest request;
-  request.inode = id;
-  request.size = size;
-  request.epoch = ++inode->extra->truncate_epoch;
-  request.chunk_bits = inode->chunk_bits;
-  inode->extra->truncating = true;
-  names_.Changed(*inode);
   IntentImage intent;
   intent.kind = IntentKind::kTruncate;
   intent.inode = id;
   intent.size = size;
-  intent.epoch = request.epoch;
+  intent.epoch = ++inode->extra->truncate_epoch;
   intent.shards = inode->extra->shards;
-  const std::vector<ShardId> shards = intent.shards;
-  const uint64_t number = BeginIntent(std::move(intent));
-  std::vector<Task<Status>> tasks;
-  for (ShardId shard : shards) tasks.push_back(TruncateAt(shard, request, deadline));
-  const Status status = co_await All(std::move(tasks));
+  inode->extra->truncating = true;
+  names_.Changed(*inode);
+  const uint64_t number = BeginIntent(intent);
+  const Status status = co_await CutElsewhere(intent, inode->chunk_bits, deadline, refused);
   if (!status.ok() && number != 0) {
-    // What a shard was not told of would be read again behind a later end of the file: nobody sees the size before it
-    // was (SettleRound). At level `none` a shard that cannot be reached is gone, and its bytes with it.
+    // What a shard still has would be read again behind a later end of the file: nobody sees the size before it was
+    // told (SettleRound). At level `none` a shard that cannot be reached is gone, and its bytes with it.
     LeaveIntent(number);
     co_return status;
   }
-  inode = names_.FindInode(id);
-  if (inode != nullptr && inode->extra != nullptr) {
-    inode->extra->truncating = false;
-    names_.Changed(*inode);
-  }
+  EndCut(id);
   EndIntent(number);
   co_return status;
+}
+
+// The part of a truncation that other shards have in it. kReadOnly if all answered and some refused: they will until
+// they come back, and until then the file has no size.
+Task<Status> Shard::CutElsewhere(IntentImage intent, uint8_t chunk_bits, Nanos deadline, Refused refused) {
+  TruncateRequest request;
+  request.inode = intent.inode;
+  request.size = intent.size;
+  request.epoch = intent.epoch;
+  request.chunk_bits = chunk_bits;
+  const Status told = co_await TruncateAtAll(intent.shards, request, deadline);
+  if (told.code() != Code::kReadOnly) co_return told;
+  if (refused == Refused::kIsDone) co_return Code::kOk;
+  if (half_cut_.insert(intent.inode).second) size_locks_.at(intent.inode)->WakeAll();
+  co_return told;
+}
+
+void Shard::EndCut(InodeId id) {
+  half_cut_.erase(id);
+  Inode* inode = names_.FindInode(id);
+  if (inode == nullptr || inode->extra == nullptr) return;
+  inode->extra->truncating = false;
+  names_.Changed(*inode);
+}
+
+// What went wrong first; kReadOnly only if nothing worse did.
+Task<Status> Shard::TruncateAtAll(std::vector<ShardId> shards, TruncateRequest q, Nanos deadline) {
+  std::vector<Task<Status>> tasks;
+  for (ShardId shard : shards) tasks.push_back(TruncateAt(shard, q, deadline));
+  Status all;
+  for (Task<Status>& task : tasks) {
+    const Status one = co_await task;
+    if (!one.ok() && (all.ok() || all.code() == Code::kReadOnly)) all = one;
+  }
+  co_return all;
 }
 
 Task<Status> Shard::TruncateAt(ShardId shard, TruncateRequest q, Nanos deadline) {
@@ -176,6 +217,7 @@ Task<Status> Shard::TruncateAt(ShardId shard, TruncateRequest q, Nanos deadline)
 }
 
 Task<Status> Shard::HandleChunkTruncate(Request* r, const TruncateRequest& q, Empty*, ReplyPayload*) {
+  if (q.epoch == 0) co_return Code::kOk;  // else it would not have come this far
   // The home let this shard join before it began, and that answer was overtaken: it would set the epoch back.
   while (store_.Figures(q.inode).epoch == 0) {
     const auto joining = joining_.find(q.inode);
@@ -448,8 +490,7 @@ Task<Status> Shard::HandleAppend(Request* r, const AppendRequest& q, OffsetReply
   }
   UnlockSize(q.inode);
   if (!status.ok() && inode != nullptr && attr.type == FileType::kFile) {
-    // Parts that were stored before another failed must not show as the file's new end.
-    (void)co_await Truncate(q.inode, attr.size, true, executor_.now() + options_.peer_deadline);
+    co_await CutBack(q.inode, attr.size);
   }
   EndIntent(number);
   // Not to be tried again: what a part's shard refused may be taken back only once that is there again.

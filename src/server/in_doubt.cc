@@ -138,34 +138,23 @@ Task<Status> Shard::Resume(IntentImage intent) {
       ++inode->Extra().truncate_epoch;
       // Longer than the append would have made it: somebody else wrote behind, and the end is that one's.
       const bool behind = attr.size > intent.size + intent.bytes;
-      co_return co_await TruncateLocked(intent.inode, behind ? attr.size : intent.size, !behind, deadline);
+      co_return co_await TruncateLocked(intent.inode, behind ? attr.size : intent.size, !behind, deadline,
+                                        Refused::kIsDone);
     }
     case IntentKind::kDrop:
       for (ShardId shard : intent.shards) tasks.push_back(DropAt(shard, intent.inode, deadline));
       break;
     case IntentKind::kTruncate: {
-      Inode* inode = names_.FindInode(intent.inode);
-      if (inode == nullptr) co_return Code::kOk;
-      TruncateRequest request;
-      request.inode = intent.inode;
-      request.size = intent.size;
-      request.epoch = intent.epoch;
-      request.chunk_bits = inode->chunk_bits;
-      for (ShardId shard : intent.shards) tasks.push_back(TruncateAt(shard, request, deadline));
-      break;
+      const Inode* inode = names_.FindInode(intent.inode);
+      if (inode != nullptr) MAYFLY_CO_TRY(co_await CutElsewhere(intent, inode->chunk_bits, deadline));
+      EndCut(intent.inode);
+      co_return Code::kOk;
     }
   }
   Status result;
   for (Task<Status>& task : tasks) {
     const Status one = co_await task;
     if (!one.ok()) result = one;
-  }
-  if (intent.kind == IntentKind::kTruncate && result.ok()) {
-    Inode* inode = names_.FindInode(intent.inode);
-    if (inode != nullptr && inode->extra != nullptr) {
-      inode->extra->truncating = false;
-      names_.Changed(*inode);
-    }
   }
   co_return result;
 }

@@ -169,7 +169,7 @@ Task<Status> Shard::ExactAttr(InodeId id, Nanos deadline, Attr* attr) {
 Task<Status> Shard::GlimpseAll(InodeId id, Nanos deadline, Attr* attr, bool* whole) {
   Inode* inode = names_.FindInode(id);
   while (inode != nullptr && inode->extra != nullptr && inode->extra->truncating) {
-    if (reads_only() && settled_) co_return Code::kIo;  // it never ends
+    if ((reads_only() && settled_) || half_cut_.contains(id)) co_return Code::kIo;  // it never ends, or not soon
     MAYFLY_CO_TRY(co_await size_locks_.at(id)->Wait(deadline));
     inode = names_.FindInode(id);
   }
@@ -243,9 +243,6 @@ Task<Status> Shard::HandleSetAttr(Request* r, const SetAttrRequest& q, AttrReply
   if (const auto it = truncated_by_path_.find(q.inode); --it->second == 0) truncated_by_path_.erase(it);
   co_return status;
 }
-
-// "Read-only" says that nothing has changed.
-static Status AfterChange(Status others) { return others.code() == Code::kReadOnly ? Status(Code::kIo) : others; }
 
 Task<Status> Shard::ChangeAttr(Request* r, const SetAttrRequest& q, AttrReply* a) {
   Inode* inode = names_.FindInode(q.inode);

@@ -296,6 +296,8 @@ class Shard {
   void ForgetOutcome(TxnId txn);
   void NotePrepared(TxnId txn);
   Task<Status> SettleOne(TxnId txn);
+  // "Read-only" says that nothing has changed; said by another shard in the middle, it is an error.
+  static Status AfterChange(Status others) { return others.code() == Code::kReadOnly ? Status(Code::kIo) : others; }
   uint64_t BeginIntent(IntentImage intent);  // 0: nothing is recorded
   void EndIntent(uint64_t number);
   void LeaveIntent(uint64_t number);  // it failed: to be tried again until it is done
@@ -384,7 +386,14 @@ class Shard {
   Task<Status> JoinFile(InodeId id, Nanos deadline);
   // `touch`: the times change.
   Task<Status> Truncate(InodeId id, uint64_t size, bool touch, Nanos deadline);
-  Task<Status> TruncateLocked(InodeId id, uint64_t size, bool touch, Nanos deadline);
+  // What it means if a shard refuses its part because it takes no changes.
+  enum class Refused : uint8_t { kIsLeft, kIsDone };
+  Task<Status> TruncateLocked(InodeId id, uint64_t size, bool touch, Nanos deadline,
+                              Refused refused = Refused::kIsLeft);
+  Task<void> CutBack(InodeId id, uint64_t size);
+  Task<Status> CutElsewhere(IntentImage intent, uint8_t chunk_bits, Nanos deadline, Refused refused = Refused::kIsLeft);
+  void EndCut(InodeId id);
+  Task<Status> TruncateAtAll(std::vector<ShardId> shards, TruncateRequest q, Nanos deadline);
   Task<Status> TruncateAt(ShardId shard, TruncateRequest q, Nanos deadline);
   Task<Status> GlimpseAt(ShardId shard, GlimpseRequest q, GlimpseReply* out, Nanos deadline);
   Task<Status> DirPartAt(ShardId shard, InodeId dir, DirPartReply* out, Nanos deadline);
@@ -528,6 +537,7 @@ class Shard {
   absl::flat_hash_map<InodeId, uint64_t> privileged_;
   // Truncate and append hold a file's size; others wait.
   absl::flat_hash_map<InodeId, std::unique_ptr<WaitQueue>> size_locks_;
+  absl::flat_hash_set<InodeId> half_cut_;  // a shard refused to cut its part: EIO until that is there again
   // Who may hold unsent writes of a file (write-behind), and what the processes' polls have to be told.
   struct Sole {
     ClientId process;

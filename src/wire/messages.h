@@ -486,7 +486,7 @@ struct GlimpseReply {
 struct TruncateRequest {
   InodeId inode;
   uint64_t size = 0;
-  uint64_t epoch = 0;
+  uint64_t epoch = 0;  // 0: would it be done? Nothing is changed
   uint8_t chunk_bits = 0;
   template <class Io>
   void Fields(Io& io) {
