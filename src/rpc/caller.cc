@@ -83,10 +83,16 @@ bool Caller::Unreachable(ShardId shard) const {
   return peer != nullptr && peer->unreachable;
 }
 
-void Caller::Disown() {
+void Caller::Disown(bool (*still)(Method)) {
+  disowned_but_ = still;
   for (Slot* slot = active_.first(); slot != nullptr; slot = active_.Next(slot)) {
-    if (slot->once && (slot->state == State::kQueued || slot->state == State::kSent)) Finish(slot, Code::kIo);
+    const bool waits = slot->state == State::kQueued || slot->state == State::kSent;
+    if (waits && IsDisowned(slot)) Finish(slot, Code::kIo);
   }
+}
+
+bool Caller::IsDisowned(const Slot* slot) const {
+  return disowned_but_ != nullptr && slot->once && !disowned_but_(slot->method);
 }
 
 void Caller::Shutdown() {
@@ -146,6 +152,10 @@ void Caller::Start(Slot* slot, size_t header_bytes) {
   slot->header_bytes = header_bytes;
   if (shut_down_ || slot->to.value >= peers_.size()) {
     Finish(slot, shut_down_ ? Code::kShutdown : Code::kInvalid);
+    return;
+  }
+  if (IsDisowned(slot)) {
+    Finish(slot, Code::kIo);
     return;
   }
   auto& peer = peers_[slot->to.value];

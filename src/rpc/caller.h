@@ -102,8 +102,9 @@ class Caller final : public Receiver {
   ClientId process() const { return identity_.process; }
   size_t in_flight() const { return active_.size(); }
   const CallerStats& stats() const { return stats_; }
-  // Ends the calls that execute once with kIo, whatever becomes of them: what they were to tell of is not kept here.
-  void Disown();
+  // Ends the calls that execute once with kIo, whatever becomes of them, and those that come: what they were to tell of
+  // is not kept here. But for those that `still` may be called.
+  void Disown(bool (*still)(Method));
   // Ends every call with kShutdown and closes all endpoints. Calls whose buffers the transport still has end when it
   // lets go of them (L2): keep it progressing until in_flight() is 0, and only then destroy this object.
   void Shutdown();
@@ -126,6 +127,7 @@ class Caller final : public Receiver {
   Slot* Begin(ShardId to, Method method, const CallOptions& options, void* reply, DecodeFn decode);
   void Start(Slot* slot, size_t header_bytes);
   void Submit(Slot* slot, Nanos now);
+  bool IsDisowned(const Slot* slot) const;
   bool CanSend(const Slot* slot) const;
   void Transmit(Slot* slot, Nanos now);
   void Enter(Slot* slot, State state);
@@ -167,6 +169,7 @@ class Caller final : public Receiver {
   size_t unsettled_ = 0;  // peers that the sweep must look at
   Generation generation_;
   bool shut_down_ = false;
+  bool (*disowned_but_)(Method) = nullptr;
   Executor::TimerId sweep_;
   CallerStats stats_;
 };

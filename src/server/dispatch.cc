@@ -60,21 +60,6 @@ constexpr bool AllowedWhileStopping(Method m) {
   }
 }
 
-// What a server whose journal has failed still does of what is done once: nothing that anybody counts on is lost with
-// it.
-constexpr bool AllowedWhileReadOnly(Method m) {
-  switch (m) {
-    case Method::kReturn:
-    case Method::kStageStart:
-    case Method::kStageInvite:
-    case Method::kStageWork:
-    case Method::kRefuse:
-    case Method::kLeave:
-      return true;
-    default:
-      return AllowedWhileStopping(m);
-  }
-}
 // What a stand-in does: what concerns the session as a whole,
 constexpr bool StandInServes(Method m) {
   switch (m) {
@@ -112,6 +97,22 @@ constexpr bool OnlyReads(const OpenRequest& q) { return (q.flags & kOpenToChange
 constexpr bool OnlyReads(const OpenInodeRequest& q) { return (q.flags & kOpenToChange) == 0; }
 
 }  // namespace
+
+// What a server whose journal has failed still does of what is done once: nothing that anybody counts on is lost with
+// it.
+bool Shard::AllowedWhileReadOnly(Method m) {
+  switch (m) {
+    case Method::kReturn:
+    case Method::kStageStart:
+    case Method::kStageInvite:
+    case Method::kStageWork:
+    case Method::kRefuse:
+    case Method::kLeave:
+      return true;
+    default:
+      return AllowedWhileStopping(m);
+  }
+}
 
 template <Method M, auto Fn>
 Task<Status> Shard::Run(Request* r) {

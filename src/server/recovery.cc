@@ -54,7 +54,7 @@ Task<Status> Shard::Open(bool recover, RecoveryReport* report) {
     store_.SetRecorder(nullptr);
     responder_.SetRecorder(nullptr);
     responder_.DistrustAnswers();
-    caller_.Disown();
+    caller_.Disown(AllowedWhileReadOnly);
   });
   names_.SetRecorder(log_.recorder());
   store_.SetRecorder(log_.recorder());

@@ -296,6 +296,7 @@ class Shard {
   void ForgetOutcome(TxnId txn);
   void NotePrepared(TxnId txn);
   Task<Status> SettleOne(TxnId txn);
+  static bool AllowedWhileReadOnly(Method m);
   // "Read-only" says that nothing has changed; said by another shard in the middle, it is an error.
   static Status AfterChange(Status others) { return others.code() == Code::kReadOnly ? Status(Code::kIo) : others; }
   uint64_t BeginIntent(IntentImage intent);  // 0: nothing is recorded

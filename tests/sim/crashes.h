@@ -82,14 +82,11 @@ class Crashes {
   bool Mend() {
     planned_ = false;
     for (uint32_t s = 0; s < shards_.size(); ++s) cluster_.KillInside(ShardId(s), -1);
-    for (int i = 0; i < 1'000'000; ++i) {
-      bool whole = true;
-      for (uint32_t s = 0; s < shards_.size(); ++s)
-        whole &= !cluster_.dead(ShardId(s)) && shards_[s].opening == nullptr;
-      if (whole) return true;
-      Turn();
-    }
-    return false;
+    mending_ = true;
+    bool whole = IsWhole();
+    for (int i = 0; i < 1'000'000 && !whole; ++i, whole = IsWhole()) Turn();
+    mending_ = false;
+    return whole;
   }
   const Counts& counts() const { return counts_; }
 
@@ -104,12 +101,19 @@ class Crashes {
     bool known_dead = false;
     Nanos restart_at = 0;
   };
+  bool IsWhole() const {
+    bool whole = true;
+    for (uint32_t s = 0; s < shards_.size(); ++s) {
+      whole &= !cluster_.dead(ShardId(s)) && shards_[s].opening == nullptr;
+    }
+    return whole;
+  }
   uint64_t Below(uint64_t n) { return random_.U64() % n; }
   bool OneIn(uint64_t n) { return Below(n) == 0; }
   uint32_t SomeShard() { return static_cast<uint32_t>(Below(shards_.size())); }
 
   void PlanOne(uint64_t one_in, uint64_t turns) {
-    if (!OneIn(one_in)) return;
+    if (mending_ || !OneIn(one_in)) return;
     planned_ = true;
     turns_ = -1;
     if (options_.inside && OneIn(2)) {
@@ -184,6 +188,7 @@ class Crashes {
   SimRandom random_;
   std::vector<One> shards_;
   bool planned_ = false;
+  bool mending_ = false;
   int64_t turns_ = -1;  // negative: a kill inside a turn is planned
   uint32_t victim_ = 0;
   Counts counts_;

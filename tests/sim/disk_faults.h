@@ -19,8 +19,6 @@ class DiskFaults final : public SimCluster::Steppable {
     uint64_t seed = 1;
     uint64_t one_in = 6;  // a call of Plan lets a disk fail
     bool rot = false;     // besides, data rots: only where there are checksums
-    // What a failed flush was to cover no later one makes durable: not where power is lost too (DECISIONS.md).
-    bool flushes = true;
   };
   struct Counts {
     uint64_t failed = 0, slow = 0, rotten = 0;  // disks, disks, places
@@ -85,7 +83,7 @@ class DiskFaults final : public SimCluster::Steppable {
     for (uint32_t s = 0; s < cluster_.shard_count(); ++s) latency_.push_back(cluster_.platter(s).faults.latency_max);
     const uint32_t victim = SomeShard();
     SimDiskFaults& faults = cluster_.platter(victim).faults;
-    const uint64_t drawn = Below(5), what = drawn == 2 && !options_.flushes ? 1 : drawn;
+    const uint64_t what = Below(5);
     Say("begin to fail", victim, what);
     if (what == 4) {
       faults.latency_max = OneIn(3) ? 3 * kSecond : 200 * kMillisecond;
@@ -98,7 +96,7 @@ class DiskFaults final : public SimCluster::Steppable {
     uint32_t* const kinds[] = {&faults.read_errors, &faults.write_errors, &faults.flush_errors, &faults.no_space};
     *kinds[what] = often;
     const uint64_t also = Below(4);
-    if (OneIn(4) && (also != 2 || options_.flushes)) *kinds[also] = often;
+    if (OneIn(4)) *kinds[also] = often;
   }
   void Rot() {
     const uint32_t victim = SomeShard();

@@ -571,9 +571,14 @@ Task<void> ModelledClient::DropHeld() {
 
 Task<void> ModelledClient::CheckData(FileRef file, NodeRef node, std::string path) {
   std::string text(node->data.size() + 10, '?');
-  const auto read = co_await lane().ReadAt(file, Room(text), 0);
-  if (!Read(read.code(), "read " + path)) co_return;
-  text.resize(*read);
+  size_t bytes = 0;
+  for (bool more = true; more;) {  // a read that meets what rots is short, and the next one fails
+    const auto read = co_await lane().ReadAt(file, Room(text).subspan(bytes), bytes);
+    if (!Read(read.code(), "read " + path)) co_return;
+    bytes += *read;
+    more = *read != 0 && bytes != text.size();
+  }
+  text.resize(bytes);
   if (node->blurred()) {
     const size_t size = node->data.size();
     const bool ends = node->blur_to >= size;

@@ -79,7 +79,6 @@ class World {
     if (kind == Kind::kDisk) {
       DiskFaults::Options faults;
       faults.seed = seed;
-      faults.flushes = !power;
       faults.rot = options.checksums && options.disk_bytes != 0 && OneIn(2);
       disk_faults_ = std::make_unique<DiskFaults>(
           *cluster_, faults, [this] { shared_.faults = true; }, [this] { shared_.rot = true; });

@@ -120,6 +120,28 @@ TEST(Shutdown, EndsCallsInEveryState) {
   w.RunFor(10 * kSecond);
 }
 
+TEST(Disown, EndsWhatExecutesOnceThenAndLater) {
+  World w;
+  TestLane& lane = w.AddLane();
+  ASSERT_EQ(w.Await(lane.Ping(0)), Code::kOk);
+  w.shards[0]->hold = true;
+  std::vector<Task<Status>> tasks;
+  tasks.push_back(lane.Unlink(0, "before"));
+  tasks.push_back(lane.Open(0, 1, "still"));
+  tasks.push_back(lane.Lookup(0, "read"));
+  w.RunFor(kMillisecond);
+  lane.caller->Disown([](Method m) { return m == Method::kOpen; });
+  EXPECT_EQ(w.Await(tasks[0]), Code::kIo);
+  EXPECT_EQ(w.Await(lane.Unlink(0, "after")), Code::kIo);
+  w.shards[0]->Release();
+  EXPECT_EQ(w.Await(tasks[1]), Code::kOk);
+  EXPECT_EQ(w.Await(tasks[2]), Code::kNoEntry);
+  EXPECT_EQ(w.Await(lane.Open(0, 1, "again")), Code::kOk);
+  EXPECT_EQ(w.Await(lane.Ping(0)), Code::kOk);
+  w.RunFor(20 * kSecond);
+  EXPECT_EQ(w.shards[0]->executed["after"], 0);
+}
+
 TEST(Shutdown, WithAHelloUnderWayLeavesItToTheTransport) {
   for (uint32_t pending_every : {0u, 1u}) {
     SimNetwork::Options net;
