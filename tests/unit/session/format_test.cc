@@ -17,11 +17,11 @@ std::string Page() {
   return {std::istreambuf_iterator<char>(page), std::istreambuf_iterator<char>()};
 }
 
-// The lines between ```language and ```.
-std::string Block(const std::string& page, const std::string& language) {
+// The lines between ```language and ```, the first ones behind the heading.
+std::string Block(const std::string& page, const std::string& heading, const std::string& language) {
   const std::string opening = "\n```" + language + "\n";
-  const size_t at = page.find(opening);
-  if (at == std::string::npos) return ADD_FAILURE() << "no block " << language, "";
+  const size_t at = page.find(opening, page.find("\n" + heading + "\n"));
+  if (at == std::string::npos) return ADD_FAILURE() << "no block " << language << " below " << heading, "";
   const size_t begin = at + opening.size();
   return page.substr(begin, page.find("```", begin) - begin);
 }
@@ -29,7 +29,7 @@ std::string Block(const std::string& page, const std::string& language) {
 Uuid ExampleUuid() { return *ParseUuid("00112233-4455-6677-8899-aabbccddeeff"); }
 
 TEST(SessionFormat, ExampleOfTheSessionFileIsWhatTheCodeWrites) {
-  const std::string text = Block(Page(), "json");
+  const std::string text = Block(Page(), "## Session file", "json");
   auto file = ParseSessionFile(text, "session.md", kSpoken);
   ASSERT_TRUE(file.ok()) << file.failure().sentence;
   EXPECT_EQ(*EncodeSessionFile(*file), text);
@@ -39,9 +39,36 @@ TEST(SessionFormat, ExampleOfTheSessionFileIsWhatTheCodeWrites) {
   EXPECT_EQ(*file, expected);
 }
 
+TEST(SessionFormat, ExampleOfTheCharterIsWhatTheCodeWrites) {
+  const std::string text = Block(Page(), "### Charter: worked example", "json");
+  auto charter = ParseCharter(text, "session.md");
+  ASSERT_TRUE(charter.ok()) << charter.failure().sentence;
+  EXPECT_EQ(*EncodeCharter(*charter), text);
+  Charter expected;
+  expected.uuid = ExampleUuid();
+  for (size_t i = 0; i < expected.secret.size(); ++i) expected.secret[i] = static_cast<uint8_t>(0xa0 + i);
+  for (size_t i = 0; i < expected.server_secret.size(); ++i) expected.server_secret[i] = static_cast<uint8_t>(0xc0 + i);
+  expected.uid = 1000;
+  expected.created_ns = 1700000000000000000;
+  expected.job = "4711";
+  expected.chunk_bits = 22;
+  expected.durability = "node";
+  expected.fsync = "commit";
+  expected.journal_bytes = 256u << 20;
+  expected.commit_interval_ns = 2'000'000;
+  expected.flush_to = "/pfs/out";
+  expected.memory_bytes = 4ull << 30;
+  expected.capacity_bytes = 64ull << 30;
+  expected.evict = "lru";
+  const Layout layout = ExampleLayout();
+  expected.members.assign(layout.members().begin(), layout.members().end());
+  expected.self = MemberId(1);
+  EXPECT_EQ(*charter, expected);
+}
+
 TEST(SessionFormat, ExampleOfTheNodeMapIsWhatTheCodeWrites) {
   const std::vector<uint8_t> map = ExampleMap(ExampleUuid());
-  std::istringstream lines(Block(Page(), "text"));
+  std::istringstream lines(Block(Page(), "## Node map", "text"));
   std::vector<uint8_t> header_bytes;
   size_t bytes = 0, end = 0;
   for (std::string line; std::getline(lines, line);) {
