@@ -494,7 +494,7 @@ Task<Status> Shard::HandleAppend(Request* r, const AppendRequest& q, OffsetReply
   }
   EndIntent(number);
   // Not to be tried again: what a part's shard refused may be taken back only once that is there again.
-  co_return status.code() == Code::kConflict ? Status(Code::kIo) : status;
+  co_return IoInsteadOf(Code::kConflict, status);
 }
 
 // ---- reading ------------------------------------------------------------------------------------------------------

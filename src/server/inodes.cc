@@ -277,11 +277,14 @@ Task<Status> Shard::ChangeAttr(Request* r, const SetAttrRequest& q, AttrReply* a
       const Status pushed = co_await PushRights(q.inode, times_set, r->deadline());
       if (!pushed.ok()) {
         LeaveIntent(number);
-        co_return AfterChange(pushed);
+        co_return IoInsteadOf(Code::kReadOnly, pushed);  // it says that nothing has changed
       }
       EndIntent(number);
       // Clients check the rights of the directories they walk with what they cached: those walks are over now.
-      if (rights_changed) MAYFLY_CO_TRY(AfterChange(co_await BumpGeneration(r->deadline())));
+      if (rights_changed) {
+        const Status bumped = co_await BumpGeneration(r->deadline());
+        MAYFLY_CO_TRY(IoInsteadOf(Code::kReadOnly, bumped));
+      }
     }
   } else if (inode->type == FileType::kFile) {
     if ((q.mask & kSetMode) != 0 && Namespace::HasPrivileges(*inode)) {

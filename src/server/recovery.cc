@@ -82,17 +82,35 @@ Task<Status> Shard::Open(bool recover, RecoveryReport* report) {
   co_return Code::kOk;
 }
 
+// What is read only ends here altogether: who is missing has no say in it, and is told nothing; no journal hears of how
+// it ends, so that all is as it was for a recovery with everybody. Else only what was decided does: what is prepared is
+// asked for beside the traffic.
 Task<Status> Shard::SettleFirst() {
   constexpr Nanos kAgainAfter = 100 * kMillisecond;
+  constexpr int kRoundsMax = 50;  // what has no end by then was begun by one whose journal is damaged
   settling_ = true;
-  while (!leaving_) {
+  for (int round = 0; !leaving_; ++round) {
     co_await SettleRound(0);
-    if (outcomes_.empty()) break;
+    if (outcomes_.empty() && (!reads_only() || prepared_since_.empty())) break;
+    if (reads_only() && round == kRoundsMax) {
+      std::vector<TxnId> endless;
+      for (const auto& [txn, since] : prepared_since_) endless.push_back(txn);
+      std::sort(endless.begin(), endless.end());
+      for (TxnId txn : endless) (void)co_await GiveUp(txn);
+      break;
+    }
     (void)co_await settle_news_.Wait(executor_.now() + kAgainAfter);
   }
   settled_ = true;
   settling_ = false;
-  SettleSoon();
+  if (!reads_only()) {
+    SettleSoon();
+  } else if (!resuming_.empty()) {
+    MAYFLY_WARN(
+        "shard {}: {} changes of files that a missing member has a part of were under way and have no end: "
+        "these files give an input/output error",
+        options_.self.value, resuming_.size());
+  }
   co_return Code::kOk;
 }
 
@@ -196,42 +214,13 @@ Task<Status> Shard::OpenToRead(RecoveryReport* report) {
   serving_ = true;
   if (options_.role == ShardRole::kLook || !status.ok()) co_return Code::kOk;
   settled_ = false;
-  gate_.Spawn(SettleInMemory(), "settling what was under way");
+  gate_.Spawn(SettleFirst(), "settling what was under way");
   co_return Code::kOk;
 }
 
 void Shard::StandIn() {
   stands_in_ = true;
   if (is_root() && names_.FindInode(placement_.RootInode()) == nullptr) CreateRoot();
-}
-
-// As SettleFirst, but who is missing has no say in it, and is told nothing: no journal hears of how it ends, so that
-// all is as it was for a recovery with everybody.
-Task<Status> Shard::SettleInMemory() {
-  constexpr Nanos kAgainAfter = 100 * kMillisecond;
-  constexpr int kRoundsMax = 50;  // what has no end by then was begun by one whose journal is damaged
-  settling_ = true;
-  for (int round = 0; !leaving_; ++round) {
-    co_await SettleRound(0);
-    if (outcomes_.empty() && prepared_since_.empty()) break;
-    if (round == kRoundsMax) {
-      std::vector<TxnId> endless;
-      for (const auto& [txn, since] : prepared_since_) endless.push_back(txn);
-      std::sort(endless.begin(), endless.end());
-      for (TxnId txn : endless) (void)co_await GiveUp(txn);
-      break;
-    }
-    (void)co_await settle_news_.Wait(executor_.now() + kAgainAfter);
-  }
-  if (!resuming_.empty()) {
-    MAYFLY_WARN(
-        "shard {}: {} changes of files that a missing member has a part of were under way and have no end: "
-        "these files give an input/output error",
-        options_.self.value, resuming_.size());
-  }
-  settled_ = true;
-  settling_ = false;
-  co_return Code::kOk;
 }
 
 // A change whose end nobody who is there knows: as if it had never been, and said.

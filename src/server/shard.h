@@ -56,6 +56,10 @@ namespace mayfly {
 
 class Flusher;
 
+// `code` would make the caller do what is wrong by now (try again, say that nothing has changed): an input/output
+// error.
+inline Status IoInsteadOf(Code code, Status status) { return status.code() == code ? Status(Code::kIo) : status; }
+
 // What a shard is there for.
 enum class ShardRole : uint8_t {
   kServe,
@@ -332,7 +336,6 @@ class Shard {
   bool is_degraded() const { return options_.role != ShardRole::kServe; }
   bool reads_only() const { return options_.role == ShardRole::kReadOnly || options_.role == ShardRole::kLook; }
   Task<Status> OpenToRead(RecoveryReport* report);
-  Task<Status> SettleInMemory();
   void StandIn();
   Task<Status> GiveUp(TxnId txn);
   Task<Status> ReadJournal(RecoveryReport* report, Result<Recovered>* out, TlvWriter* first);

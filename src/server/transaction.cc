@@ -169,7 +169,7 @@ Task<Status> Shard::DecideAll(Transaction* txn, bool commit) {
     SettleSoon();
   }
   // It is decided: nobody may take it for refused, by one who can change nothing any more.
-  co_return told.code() == Code::kReadOnly ? Status(Code::kIo) : told;
+  co_return IoInsteadOf(Code::kReadOnly, told);
 }
 
 // One by one `steps` loses those that have acknowledged.
