@@ -460,6 +460,7 @@ SessionFile Bootstrap::DescribeSession(SessionState state) const {
   file.protocol = kWireVersion;
   file.state = state;
   file.durable = keeps();
+  file.degraded = options_.degraded;
   file.syncs = options_.durability == Durability::kNode && options_.fsync == Fsync::kCommit;
   file.job = agreed_.job;
   file.uid = geteuid();

@@ -99,6 +99,15 @@ class Rejoin {
     }
     const Uuid uuid = (*file)->uuid;
     const std::string session_directory = runtime_path_ + "/" + UuidText(uuid);
+    // Before anything of the member is opened: it comes back with all others, from what it is now.
+    const Outcome<std::optional<SessionFile>> here = ReadOldSession(session_directory + "/session.json");
+    if ((*file)->degraded || (here.ok() && *here && (*here)->degraded)) {
+      return Fail(
+          Code::kReadOnly,
+          "--rejoin: session {} is degraded, which nobody joins; end it with `mayfly stop`, and start all members "
+          "with --recover",
+          UuidText(uuid));
+    }
     const Outcome<std::string> directory = ExpandDirectory(options_.dir, host_, RankOfEnvironment());
     if (!directory.ok()) return directory.failure();
     base_ = StorageBase(*directory, session_directory, uuid);

@@ -31,6 +31,7 @@ SessionFile ReadFields(JsonFields& fields) {
   file.state = static_cast<SessionState>(known - std::begin(kStates));
   file.durable = fields.Number<uint32_t>("durable", 0, 1) != 0;
   file.syncs = fields.Number<uint32_t>("syncs", 0, 1) != 0;
+  file.degraded = fields.Number<uint32_t>("degraded", 0, 1) != 0;
   file.job = fields.Text("job");
   file.uid = fields.Number<uint32_t>("uid");
   file.created_ns = fields.Number<uint64_t>("created_ns");
@@ -68,6 +69,7 @@ Outcome<std::string> EncodeSessionFile(const SessionFile& file) {
   json["state"] = TextOf(file.state);
   json["durable"] = file.durable ? 1u : 0u;
   json["syncs"] = file.syncs ? 1u : 0u;
+  json["degraded"] = file.degraded ? 1u : 0u;
   json["job"] = file.job;
   json["uid"] = file.uid;
   json["created_ns"] = file.created_ns;

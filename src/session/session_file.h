@@ -31,6 +31,7 @@ struct SessionFile {
   SessionState state = SessionState::kStarting;
   bool durable = false;     // servers that were killed can be started again with what they held
   bool syncs = false;       // and clients are to ask for what they sync or close to be on the disks
+  bool degraded = false;    // a member is missing: it can be read, and nobody joins it
   std::string job;          // as the scheduler calls it; empty if there is none
   uint32_t uid = 0;         // of the servers
   uint64_t created_ns = 0;  // since 1970

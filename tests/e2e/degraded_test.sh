@@ -105,6 +105,13 @@ without() {
   look_at_all
   echo "    right: $right; errors: $broken"
   ((right > 0 && broken > 0)) || e2e_fail "not what was expected"
+  # The member is there again: it comes back with all others, not beside a session that has begun without it.
+  mv "$work/aside" "$storage"
+  before_member=$(hashes)
+  timeout 60 mayflyd --rejoin --session "$MAYFLY_SESSION" --member "$victim" "$@" 6>&- </dev/null >"$work/rejoin.log" 2>&1 && e2e_fail "it joined"
+  [[ $(grep -c '^mayflyd: ' "$work/rejoin.log") == 1 ]] && grep -q '^mayflyd: .*is degraded.*--recover' "$work/rejoin.log" || e2e_fail "--rejoin: $(cat "$work/rejoin.log")"
+  [[ $(hashes) == "$before_member" ]] || e2e_fail "a member that was refused is not as it was: $(diff <(echo "$before_member") <(hashes))"
+  mv "$storage" "$work/aside"
   mayfly_says 1 'Read-only file system' mkdir /new
   mayfly_says 1 'Read-only file system' rm "/$readable"
   mayfly_says 1 'Read-only file system' mv "/$readable" /new
