@@ -40,6 +40,12 @@ int Clean(bool only_look, bool kept_too) {
     if (!gone.ok() || !*gone) continue;
     removed.push_back(leftover.path);
     removed.insert(removed.end(), leftover.outside.here.begin(), leftover.outside.here.end());
+    for (const std::string& member : leftover.outside.unknown) {
+      std::fprintf(stderr,
+                   "mayfly: %s stays: its charter is damaged, and nothing else says on which node its servers were; if "
+                   "they are gone, run mayfly journal clear --force on it\n",
+                   Quoted(member).c_str());
+    }
     for (const std::string& file : leftover.outside.elsewhere) {
       std::fprintf(stderr, "mayfly: %s names servers on other nodes too; if they are gone, remove it by hand\n",
                    Quoted(file).c_str());

@@ -172,7 +172,7 @@ Outcome<Done> RuntimeDir::Note(const Uuid& uuid, uint32_t rank, const Trail& tra
     std::erase_if(old->segments, [&](const std::string& segment) {
       return std::find(trail.segments.begin(), trail.segments.end(), segment) != trail.segments.end();
     });
-    (void)RemoveTrail({"", old->segments, old->launcher_directory, ""}, uuid, uid_, HostName());
+    (void)RemoveTrail({"", old->segments, old->launcher_directory, ""}, {uuid, uid_, HostName(), SessionPath(uuid)});
   }
   return WritePrivateFile({path, "process trail", uid_}, AsBytes(text));
 }
@@ -291,9 +291,10 @@ Outcome<std::vector<Leftover>> RuntimeDir::Leftovers() const {
         }
       };
       for (const Trail& trail : TrailsIn(path)) {
-        const TrailFound found = LookAlong(trail, *uuid, uid_, HostName());
+        const TrailFound found = LookAlong(trail, {*uuid, uid_, HostName(), path});
         add(found.here, &leftover.outside.here);
         add(found.elsewhere, &leftover.outside.elsewhere);
+        add(found.unknown, &leftover.outside.unknown);
       }
       leftovers.push_back(std::move(leftover));
     }
@@ -317,7 +318,8 @@ Outcome<bool> RuntimeDir::RemoveLeftover(const Leftover& leftover) const {
   }
   std::vector<std::string> kept;
   for (const Trail& trail : TrailsIn(aside)) {
-    for (std::string& path : RemoveTrail(trail, leftover.uuid, uid_, HostName())) kept.push_back(std::move(path));
+    for (std::string& path : RemoveTrail(trail, {leftover.uuid, uid_, HostName(), aside}))
+      kept.push_back(std::move(path));
   }
   Outcome<Done> removed = RemoveTree(aside);
   if (!removed.ok()) return removed.failure();

@@ -9,9 +9,9 @@
 #include <charconv>
 #include <filesystem>
 
-#include "session/charter.h"
 #include "session/node_map.h"
 #include "session/session_file.h"
+#include "session/storage_layout.h"
 
 namespace mayfly {
 namespace {
@@ -50,20 +50,46 @@ bool IsDeadLauncher(const std::string& path, uint32_t uid) {
   return kill(pid, 0) != 0 && errno == ESRCH && IsOurs(path, S_IFDIR, uid);
 }
 
+// The host of a member, by number, where its own charter does not say it: by the node's map, else by another member's.
+std::optional<std::string> HostOf(MemberId member, const TrailLook& look, const Charter* another) {
+  const Outcome<NodeMap> map = NodeMap::Open(look.session_directory + "/map", look.uid);
+  if (map.ok() && map->session() == look.uuid && map->layout().Has(member)) return map->layout().member(member).host;
+  if (another != nullptr && member.value < another->members.size()) return another->members[member.value].host;
+  return std::nullopt;
+}
+
 // The members' directories in it that servers of this node made.
-std::vector<std::string> StorageOf(const std::string& path, const Uuid& uuid, uint32_t uid, std::string_view host) {
-  std::vector<std::string> found;
-  if (path.empty() || !fs::path(path).filename().string().ends_with(UuidText(uuid)) || !IsOurs(path, S_IFDIR, uid)) {
-    return found;
+void LookIntoStorage(const std::string& path, const TrailLook& look, TrailFound* found) {
+  if (path.empty() || !fs::path(path).filename().string().ends_with(UuidText(look.uuid)) ||
+      !IsOurs(path, S_IFDIR, look.uid)) {
+    return;
   }
+  std::vector<std::string> here;
+  std::vector<std::pair<MemberId, std::string>> damaged;
+  std::optional<Charter> another;
   std::error_code error;
   for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
-    const Outcome<Charter> charter = ReadCharter(it->path().string(), uid);
-    const bool ours = charter.ok() && charter->uuid == uuid && charter->members[charter->self.value].host == host;
-    if (ours) found.push_back(it->path().string());
+    const std::string member = it->path().string();
+    Outcome<Charter> charter = ReadCharter(member, look.uid);
+    if (charter.ok()) {
+      if (charter->uuid != look.uuid) continue;
+      if (charter->members[charter->self.value].host == look.host) here.push_back(member);
+      another = std::move(*charter);
+      continue;
+    }
+    const Code code = charter.failure().status.code();
+    const auto number = MemberOfStorage(it->path().filename().string());
+    const bool lost = code == Code::kCorrupt || code == Code::kNoEntry || code == Code::kIo;
+    if (lost && number && IsOurs(member, S_IFDIR, look.uid)) damaged.emplace_back(*number, member);
   }
-  std::sort(found.begin(), found.end());
-  return found;
+  for (auto& [number, member] : damaged) {
+    const std::optional<std::string> host = HostOf(number, look, another ? &*another : nullptr);
+    if (!host) found->unknown.push_back(std::move(member));
+    if (host == look.host) here.push_back(std::move(member));
+  }
+  std::sort(here.begin(), here.end());
+  std::sort(found->unknown.begin(), found->unknown.end());
+  found->here.insert(found->here.end(), here.begin(), here.end());
 }
 
 }  // namespace
@@ -101,29 +127,29 @@ std::optional<Trail> ParseTrail(std::string_view text) {
   return trail;
 }
 
-TrailFound LookAlong(const Trail& trail, const Uuid& uuid, uint32_t uid, std::string_view host) {
+TrailFound LookAlong(const Trail& trail, const TrailLook& look) {
   TrailFound found;
   if (!trail.session_path.empty()) {
     const std::string map_path = trail.session_path + ".map";
-    const Outcome<SessionFile> file = ReadSessionFile(trail.session_path, uid, kAny);
-    const bool is_file = file.ok() && file->uuid == uuid;
+    const Outcome<SessionFile> file = ReadSessionFile(trail.session_path, look.uid, kAny);
+    const bool is_file = file.ok() && file->uuid == look.uuid;
     const bool here = !is_file || std::all_of(file->hosts.begin(), file->hosts.end(),
-                                              [&](const std::string& other) { return other == host; });
+                                              [&](const std::string& other) { return other == look.host; });
     if (is_file) (here ? found.here : found.elsewhere).push_back(trail.session_path);
-    const Outcome<NodeMap> map = NodeMap::Open(map_path, uid);
-    if (map.ok() && map->session() == uuid) (here ? found.here : found.elsewhere).push_back(map_path);
+    const Outcome<NodeMap> map = NodeMap::Open(map_path, look.uid);
+    if (map.ok() && map->session() == look.uuid) (here ? found.here : found.elsewhere).push_back(map_path);
   }
   for (const std::string& segment : trail.segments) {
-    if (IsSegment(segment, uid)) found.here.push_back(segment);
+    if (IsSegment(segment, look.uid)) found.here.push_back(segment);
   }
-  if (IsDeadLauncher(trail.launcher_directory, uid)) found.here.push_back(trail.launcher_directory);
-  for (std::string& member : StorageOf(trail.storage, uuid, uid, host)) found.here.push_back(std::move(member));
+  if (IsDeadLauncher(trail.launcher_directory, look.uid)) found.here.push_back(trail.launcher_directory);
+  LookIntoStorage(trail.storage, look, &found);
   return found;
 }
 
-std::vector<std::string> RemoveTrail(const Trail& trail, const Uuid& uuid, uint32_t uid, std::string_view host) {
+std::vector<std::string> RemoveTrail(const Trail& trail, const TrailLook& look) {
   std::vector<std::string> kept;
-  for (const std::string& path : LookAlong(trail, uuid, uid, host).here) {
+  for (const std::string& path : LookAlong(trail, look).here) {
     std::error_code error;
     fs::remove_all(path, error);  // does not follow symbolic links
     if (error) kept.push_back(path);

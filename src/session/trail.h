@@ -34,10 +34,17 @@ std::optional<Trail> ParseTrail(std::string_view text);
 struct TrailFound {
   std::vector<std::string> here;       // may be removed
   std::vector<std::string> elsewhere;  // session files that name other nodes too, whose servers may live
+  std::vector<std::string> unknown;    // members' directories that may be another node's: their charters are damaged
 };
-// `host`: of this node.
-TrailFound LookAlong(const Trail& trail, const Uuid& uuid, uint32_t uid, std::string_view host);
+// Who looks: `host` is this node, `session_directory` the session's in the runtime directory; its map says whose a
+// member is of which the charter is damaged.
+struct TrailLook {
+  Uuid uuid{};
+  uint32_t uid = 0;
+  std::string host, session_directory;
+};
+TrailFound LookAlong(const Trail& trail, const TrailLook& look);
 // Looks again, and removes what may be removed; the paths that could not be.
-std::vector<std::string> RemoveTrail(const Trail& trail, const Uuid& uuid, uint32_t uid, std::string_view host);
+std::vector<std::string> RemoveTrail(const Trail& trail, const TrailLook& look);
 
 }  // namespace mayfly

@@ -12,7 +12,7 @@ e2e_have mpirun mayflyd mayfly
 [[ -z ${CLEAN_TEST_INSIDE:-} ]] || unset MAYFLY_RUNTIME_DIR
 step() { echo "--- $*"; }
 mkdir -m 1777 "$shm/sessions"
-launchers=()
+launchers=() options=()
 end_launchers() {
   ((${#launchers[@]} == 0)) || kill -TERM "${launchers[@]}" 2>/dev/null
   e2e_end
@@ -27,7 +27,7 @@ start() {
   mkdir -m 1777 "$shm/sessions/$name"
   cd "$shm/sessions/$name" || e2e_fail "cd" # the other user may not be let into ours
   TMPDIR=$shm/sessions/$name HOME=$shm/sessions/$name "$@" mpirun -n 2 mayflyd --member-per rank --memory 64M --session "$session" \
-    </dev/null >"$work/servers.log" 2>&1 &
+    "${options[@]}" </dev/null >"$work/servers.log" 2>&1 &
   launcher=$!
   launchers+=("$launcher")
   "$@" timeout 60 mayfly --session "$session" wait || e2e_fail "no start of $name"
@@ -46,6 +46,7 @@ kill_all() { # of the session just started
 }
 everything() { find /dev/shm -mindepth 1 ! -path "$work*" | sort; }
 
+mkdir "$shm/sessions/disk"
 step "a living session, and nothing to clean"
 start living
 living=$session living_launcher=$launcher
@@ -66,18 +67,20 @@ fi
 before=$(everything)
 
 step "the leftovers of this user"
+options=(--durability process --journal-bytes 4M --dir "$shm/sessions/disk")
 start dead
 # What a session leaves besides: its server's arena, marks, maps, MPI's segments and the launcher's folder.
 kill_all
+truncate -s 100 "$shm"/sessions/disk/mayfly-*/member-1/charter
 left=$(comm -13 <(echo "$before") <(everything))
-for what in 'sessions/dead\.json$' 'sessions/dead\.json\.map$' 'rank-1\.pid$' 'arena-0' 'vader_segment' 'sessions/dead/ompi\..*/pid\.'; do
+for what in 'disk/mayfly-.*/member-1/shard-1/journal' 'sessions/dead\.json$' 'sessions/dead\.json\.map$' 'rank-1\.pid$' 'arena-0' 'vader_segment' 'sessions/dead/ompi\..*/pid\.'; do
   grep -q "$what" <<<"$left" || e2e_fail "a kill leaves no $what: this tests nothing: $left"
 done
 
 step "a look"
 mayfly clean --dry-run >"$work/look" || e2e_fail "clean --dry-run"
 [[ $(comm -13 <(echo "$before") <(everything)) == "$left" ]] || e2e_fail "--dry-run changed something"
-for what in 'dead\.json$' vader_segment '/pid\.'; do grep -q "$what" "$work/look" || e2e_fail "--dry-run does not name $what"; done
+for what in 'dead\.json$' vader_segment '/pid\.' 'member-0$' 'member-1$'; do grep -q "$what" "$work/look" || e2e_fail "--dry-run does not name $what"; done
 ! grep -q -e living -e other "$work/look" || e2e_fail "--dry-run names what is not to be removed: $(cat "$work/look")"
 
 step "clean"
@@ -88,6 +91,18 @@ left=$(comm -13 <(echo "$before") <(everything) | grep -vxF "$shm/sessions/dead"
 [[ -z $left ]] || e2e_fail "still there: $left"
 [[ -z $(comm -23 <(echo "$before") <(everything)) ]] || e2e_fail "gone: $(comm -23 <(echo "$before") <(everything))"
 [[ $(mayfly clean) == "nothing is left" ]] || e2e_fail "a second clean finds something"
+
+step "members whose charters are damaged and whose nodes nobody names"
+start again
+kill_all
+uuid=$(basename "$shm"/sessions/disk/mayfly-*)
+truncate -s 100 "$shm/sessions/disk/$uuid"/member-?/charter "${MAYFLY_RUNTIME_DIR:-/dev/shm/mayfly-$(id -u)}/${uuid#mayfly-}/map"
+mayfly clean >"$work/cleaned" 2>"$work/said" || e2e_fail "clean"
+for i in 0 1; do
+  grep -qE "^mayfly: .*/member-$i stays: its charter is damaged, .*mayfly journal clear --force" "$work/said" || e2e_fail "it does not name member $i: $(cat "$work/said")"
+done
+mayfly journal clear --yes --force "$shm/sessions/disk" >"$work/cleaned" 2>&1 || e2e_fail "journal clear: $(cat "$work/cleaned")"
+[[ -z $(ls "$shm/sessions/disk") ]] || e2e_fail "left: $(ls "$shm/sessions/disk")"
 
 step "the living session lives"
 [[ $(mayfly --session "$living" ls /) == here ]] || e2e_fail "the living session does not answer"
