@@ -19,12 +19,12 @@ Json ListOf(const std::vector<std::string>& sentences) {
 }  // namespace
 
 Outcome<Checked> CheckStorage(const FsckRequest& request, FsckSink* sink) {
-  Outcome<Storage> storage = OpenStorage(request.directories, request.user);
+  Outcome<Storage> storage = OpenStorage(request.directories, request.user, false);
   if (!storage.ok()) return storage.failure();
   const StorageSources sources(&*storage);
   FsckInput input;
   input.layout = &storage->layout;
-  input.placement = &storage->placement;
+  input.placement = &*storage->placement;
   input.shards = sources.shards();
   input.in_doubt = sources.settled().unknown != 0;
   input.with_data = request.with_data;
@@ -32,7 +32,7 @@ Outcome<Checked> CheckStorage(const FsckRequest& request, FsckSink* sink) {
     input.chunk_file_blocks.push_back(shard != nullptr ? shard->bytes->chunk_file_bytes() / Disk::kBlockBytes : 0);
   }
   Checked checked;
-  checked.session = storage->charter.uuid;
+  checked.session = storage->session;
   checked.counts = Fsck(input, sink);
   if (const Outcome<Done> unchanged = Unchanged(*storage); !unchanged.ok()) return unchanged.failure();
   checked.in_doubt = sources.settled();

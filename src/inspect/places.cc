@@ -1,7 +1,9 @@
 #include "inspect/places.h"
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
+#include <fstream>
 #include <tuple>
 
 #include "journal/recover.h"
@@ -63,6 +65,20 @@ std::vector<ShardPlace> ShardsOf(const fs::path& directory, const Charter* chart
   return shards;
 }
 
+// Whose journals lie there, of a directory that does not say it.
+std::optional<Uuid> SessionOfJournals(const std::vector<ShardPlace>& shards) {
+  for (const ShardPlace& shard : shards) {
+    std::ifstream file(fs::path(shard.directory) / kJournalFileName, std::ios::binary);
+    for (uint32_t i = 0; i < kSuperblocks; ++i) {
+      std::array<uint8_t, kJournalBlockBytes> block;
+      if (!file.read(reinterpret_cast<char*>(block.data()), block.size())) break;
+      Superblock superblock;
+      if (DecodeSuperblock(block, {}, &superblock) == SuperblockState::kOtherSession) return superblock.uuid;
+    }
+  }
+  return std::nullopt;
+}
+
 MemberPlace MemberAt(const fs::path& directory, const PlacesOptions& options) {
   MemberPlace place;
   place.directory = directory.string();
@@ -78,9 +94,12 @@ MemberPlace MemberAt(const fs::path& directory, const PlacesOptions& options) {
     place.charter = std::move(*charter);
   } else {
     place.charter_problem = charter.failure().sentence;  // P1
+    const Code code = charter.failure().status.code();
+    place.charter_lost = code == Code::kCorrupt || code == Code::kNoEntry || code == Code::kIo;
   }
   place.here = place.host.empty() || place.host == options.host;
   place.shards = ShardsOf(directory, place.charter ? &*place.charter : nullptr);
+  if (!place.uuid) place.uuid = SessionOfJournals(place.shards);
   if (place.in_memory) {
     place.session_directory = place.base;
   } else if (place.uuid) {

@@ -34,6 +34,7 @@ struct MemberPlace {
   std::optional<Uuid> uuid;
   std::optional<Charter> charter;
   std::string charter_problem;  // a sentence, if there is no charter
+  bool charter_lost = false;    // and no other user or version of Mayfly can read one either
   std::string host;             // of its servers; empty if nobody knows
   bool here = false;            // they were on this host, as far as is known: then its memory is here too
   bool in_memory = false;       // `base` is the session's runtime directory

@@ -52,7 +52,7 @@ class Walk {
   Walk(const SalvageInput& input, SalvageSink* sink) : input_(input), sink_(*sink), saver_(&input) {}
 
   Outcome<SalvageCounts> Run() {
-    if (Tree(input_.placement->RootInode(), "") && Lost()) return counts_;
+    if (Tree(input_.root, "") && Lost()) return counts_;
     return *failed_;
   }
 

@@ -73,7 +73,8 @@ class SalvageSink {
 
 struct SalvageInput {
   const Layout* layout = nullptr;
-  const Placement* placement = nullptr;
+  const Placement* placement = nullptr;  // null: not known
+  InodeId root;
   std::vector<SalvageShard> shards;  // of all of the layout, by number; their tables are settled
   PfsRoot* target = nullptr;         // empty
   bool target_made = false;          // just now: it gets the root's attributes

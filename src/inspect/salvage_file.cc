@@ -110,6 +110,16 @@ void FileSaver::AddMissingChunks(const Inode& inode, const Known& known, Gaps* g
   }
 }
 
+void FileSaver::AddNotFound(uint64_t size, Gaps* gaps) {
+  uint64_t at = 0;
+  std::sort(found_.begin(), found_.end());
+  for (const auto& [begin, end] : found_) {
+    if (begin > at) gaps->push_back({at, begin, GapKind::kMissing});
+    at = std::max(at, end);
+  }
+  if (at < size) gaps->push_back({at, size, GapKind::kMissing});
+}
+
 SavedFile FileSaver::Save(InodeId file, const Inode* inode, const std::string& path, const std::string& partial) {
   SavedFile saved;
   const Known known = KnownOf(file, inode);
@@ -119,16 +129,11 @@ SavedFile FileSaver::Save(InodeId file, const Inode* inode, const std::string& p
   std::unique_ptr<PfsFile> out;
   saved.status = input_.target->CreateFile(temporary, &out);
   if (!saved.status.ok()) return saved;
-  WriteAll(file, known, *out, inode == nullptr, &saved);
-  if (saved.status.ok() && inode != nullptr) AddMissingChunks(*inode, known, &saved.gaps);
-  if (saved.status.ok() && inode == nullptr) {
-    uint64_t at = 0;
-    std::sort(found_.begin(), found_.end());
-    for (const auto& [begin, end] : found_) {
-      if (begin > at) saved.gaps.push_back({at, begin, GapKind::kMissing});
-      at = std::max(at, end);
-    }
-  }
+  // Which chunks the missing shards had is not known.
+  const bool anywhere = inode == nullptr || (input_.placement == nullptr && !known.missing.empty());
+  WriteAll(file, known, *out, anywhere, &saved);
+  if (saved.status.ok() && !anywhere) AddMissingChunks(*inode, known, &saved.gaps);
+  if (saved.status.ok() && anywhere) AddNotFound(inode != nullptr ? known.size : 0, &saved.gaps);
   SortGaps(&saved.gaps);
   saved.more_behind = !known.missing.empty();
   if (!known.missing.empty()) {

@@ -49,6 +49,7 @@ class FileSaver {
   Known KnownOf(InodeId file, const Inode* inode) const;
   uint64_t LimitAt(const Known& known, const ShardTables& tables, InodeId file) const;
   void AddMissingChunks(const Inode& inode, const Known& known, Gaps* gaps) const;
+  void AddNotFound(uint64_t size, Gaps* gaps);
   void WriteAll(InodeId file, const Known& known, PfsFile& out, bool note_found, SavedFile* saved);
   bool WritePiece(const StoredPiece& piece, uint64_t end, const SalvageShard& shard, PfsFile& out, SavedFile* saved);
   void ReadBack(PfsFile& out, SavedFile* saved);
@@ -58,7 +59,7 @@ class FileSaver {
   uint32_t temporaries_ = 0;
   std::vector<uint8_t> buffer_;
   flush_internal::ReadBackParts parts_;
-  std::vector<std::pair<uint64_t, uint64_t>> found_;  // of a file whose size nobody knows
+  std::vector<std::pair<uint64_t, uint64_t>> found_;  // of a file of which nobody knows what there was
 };
 
 flush_internal::Attributes AttributesOf(const Inode& inode, Nanos mtime);

@@ -21,18 +21,19 @@ Outcome<std::shared_ptr<PfsRoot>> OpenTarget(const std::string& path, bool* made
 }  // namespace
 
 Outcome<Salvaged> SalvageTo(const SalvageRequest& request, SalvageSink* sink) {
-  Outcome<Storage> storage = OpenStorage(request.directories, request.user);
+  Outcome<Storage> storage = OpenStorage(request.directories, request.user, true);
   if (!storage.ok()) return storage.failure();
   SalvageInput input;
   Outcome<std::shared_ptr<PfsRoot>> target = OpenTarget(request.target, &input.target_made);
   if (!target.ok()) return target.failure();
   const StorageSources sources(&*storage);
   Salvaged salvaged;
-  salvaged.session = storage->charter.uuid;
+  salvaged.session = storage->session;
   salvaged.in_doubt = sources.settled();
   input.shards = sources.shards();
   input.layout = &storage->layout;
-  input.placement = &storage->placement;
+  input.placement = storage->placement ? &*storage->placement : nullptr;
+  input.root = storage->root;
   input.target = target->get();
   input.number = PosixClock().Wall();
   const Outcome<SalvageCounts> counts = Salvage(input, sink);

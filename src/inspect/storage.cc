@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "inspect/guess.h"
 #include "inspect/report.h"
 
 namespace mayfly {
@@ -31,9 +32,10 @@ Outcome<std::vector<MemberPlace>> FindAll(const std::vector<std::string>& direct
   return all;
 }
 
-// Of one session, with a charter that says how it was made.
-Outcome<const MemberPlace*> WithCharter(const std::vector<MemberPlace>& members) {
+// Of one session, one with a charter that says how it was made. Null if all are lost, and that may be.
+Outcome<const MemberPlace*> WithCharter(const std::vector<MemberPlace>& members, bool may_guess) {
   const MemberPlace* with = nullptr;
+  const MemberPlace* unreadable = nullptr;
   for (const MemberPlace& member : members) {
     if (member.uuid && members.front().uuid && *member.uuid != *members.front().uuid) {
       return Fail(
@@ -43,10 +45,14 @@ Outcome<const MemberPlace*> WithCharter(const std::vector<MemberPlace>& members)
           members.front().directory, member.directory, member.base);
     }
     if (member.charter && with == nullptr) with = &member;
+    if (!member.charter && !member.charter_lost) unreadable = &member;
   }
   if (with != nullptr) return with;
-  return Fail(Code::kCorrupt, "how the session was made is not known: {}; give the directory of another member as well",
-              members.front().charter_problem);
+  if (may_guess && unreadable == nullptr) return with;
+  return Fail(Code::kCorrupt,
+              "how the session was made is not known: {}; give the directory of another member as well{}",
+              (unreadable != nullptr ? *unreadable : members.front()).charter_problem,
+              may_guess ? "" : ", or save what is there with `mayfly salvage`");
 }
 
 std::string NameOf(const Member& member) { return fmt::format("member {} ({})", member.id.value, member.host); }
@@ -103,7 +109,7 @@ Outcome<Done> Opener::Open(const MemberPlace& member, const ShardPlace& place) {
 
 void Opener::Judge(const JournalLook& look, StoredShard* shard) {
   const std::string name = mayfly::NameOf(shard->member, shard->place.shard);
-  const bool keeps_data = storage_.charter.durability == "node";
+  const bool keeps_data = storage_.durability == "node";
   shard->whole = true;
   if (look.verdict() == Verdict::kDamaged) {
     shard->whole = false;
@@ -118,9 +124,10 @@ void Opener::Judge(const JournalLook& look, StoredShard* shard) {
       storage_.notes.push_back(sentence + "; what was synced or closed is in the rest");
     } else {
       shard->whole = false;
-      Problem(sentence + fmt::format(": what it held is not there, and at --durability {} that may have been "
-                                     "acknowledged{}",
-                                     storage_.charter.durability, elsewhere ? "; salvage there" : ""));
+      Problem(sentence + fmt::format(": what it held is not there, and {} that may have been acknowledged{}",
+                                     storage_.durability.empty() ? "unless the session was at --durability node"
+                                                                 : "at --durability " + storage_.durability,
+                                     elsewhere ? "; salvage there" : ""));
     }
   }
   if (shard->tables->refused() != 0) {
@@ -137,12 +144,12 @@ void Opener::OpenBytes(const JournalLook& look, StoredShard* shard) {
   from.disk = shard->door->disk();
   from.memory = shard->door->memory();
   from.arena_prefix = ArenaPrefix(shard->place.shard);
-  from.uuid = storage_.charter.uuid;
+  from.uuid = storage_.session;
   from.shard = shard->place.shard;
   from.places_hold = look.tail == TailMemory::kRead;
   shard->bytes = std::make_unique<PieceReader>(std::move(from));
   const ChunkFileState state = shard->door->Run(shard->bytes->Open());
-  if (state == ChunkFileState::kGood || (state == ChunkFileState::kMissing && storage_.charter.durability != "node")) {
+  if (state == ChunkFileState::kGood || (state == ChunkFileState::kMissing && storage_.durability != "node")) {
     return;
   }
   Problem(fmt::format("{}: the chunk file {}/{} {}", mayfly::NameOf(shard->member, shard->place.shard),
@@ -170,6 +177,90 @@ void NoteMissing(const std::vector<MemberPlace>& found, Storage* storage) {
   }
 }
 
+Outcome<Done> AsChartered(const MemberPlace& with, Storage* storage) {
+  const Charter& charter = *with.charter;
+  storage->session = charter.uuid;
+  storage->durability = charter.durability;
+  Result<Layout> layout = Layout::Build(charter.members);
+  MAYFLY_CHECK(layout.ok());  // C1 of session/charter.h
+  Result<Placement> placement = Placement::Build(*layout, charter.ring);
+  if (!placement.ok()) return Fail(Code::kCorrupt, "{}: its charter makes no ring", with.directory);
+  storage->layout = std::move(*layout);
+  storage->placement = std::move(*placement);
+  storage->root = storage->placement->RootInode();
+  return Done{};
+}
+
+Outcome<Done> OpenAll(const std::vector<MemberPlace>& members, const PlacesOptions& user, Storage* storage) {
+  storage->shards.resize(storage->layout.shard_count());
+  Opener opener(user, storage);
+  for (const MemberPlace& member : members) {
+    if (!member.charter) storage->notes.push_back(member.charter_problem);
+    for (const ShardPlace& shard : member.shards) {
+      if (const Outcome<Done> opened = opener.Open(member, shard); !opened.ok()) return opened.failure();
+    }
+  }
+  return Done{};
+}
+
+// The tables first: they say what else the session had.
+Outcome<Done> OpenGuessing(std::vector<MemberPlace>* members, const PlacesOptions& user, Storage* storage) {
+  if (!members->front().uuid) {
+    return Fail(Code::kCorrupt, "{}: neither a charter nor a journal in it says which session it is of; give another",
+                members->front().directory);
+  }
+  storage->session = *members->front().uuid;
+  const std::optional<NodeMap> map = MapOf(members->front(), user.uid);
+  Outcome<Layout> layout = GuessLayout(members, 0);
+  if (!layout.ok()) return layout.failure();
+  storage->layout = map ? map->layout() : std::move(*layout);
+  for (MemberPlace& member : *members) {
+    if (!map || !map->layout().Has(member.shards.front().shard)) continue;
+    member.member = map->layout().MemberOf(member.shards.front().shard);
+    member.host = map->layout().member(member.member).host;
+  }
+  if (const Outcome<Done> opened = OpenAll(*members, user, storage); !opened.ok()) return opened.failure();
+  if (map) {
+    storage->placement = map->placement();
+    storage->root = storage->placement->RootInode();
+    storage->notes.push_back(
+        fmt::format("no charter can be read: which members and shards there were, and what belongs where, is taken "
+                    "from {}/map",
+                    members->front().session_directory));
+    return Done{};
+  }
+  uint32_t shards = 0;
+  for (const auto& shard : storage->shards) {
+    if (shard != nullptr) shards = std::max(shards, ShardsSpokenOf(shard->tables.get()));
+  }
+  layout = GuessLayout(members, shards);
+  if (!layout.ok()) return layout.failure();
+  storage->layout = std::move(*layout);
+  storage->shards.resize(storage->layout.shard_count());
+  storage->notes.push_back(fmt::format(
+      "no charter can be read; guessed: the session had {} shards of {} members, as neither the directories "
+      "nor the journals speak of more",
+      storage->layout.shard_count(), storage->layout.member_count()));
+  uint64_t agreed = 0;
+  storage->placement = GuessPlacement(storage->layout, storage->settle_shards(), &agreed);
+  if (storage->placement) {
+    storage->notes.push_back(
+        fmt::format("guessed: all members had the same weight; {} names and chunks lie where that puts them", agreed));
+  } else {
+    storage->notes.push_back(
+        "what belonged where is not known: of a file with a part on a missing member all that is not found counts as "
+        "missing, holes too");
+  }
+  const std::optional<InodeId> root = FindRoot(storage->settle_shards());
+  if (root) {
+    storage->root = *root;
+  } else {
+    storage->root = InodeId::Make(ShardId(0), Placement::kRootInodeSequence);
+    storage->notes.push_back("nothing that is there speaks of the root: all is without a way from it, in lost+found");
+  }
+  return Done{};
+}
+
 }  // namespace
 
 std::vector<SettleShard> Storage::settle_shards() const {
@@ -180,29 +271,24 @@ std::vector<SettleShard> Storage::settle_shards() const {
   return all;
 }
 
-Outcome<Storage> OpenStorage(const std::vector<std::string>& directories, const PlacesOptions& user) {
-  const Outcome<std::vector<MemberPlace>> found = FindAll(directories, user);
+Outcome<Storage> OpenStorage(const std::vector<std::string>& directories, const PlacesOptions& user, bool may_guess) {
+  Outcome<std::vector<MemberPlace>> found = FindAll(directories, user);
   if (!found.ok()) return found.failure();
-  const Outcome<const MemberPlace*> with = WithCharter(*found);
+  const Outcome<const MemberPlace*> with = WithCharter(*found, may_guess);
   if (!with.ok()) return with.failure();
   for (const MemberPlace& member : *found) {
     if (const Outcome<Done> dead = CheckDead(member, user); !dead.ok()) return dead.failure();  // G1
   }
-  const Charter& charter = *(*with)->charter;
-  Result<Layout> layout = Layout::Build(charter.members);
-  MAYFLY_CHECK(layout.ok());  // C1 of session/charter.h
-  Result<Placement> placement = Placement::Build(*layout, charter.ring);
-  if (!placement.ok()) return Fail(Code::kCorrupt, "{}: its charter makes no ring", (*with)->directory);
-  Storage storage{charter, *layout, *placement, {}, {}, {}, {}, {}};
-  storage.shards.resize(storage.layout.shard_count());
-  NoteMissing(*found, &storage);
-  Opener opener(user, &storage);
-  for (const MemberPlace& member : *found) {
-    if (!member.charter) storage.notes.push_back(member.charter_problem);
-    for (const ShardPlace& shard : member.shards) {
-      if (const Outcome<Done> opened = opener.Open(member, shard); !opened.ok()) return opened.failure();
-    }
+  Storage storage{{}, {}, *Layout::Build({{MemberId(0), "", 1, 1}}), {}, {}, {}, {}, {}, {}, {}};
+  Outcome<Done> opened = Done{};
+  if (*with != nullptr) {
+    opened = AsChartered(**with, &storage);
+    if (opened.ok()) opened = OpenAll(*found, user, &storage);
+  } else {
+    opened = OpenGuessing(&*found, user, &storage);
   }
+  if (!opened.ok()) return opened.failure();
+  NoteMissing(*found, &storage);
   return storage;
 }
 

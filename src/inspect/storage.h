@@ -1,11 +1,13 @@
 // All that is there of one dead session, opened to be read: its members' directories, each shard's tables out of its
 // journal, and where the bytes are. What fsck and salvage begin with. One thread.
+// A charter may do without: then what it would say is guessed (guess.h), and that is said.
 // Invariants  G1  of a session of which a server lives, or may live, nothing is opened (shard_door.h, D2).
 //             G2  a shard that cannot be read is as one that was not given, and is said; so is whatever makes what was
 //                 read less than what the servers had acknowledged.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,20 +35,23 @@ struct StoredShard {
 };
 
 struct Storage {
-  Charter charter;  // of one of the members: they are equal but for `self`
+  Uuid session{};
+  std::string durability;  // as on the command line; empty: not known
   Layout layout;
-  Placement placement;
+  std::optional<Placement> placement;  // none: not known
+  InodeId root;
   std::vector<std::unique_ptr<StoredShard>> shards;  // of all of the layout, by number; null: not there
   std::vector<MemberId> missing_members;             // no directory of theirs was given
   // Sentences. Absent: what was not given. Problems: what was is damaged, or less than what had been acknowledged.
-  // Notes: worth knowing, nothing is lost by it.
+  // Notes: worth knowing, nothing is lost by it; what was guessed.
   std::vector<std::string> absent, problems, notes;
 
   std::vector<SettleShard> settle_shards() const;
 };
 
-// `directories`: as FindPlaces takes them, of one session. kNoEntry, kBusy, kInvalid with a sentence.
-Outcome<Storage> OpenStorage(const std::vector<std::string>& directories, const PlacesOptions& user);
+// `directories`: as FindPlaces takes them, of one session. kNoEntry, kBusy, kInvalid with a sentence; kCorrupt if no
+// charter can be read, unless `may_guess`.
+Outcome<Storage> OpenStorage(const std::vector<std::string>& directories, const PlacesOptions& user, bool may_guess);
 
 // kBusy if a server had a journal open since.
 Outcome<Done> Unchanged(const Storage& storage);

@@ -1,7 +1,8 @@
 #!/bin/bash
 # ctest: TIMEOUT 600 LABELS plain
 # `mayfly salvage` and `mayfly fsck`: what the directories of killed servers hold is checked, and written out, whole, or with a line
-# for each file that is not: all members, one missing, a member alone, damaged data and journals, level node with and without the node's memory, and level process.
+# for each file that is not: all members, one missing, a member alone, damaged data and journals, no charter, level node with and without
+# the node's memory, level process, and more data than memory.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/lib.sh"
 . "$here/survive_common.sh"
@@ -228,13 +229,42 @@ accounted
 check 1 "$base"
 complains "shard 2 .*its superblocks are zeros"
 cp "$work/journal" "$base/member-2/shard-2/journal"
-mv "$base/member-2/charter" "$work/charter"
+
+step "level node: no charter can be read"
+sed -i 's/"version": 1/"version": 7/' "$base/member-2/charter"
+salvage 0 "$base" # there are others
+same
+rm "$base/member-0/charter"
+echo '{' >"$base/member-1/charter"
+salvage 1 "$base" # what a newer Mayfly made may be otherwise altogether
+complains "how the session was made is not known: .*newer Mayfly"
+truncate -s 100 "$base/member-2/charter"
+check 2 "$base"
+complains "how the session was made is not known.*mayfly salvage"
+before=$(everything "$work/disk")
+# That the level was node is not known either, so what the node's memory held may have been acknowledged.
+salvage 4 "$base"
+same
+complains 'guessed: the session had 3 shards of 3 members'
+complains 'guessed: all members had the same weight; [0-9]+ names and chunks'
+complains 'went with the memory of the node: .*unless the session was at --durability node'
+is "0 3" '" ".join(map(str, (d["partial"] + d["absent"] + d["lost"] + d["incomplete_directories"], len(d["problems"]))))'
+[[ $(everything "$work/disk") == "$before" ]] || e2e_fail "it changed something"
+for missing in 0 1 2; do
+  others=()
+  for i in 0 1 2; do ((i == missing)) || others+=("$base/member-$i"); done
+  salvage 4 "${others[@]}"
+  complains "member $missing \\(host not known\\): its directory is not among those"
+  accounted
+done
+cp -a "$base/member-1" "$work/a copy" # whose name says nothing
+salvage 4 "$work/a copy"
+accounted
+rm -rf "$work/a copy"
+mv "$work/memory" "$MAYFLY_RUNTIME_DIR"
 salvage 0 "$base"
 same
-rm "$base/member-0/charter" "$base/member-1/charter"
-salvage 1 "$base"
-complains "how the session was made is not known"
-mv "$work/memory" "$MAYFLY_RUNTIME_DIR"
+complains "no charter can be read: .* is taken from .*/map"
 rm -rf "$work/disk"
 mayfly clean >/dev/null
 
@@ -262,4 +292,47 @@ salvage 4 "$work/disk/$(hostname)"
 complains "the last part of its journal went with the memory of the node: .* may have been acknowledged"
 is True 'len(d["problems"]) == 3 and not d["whole"]'
 check 1 "$work/disk/$(hostname)"
+
+for level in process node; do
+  step "level $level: more data than memory"
+  rm -rf "${MAYFLY_RUNTIME_DIR:?}" "$work/disk"
+  [[ -e $work/in/huge ]] || head -c 160000000 /dev/urandom >"$work/in/huge"
+  start --memory 64M --capacity 256M --journal-bytes 8M --durability "$level" --dir "$work/disk/%h"
+  fill
+  (($(e2e_figure evicted) > 0)) || e2e_fail "nothing was evicted: this test tries nothing"
+  kill_all
+  before=$(everything "$shm" "$work/disk")
+  salvage 0 "$work/disk/$(hostname)"
+  same
+  check 0 --data "$work/disk/$(hostname)"
+  is "True True True" '" ".join(map(str, (d["consistent"], d["complete"], d["bytes_checked"] > 192 << 20)))'
+  [[ $(everything "$shm" "$work/disk") == "$before" ]] || e2e_fail "it changed something"
+  find "$work/disk" -name charter -delete
+  salvage 0 "$work/disk/$(hostname)"
+  same
+  # What was not evicted lay in memory alone, or at level node on the disk as well.
+  rm -rf "${MAYFLY_RUNTIME_DIR:?}"
+  salvage 4 "$work/disk/$(hostname)"
+  if [[ $level == node ]]; then
+    same
+  else
+    is "3 True" '" ".join(map(str, (len(d["problems"]), d["files"] > 0)))'
+    # Each journal ends at a moment of its own: what is there is of the source, and nothing is of anything else.
+    python3 - "$work/in" "$work/out/in" <<'PYTHON' || e2e_fail "something that was never in the source"
+import os, sys
+source, out = sys.argv[1:]
+block = 4096
+for directory, folders, files in os.walk(out):
+    for name in files:
+        path = os.path.join(directory, name)
+        if os.path.islink(path): continue
+        inside = os.path.relpath(path, out).removesuffix(".partial")
+        have, want = open(path, "rb").read(), open(os.path.join(source, inside), "rb").read()
+        assert len(have) <= len(want), path
+        for at in range(0, len(have), block):
+            piece = have[at:at + block]
+            assert piece == want[at:at + len(piece)] or not piece.strip(b"\0"), (path, at)
+PYTHON
+  fi
+done
 echo "all as expected"

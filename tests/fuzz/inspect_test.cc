@@ -89,6 +89,7 @@ class Run {
     (void)Settle(settle);
     fsck.layout = salvage.layout = &layout_;
     fsck.placement = salvage.placement = &placement_;
+    salvage.root = placement_.RootInode();
     fsck.shards = salvage.shards;
     fsck.with_data = choices_.Byte() % 2 == 0;
     (void)Fsck(fsck, &sink);

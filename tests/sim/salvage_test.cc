@@ -209,6 +209,7 @@ class Salvager {
     EXPECT_TRUE(tree.Open(directory, true, &root, &made).ok());
     input.layout = &cluster.layout();
     input.placement = &cluster.placement();
+    input.root = cluster.placement().RootInode();
     input.target = root.get();
     input.number = 1;
     const auto salvaged = Salvage(input, &losses);

@@ -52,7 +52,8 @@ struct SalvageTest : TwoShards {
     bool made = false;
     EXPECT_TRUE(tree.Open(directory, true, &target, &made).ok());
     input.layout = layout.get();
-    input.placement = placement.get();
+    input.placement = knows_placement ? placement.get() : nullptr;
+    input.root = root;
     input.target = target.get();
     input.number = 1;
     return Salvage(input, &sink);
@@ -79,6 +80,7 @@ struct SalvageTest : TwoShards {
   using Names = std::vector<std::string>;
 
   std::string directory;
+  bool knows_placement = true;
   Sink sink;
 };
 
@@ -138,6 +140,26 @@ TEST_F(SalvageTest, APartialFileTakesNobodysName) {
   ASSERT_EQ(sink.lines.size(), 1u);
   EXPECT_EQ(sink.lines[0], "partial: file: a part of it was on member " + std::to_string(away) + " (" +
                                (away == 0 ? "a" : "b") + "); it may have been longer; saved as file.partial.1");
+}
+
+// Which chunks the shard that is gone had cannot be told: all that is not found is missing, and not more.
+TEST_F(SalvageTest, WithoutThePlacementAllThatIsNotFoundIsMissing) {
+  for (const std::string name : {"one", "two"}) {
+    Write(Create(Home(), root, name), "content");
+    Inode* inode = Home().names.FindInode(Home().names.Find(root, name)->inode);
+    Home().names.AddShard(*inode, Away().tables.self());
+    inode->size = 3u << 22;
+    Home().names.Changed(*inode);
+  }
+  Write(Create(Home(), root, "whole"), "content");
+  knows_placement = false;
+  const SalvageCounts counts = Run(true, false);
+  EXPECT_EQ(counts.partial, 2u);
+  EXPECT_EQ(counts.files, 1u);
+  ASSERT_EQ(sink.lines.size(), 2u);
+  for (const std::string& line : sink.lines) {
+    EXPECT_NE(line.find("; bytes 7 to 12582911 missing;"), std::string::npos) << line;
+  }
 }
 
 TEST_F(SalvageTest, LinksToAPartialFileArePartial) {
