@@ -140,13 +140,6 @@ int Verify(const JournalOptions& options) {
   return worst == Verdict::kUnreadable ? kCannotBeRead : worst == Verdict::kDamaged ? kDamaged : kDone;
 }
 
-// A yes on the terminal.
-bool Asked(const std::string& question) {
-  std::fprintf(stderr, "%s [y/N] ", question.c_str());
-  std::string answer;
-  return std::getline(std::cin, answer) && (answer == "y" || answer == "Y" || answer == "yes");
-}
-
 int ClearJournals(const JournalOptions& options) {
   const PlacesOptions user = OptionsOfThisUser();
   std::vector<MemberPlace> places;
@@ -171,17 +164,26 @@ int ClearJournals(const JournalOptions& options) {
   }
   const std::string what = fmt::format("{} journal{} of {} member{} ({})", plan.journals, plan.journals == 1 ? "" : "s",
                                        plan.members.size(), plan.members.size() == 1 ? "" : "s", Bytes(plan.bytes));
-  if (!options.yes) {
-    if (::isatty(STDIN_FILENO) == 0) return Fail(fmt::format("to remove {} without being asked, give --yes", what));
-    for (const MemberPlace& member : plan.members) std::fprintf(stderr, "%s\n", Quoted(member.directory).c_str());
-    if (!Asked(fmt::format("Remove {}?", what))) return Fail("nothing was removed");
-  }
+  std::vector<std::string> details;
+  for (const MemberPlace& member : plan.members) details.push_back(Quoted(member.directory));
+  if (!Agreed(options.yes, "remove " + what, details)) return kFailed;
   const Cleared cleared = Clear(plan, user);
   for (const std::string& path : cleared.removed) fmt::print("removed {}\n", Quoted(path));
   return cleared.result.ok() ? kDone : Fail(cleared.result.failure().sentence);
 }
 
 }  // namespace
+
+bool Agreed(bool yes, const std::string& what, const std::vector<std::string>& details) {
+  if (yes) return true;
+  if (::isatty(STDIN_FILENO) == 0) return Fail(fmt::format("to {} without being asked, give --yes", what)), false;
+  for (const std::string& line : details) std::fprintf(stderr, "%s\n", line.c_str());
+  std::string question = what, answer;
+  question[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(question[0])));
+  std::fprintf(stderr, "%s? [y/N] ", question.c_str());
+  if (std::getline(std::cin, answer) && (answer == "y" || answer == "Y" || answer == "yes")) return true;
+  return Fail("nothing was changed"), false;
+}
 
 PlacesOptions OptionsOfThisUser() {
   const char* runtime = std::getenv("MAYFLY_RUNTIME_DIR");

@@ -32,6 +32,10 @@ bool FindNamed(const JournalOptions& options, std::vector<Named>* all);
 // Who runs this command, and where the sessions of that user are.
 PlacesOptions OptionsOfThisUser();
 
+// Whether to do `what` ("remove 3 journals"): `yes` says so, or the person on the terminal, who sees `details` before.
+// Else a sentence was printed.
+bool Agreed(bool yes, const std::string& what, const std::vector<std::string>& details);
+
 // What a look at one of them gave.
 struct Looked {
   std::optional<JournalLook> look;  // none: it was not opened

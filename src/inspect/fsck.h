@@ -8,6 +8,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "inspect/salvage.h"
@@ -24,11 +25,40 @@ enum class FindingKind : uint8_t {
   kBytes,   // they do not match their checksums, or cannot be read
 };
 
+// By what a repair mends it (mend.h).
+enum class MendKind : uint8_t {
+  kNone,         // not at all
+  kRemoveName,   // `name` in `dir`
+  kRemoveNames,  // all of the inode
+  kSetType,      // of `name` in `dir`, as its inode's
+  kDropPart,     // of the directory at this shard, with its names
+  kRevive,       // the directory gets an inode again, in `dir` if that is known
+  kJoin,         // the home learns that the shard has a part
+  kSetRights,    // the part gets those of the home
+  kSetParent,    // of a directory: `dir`
+  kSetLinks,     // to `links`
+  kAdopt,        // a name in lost+found; nothing is kept of what is empty
+  kForgetOpen,   // by `process`
+  kDropBytes,    // all that the shard has of the file
+  kCutBytes,     // `ranges` of the file at this shard
+};
+
+struct Mend {
+  MendKind kind = MendKind::kNone;
+  InodeId dir;
+  std::string name;
+  FileType type = FileType::kNone;
+  uint32_t links = 0;
+  ClientId process;
+  std::vector<std::pair<uint64_t, uint64_t>> ranges;
+};
+
 struct Finding {
   FindingKind kind = FindingKind::kName;
   ShardId shard;  // where it was found
   InodeId inode;
   std::string text;
+  Mend mend;
 };
 
 struct FsckCounts {

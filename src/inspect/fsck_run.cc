@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "inspect/mend.h"
 #include "inspect/salvage_report.h"
 #include "inspect/storage_sources.h"
 
@@ -19,7 +20,7 @@ Json ListOf(const std::vector<std::string>& sentences) {
 }  // namespace
 
 Outcome<Checked> CheckStorage(const FsckRequest& request, FsckSink* sink) {
-  Outcome<Storage> storage = OpenStorage(request.directories, request.user, false);
+  Outcome<Storage> storage = OpenStorage(request.directories, {.user = request.user});
   if (!storage.ok()) return storage.failure();
   const StorageSources sources(&*storage);
   FsckInput input;
@@ -66,7 +67,9 @@ std::string LineOf(const Finding& finding) {
   const std::string inode = finding.inode.valid()
                                 ? fmt::format("inode {}:{}: ", finding.inode.home().value, finding.inode.sequence())
                                 : std::string();
-  return fmt::format("{}: shard {}: {}{}", Text(finding.kind), finding.shard.value, inode, finding.text);
+  const std::string_view mend = TextOf(finding.mend.kind);
+  return fmt::format("{}: shard {}: {}{}{}{}", Text(finding.kind), finding.shard.value, inode, finding.text,
+                     mend.empty() ? "" : "; --repair: ", mend);
 }
 
 Json DescribeFinding(const Finding& finding) {
@@ -75,7 +78,8 @@ Json DescribeFinding(const Finding& finding) {
       {"shard", finding.shard.value},
       {"inode", finding.inode.valid() ? Json(fmt::format("{}:{}", finding.inode.home().value, finding.inode.sequence()))
                                       : Json()},
-      {"text", finding.text}};
+      {"text", finding.text},
+      {"repair", finding.mend.kind == MendKind::kNone ? Json() : Json(TextOf(finding.mend.kind))}};
 }
 
 Json DescribeChecked(const Checked& checked) {

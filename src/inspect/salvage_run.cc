@@ -21,7 +21,7 @@ Outcome<std::shared_ptr<PfsRoot>> OpenTarget(const std::string& path, bool* made
 }  // namespace
 
 Outcome<Salvaged> SalvageTo(const SalvageRequest& request, SalvageSink* sink) {
-  Outcome<Storage> storage = OpenStorage(request.directories, request.user, true);
+  Outcome<Storage> storage = OpenStorage(request.directories, {.user = request.user, .may_guess = true});
   if (!storage.ok()) return storage.failure();
   SalvageInput input;
   Outcome<std::shared_ptr<PfsRoot>> target = OpenTarget(request.target, &input.target_made);

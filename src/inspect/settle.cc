@@ -9,7 +9,7 @@ Settled Settle(const std::vector<SettleShard>& shards) {
   for (const SettleShard& shard : shards) {
     if (shard.tables == nullptr) continue;
     if (!shard.tables->Finish()) {
-      settled.unknown += NamespaceLook(shard.tables->names()).prepared();
+      settled.unknown += NamespaceLook(shard.tables->names()).Prepared().size();
       continue;
     }
     for (const TxnId txn : shard.tables->names().Prepared()) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "inspect/fields.h"
 #include "meta/images.h"
 #include "store/images.h"
 
@@ -45,7 +46,10 @@ Status ShardTables::Apply(Bytes fields) {
   Tag tag = 0;
   Bytes value;
   while (reader.Next(&tag, &value)) {
-    if (!ApplyField(tag, value).ok()) ++refused_;  // B1
+    const bool good = ApplyField(tag, value).ok();
+    if (!good) ++refused_;  // B1
+    if (!good || accepted_ == nullptr || !CheckField(tag, value).ok()) continue;
+    accepted_->PutWith(tag, value.size(), [&](Encoder& e) { e.Raw(value.data(), value.size()); });
   }
   if (!reader.Finish().ok()) ++refused_;
   return {};
@@ -66,6 +70,12 @@ Status ShardTables::ApplyField(Tag tag, Bytes value) {
     MAYFLY_TRY(Read(value, &image));
     intents_.erase(image.number);
     if (image.kind != IntentKind::kNone) intents_.emplace(image.number, std::move(image));
+    return {};
+  }
+  if (tag == kTagGeneration) {
+    Generation generation;
+    MAYFLY_TRY(Read(value, &generation));
+    generation_ = std::max(generation_, generation);
     return {};
   }
   return {};  // of clients and servers that are gone

@@ -28,6 +28,8 @@ class ShardTables final : public LookVisitor {
   void OnDamage(Lsn, Lsn) override {}
   void OnCheckpointDamage(uint64_t, uint64_t) override {}
   Status Apply(Bytes fields);  // kOk, see B1
+  // From now on *accepted, which outlives the call of Apply, gets the fields that are not left out, in their order.
+  void KeepAccepted(TlvWriter* accepted) { accepted_ = accepted; }
 
   // Behind the last of them: transactions can be decided from now on. False: the names contradict each other, and what
   // is prepared stays undone.
@@ -38,7 +40,8 @@ class ShardTables final : public LookVisitor {
   Namespace& names() { return names_; }
   const Namespace& names() const { return names_; }
   const ChunkStore& store() const { return store_; }
-  uint64_t refused() const { return refused_; }  // fields, B1
+  uint64_t refused() const { return refused_; }          // fields, B1
+  Generation generation() const { return generation_; }  // of the namespace; of use at the root's home
   // Whether this shard, as the coordinator, decided that the step of that number is to be done; null: it did not, or
   // all have acknowledged it.
   const OutcomeImage* DecidedFor(TxnId step) const;
@@ -67,7 +70,9 @@ class ShardTables final : public LookVisitor {
   ChunkStore store_;
   std::map<TxnId, OutcomeImage> outcomes_;
   std::map<uint64_t, IntentImage> intents_;
+  Generation generation_{1};
   uint64_t refused_ = 0;
+  TlvWriter* accepted_ = nullptr;
   bool finished_ = false;
 };
 

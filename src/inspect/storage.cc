@@ -59,7 +59,7 @@ std::string NameOf(const Member& member) { return fmt::format("member {} ({})", 
 
 class Opener {
  public:
-  Opener(const PlacesOptions& user, Storage* storage) : user_(user), storage_(*storage) {}
+  Opener(const StorageOptions& options, Storage* storage) : options_(options), storage_(*storage) {}
 
   Outcome<Done> Open(const MemberPlace& member, const ShardPlace& place);
 
@@ -68,7 +68,7 @@ class Opener {
   void Judge(const JournalLook& look, StoredShard* shard);
   void OpenBytes(const JournalLook& look, StoredShard* shard);
 
-  const PlacesOptions& user_;
+  const StorageOptions& options_;
   Storage& storage_;
 };
 
@@ -83,7 +83,7 @@ Outcome<Done> Opener::Open(const MemberPlace& member, const ShardPlace& place) {
     return Fail(Code::kInvalid, "{} is there twice, in {} and {}: give one of them", name, slot->place.directory,
                 place.directory);
   }
-  auto door = ShardDoor::Open(member, place, user_);
+  auto door = ShardDoor::Open(member, place, options_.user);
   if (!door.ok()) {
     if (door.failure().status.code() == Code::kBusy) return door.failure();  // G1
     Problem(door.failure().sentence);                                        // G2
@@ -94,6 +94,7 @@ Outcome<Done> Opener::Open(const MemberPlace& member, const ShardPlace& place) {
   shard->place = place;
   shard->door = std::move(*door);
   shard->tables = std::make_unique<ShardTables>(place.shard);
+  if (options_.keep_fields) shard->tables->KeepAccepted(&shard->fields);
   const JournalLook look =
       shard->door->Run(LookAtJournal(&shard->door->executor(), shard->door->from(), shard->tables.get()));
   if (!look.read || look.verdict() == Verdict::kUnreadable) {
@@ -101,6 +102,7 @@ Outcome<Done> Opener::Open(const MemberPlace& member, const ShardPlace& place) {
     return Done{};
   }
   shard->superblock = look.recovered.superblock;
+  shard->tail = look.tail;
   Judge(look, shard.get());
   OpenBytes(look, shard.get());
   slot = std::move(shard);
@@ -191,9 +193,9 @@ Outcome<Done> AsChartered(const MemberPlace& with, Storage* storage) {
   return Done{};
 }
 
-Outcome<Done> OpenAll(const std::vector<MemberPlace>& members, const PlacesOptions& user, Storage* storage) {
+Outcome<Done> OpenAll(const std::vector<MemberPlace>& members, const StorageOptions& options, Storage* storage) {
   storage->shards.resize(storage->layout.shard_count());
-  Opener opener(user, storage);
+  Opener opener(options, storage);
   for (const MemberPlace& member : members) {
     if (!member.charter) storage->notes.push_back(member.charter_problem);
     for (const ShardPlace& shard : member.shards) {
@@ -204,13 +206,13 @@ Outcome<Done> OpenAll(const std::vector<MemberPlace>& members, const PlacesOptio
 }
 
 // The tables first: they say what else the session had.
-Outcome<Done> OpenGuessing(std::vector<MemberPlace>* members, const PlacesOptions& user, Storage* storage) {
+Outcome<Done> OpenGuessing(std::vector<MemberPlace>* members, const StorageOptions& options, Storage* storage) {
   if (!members->front().uuid) {
     return Fail(Code::kCorrupt, "{}: neither a charter nor a journal in it says which session it is of; give another",
                 members->front().directory);
   }
   storage->session = *members->front().uuid;
-  const std::optional<NodeMap> map = MapOf(members->front(), user.uid);
+  const std::optional<NodeMap> map = MapOf(members->front(), options.user.uid);
   Outcome<Layout> layout = GuessLayout(members, 0);
   if (!layout.ok()) return layout.failure();
   storage->layout = map ? map->layout() : std::move(*layout);
@@ -219,7 +221,7 @@ Outcome<Done> OpenGuessing(std::vector<MemberPlace>* members, const PlacesOption
     member.member = map->layout().MemberOf(member.shards.front().shard);
     member.host = map->layout().member(member.member).host;
   }
-  if (const Outcome<Done> opened = OpenAll(*members, user, storage); !opened.ok()) return opened.failure();
+  if (const Outcome<Done> opened = OpenAll(*members, options, storage); !opened.ok()) return opened.failure();
   if (map) {
     storage->placement = map->placement();
     storage->root = storage->placement->RootInode();
@@ -271,21 +273,21 @@ std::vector<SettleShard> Storage::settle_shards() const {
   return all;
 }
 
-Outcome<Storage> OpenStorage(const std::vector<std::string>& directories, const PlacesOptions& user, bool may_guess) {
-  Outcome<std::vector<MemberPlace>> found = FindAll(directories, user);
+Outcome<Storage> OpenStorage(const std::vector<std::string>& directories, const StorageOptions& options) {
+  Outcome<std::vector<MemberPlace>> found = FindAll(directories, options.user);
   if (!found.ok()) return found.failure();
-  const Outcome<const MemberPlace*> with = WithCharter(*found, may_guess);
+  const Outcome<const MemberPlace*> with = WithCharter(*found, options.may_guess);
   if (!with.ok()) return with.failure();
   for (const MemberPlace& member : *found) {
-    if (const Outcome<Done> dead = CheckDead(member, user); !dead.ok()) return dead.failure();  // G1
+    if (const Outcome<Done> dead = CheckDead(member, options.user); !dead.ok()) return dead.failure();  // G1
   }
   Storage storage{{}, {}, *Layout::Build({{MemberId(0), "", 1, 1}}), {}, {}, {}, {}, {}, {}, {}};
   Outcome<Done> opened = Done{};
   if (*with != nullptr) {
     opened = AsChartered(**with, &storage);
-    if (opened.ok()) opened = OpenAll(*found, user, &storage);
+    if (opened.ok()) opened = OpenAll(*found, options, &storage);
   } else {
-    opened = OpenGuessing(&*found, user, &storage);
+    opened = OpenGuessing(&*found, options, &storage);
   }
   if (!opened.ok()) return opened.failure();
   NoteMissing(*found, &storage);

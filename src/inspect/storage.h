@@ -26,6 +26,8 @@ struct StoredShard {
   std::unique_ptr<ShardTables> tables;
   std::unique_ptr<PieceReader> bytes;  // gone before the door
   Superblock superblock;
+  TailMemory tail = TailMemory::kNotNeeded;
+  TlvWriter fields;    // all of its journal but what is refused, if that was asked for
   bool whole = false;  // its journal was read to its end, and is not damaged
 
   StoredShard() = default;
@@ -49,9 +51,14 @@ struct Storage {
   std::vector<SettleShard> settle_shards() const;
 };
 
-// `directories`: as FindPlaces takes them, of one session. kNoEntry, kBusy, kInvalid with a sentence; kCorrupt if no
-// charter can be read, unless `may_guess`.
-Outcome<Storage> OpenStorage(const std::vector<std::string>& directories, const PlacesOptions& user, bool may_guess);
+struct StorageOptions {
+  PlacesOptions user;
+  bool may_guess = false;    // where no charter can be read; else that is kCorrupt
+  bool keep_fields = false;  // StoredShard::fields
+};
+
+// `directories`: as FindPlaces takes them, of one session. kNoEntry, kBusy, kInvalid with a sentence.
+Outcome<Storage> OpenStorage(const std::vector<std::string>& directories, const StorageOptions& options);
 
 // kBusy if a server had a journal open since.
 Outcome<Done> Unchanged(const Storage& storage);

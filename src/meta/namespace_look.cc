@@ -24,6 +24,27 @@ void NamespaceLook::ForEachEntry(InodeId dir, const Visit& visit) const {
   });
 }
 
-size_t NamespaceLook::prepared() const { return impl_.recovered.size() + impl_.transactions.size(); }
+uint64_t NamespaceLook::NextSequence(InodeId dir) const {
+  const DirPart* part = impl_.parts.Find(dir);
+  return part == nullptr ? 1 : part->next_sequence;
+}
+
+void NamespaceLook::ForEachOpen(const std::function<void(InodeId, ClientId)>& visit) const {
+  std::vector<ClientId> processes = impl_.opens.Processes();
+  std::sort(processes.begin(), processes.end());
+  for (const ClientId process : processes) {
+    std::vector<InodeId> inodes = impl_.opens.InodesOf(process);
+    std::sort(inodes.begin(), inodes.end());
+    for (const InodeId inode : inodes) visit(inode, process);
+  }
+}
+
+std::vector<TxnId> NamespaceLook::Prepared() const {
+  std::vector<TxnId> all;
+  for (const auto& [id, ops] : impl_.recovered) all.push_back(id);
+  for (const Transaction* txn : impl_.transactions.Sorted()) all.push_back(txn->id);
+  std::sort(all.begin(), all.end());
+  return all;
+}
 
 }  // namespace mayfly

@@ -19,8 +19,12 @@ class NamespaceLook {
   // In the order of a listing. `visit` changes nothing here; the view lives until it returns.
   using Visit = std::function<void(std::string_view name, InodeId inode, FileType type)>;
   void ForEachEntry(InodeId dir, const Visit& visit) const;
-  // Prepared and not decided, before or after FinishRecovery.
-  size_t prepared() const;
+  // Above those of all entries of the part, so that a new one may have it.
+  uint64_t NextSequence(InodeId dir) const;
+  // Who has what open.
+  void ForEachOpen(const std::function<void(InodeId inode, ClientId process)>& visit) const;
+  // Prepared and not decided, before or after FinishRecovery; by number.
+  std::vector<TxnId> Prepared() const;
 
  private:
   Namespace::Impl& impl_;

@@ -60,6 +60,10 @@ void PutExtent(Encoder& e, const Arena& arena, const Extent& extent, const Exten
   if (extent.has_sums) e.Raw(extent.sum_array(), SumBytes(extent));
 }
 
+void PutFigures(Encoder& e, const File& file, uint64_t begin, uint64_t end) {
+  e(file.id, begin, end, file.high_water, file.mtime, file.epoch, file.changes);
+}
+
 bool DecodeExtent(Decoder& d, const RangeImage& image, ExtentImage* extent) {
   uint8_t flags = 0;
   d(extent->serial, extent->place.offset, extent->place.bytes, extent->bytes, extent->file_offset, flags);
@@ -131,12 +135,19 @@ uint64_t PutRangePart(TlvWriter* out, const Arena& arena, const File& file, uint
     bytes += kSliceBytes;
   }
   out->PutWith(kTagFileRange, bytes, [&](Encoder& e) {
-    e(file.id, begin, end, file.high_water, file.mtime, file.epoch, file.changes);
+    PutFigures(e, file, begin, end);
     e(static_cast<uint8_t>(extents.size()), static_cast<uint8_t>(parts.size()));
     for (const Extent* extent : extents) PutExtent(e, arena, *extent, extents);
     for (const Part& part : parts) e(part.begin, part.bytes, part.extent, part.kind);
   });
   return end;
+}
+
+void PutHole(TlvWriter* out, const File& file, uint64_t begin, uint64_t end) {
+  out->PutWith(kTagFileRange, kRangeBytes, [&](Encoder& e) {
+    PutFigures(e, file, begin, end);
+    e(uint8_t{0}, uint8_t{0});
+  });
 }
 
 void PutGone(TlvWriter* out, InodeId file) { out->Put(kTagFileGone, file, sizeof(uint64_t)); }

@@ -62,6 +62,8 @@ inline void PutRange(TlvWriter* out, const Arena& arena, const File& file, uint6
   do begin = PutRangePart(out, arena, file, begin, end);
   while (begin < end);
 }
+// As if nothing lay there.
+void PutHole(TlvWriter* out, const File& file, uint64_t begin, uint64_t end);
 void PutGone(TlvWriter* out, InodeId file);
 void PutNext(TlvWriter* out, uint64_t next_serial);
 // The arena of all images before this one is gone: what has blocks in the chunk file is to be read from there.

@@ -1,5 +1,7 @@
 #include "store/store_look.h"
 
+#include "store/images.h"
+
 namespace mayfly {
 
 bool StoreLook::Next(InodeId file, uint64_t from, StoredPiece* piece) const {
@@ -32,8 +34,25 @@ void StoreLook::RunsOf(InodeId file, std::vector<StoredRun>* runs) const {
     if (slice.extent == nullptr) continue;
     const store_internal::Extent& base = *slice.extent->base();
     if (!runs->empty() && runs->back().serial == base.serial) continue;
-    runs->push_back({base.serial, base.disk_block(), DiskSpace::BlocksFor(base.bytes)});
+    runs->push_back({file, base.serial, base.disk_block(), DiskSpace::BlocksFor(base.bytes)});
   }
 }
+
+std::vector<std::pair<uint64_t, uint64_t>> StoreLook::RangesIn(InodeId file, uint64_t serial) const {
+  std::vector<std::pair<uint64_t, uint64_t>> ranges;
+  const store_internal::File* found = store_.files_.Find(file);
+  if (found == nullptr) return ranges;
+  for (const auto& [begin, slice] : found->slices) {
+    if (slice.extent != nullptr && slice.extent->base()->serial == serial)
+      ranges.emplace_back(begin, begin + slice.bytes);
+  }
+  return ranges;
+}
+
+void StoreLook::PutHole(InodeId file, uint64_t begin, uint64_t end, TlvWriter* out) const {
+  if (const store_internal::File* found = store_.files_.Find(file)) store_internal::PutHole(out, *found, begin, end);
+}
+
+void StoreLook::PutGone(InodeId file, TlvWriter* out) { store_internal::PutGone(out, file); }
 
 }  // namespace mayfly

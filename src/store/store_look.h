@@ -3,6 +3,7 @@
 #pragma once
 
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "store/chunk_store.h"
@@ -24,6 +25,7 @@ struct StoredPiece {
 
 // A stretch of the chunk file that belongs to an extent, with what lies inside it.
 struct StoredRun {
+  InodeId file;
   uint64_t serial = 0;  // of the extent
   uint64_t first = 0;   // block; 0: none
   uint32_t blocks = 0;
@@ -38,6 +40,13 @@ class StoreLook {
 
   // Appends what the file's slices lie in, reservations as well; an extent perhaps several times.
   void RunsOf(InodeId file, std::vector<StoredRun>* runs) const;
+
+  // The ranges of the file that lie in this extent, or inside of it.
+  std::vector<std::pair<uint64_t, uint64_t>> RangesIn(InodeId file, uint64_t serial) const;
+
+  // Appends images (store/images.h) by which the shard has nothing in a range of the file any more, or nothing of it.
+  void PutHole(InodeId file, uint64_t begin, uint64_t end, TlvWriter* out) const;
+  static void PutGone(InodeId file, TlvWriter* out);
 
  private:
   const ChunkStore& store_;

@@ -8,6 +8,7 @@
 #include "fuzz/memory_pfs.h"
 #include "inspect/fields.h"
 #include "inspect/fsck.h"
+#include "inspect/repair.h"
 #include "meta/images.h"
 #include "rpc/history.h"
 #include "store/images.h"
@@ -71,6 +72,7 @@ class Run {
     for (uint32_t i = 0; i < 2; ++i) {
       std::vector<uint8_t> fields(out_[i].bytes().begin(), out_[i].bytes().end());
       if (choices_.Byte() % 4 == 0) choices_.Mutate(&fields);
+      tables_[i].KeepAccepted(&accepted_[i]);
       FUZZ_CHECK(tables_[i].Apply(fields).ok());
       DescribeAll(fields);
     }
@@ -93,6 +95,7 @@ class Run {
     fsck.shards = salvage.shards;
     fsck.with_data = choices_.Byte() % 2 == 0;
     (void)Fsck(fsck, &sink);
+    Repair(fsck.chunk_file_blocks);
     salvage.target = &target;
     const auto counts = Salvage(salvage, &sink);
     if (!counts.ok()) {
@@ -106,6 +109,36 @@ class Run {
   }
 
  private:
+  // Either says why not, or leaves nothing to be repaired (N1: it has looked itself); also after one that broke off
+  // when it had written one shard's.
+  void Repair(const std::vector<uint64_t>& blocks) {
+    std::vector<RepairShard> shards(2);
+    for (uint32_t i = 0; i < 2; ++i) {
+      shards[i].whole = choices_.Byte() % 2 == 0;
+      shards[i].chunk_file_blocks = blocks[i];
+    }
+    const uint32_t first = choices_.Byte() % 3;  // 2: both
+    for (int round = 0; round < 3; ++round) {
+      for (uint32_t i = 0; i < 2; ++i) {
+        shards[i].fields.Clear();
+        Copy(accepted_[i].bytes(), &shards[i].fields);
+      }
+      const auto plan = PlanRepair(layout_, placement_, shards, 7);
+      FUZZ_CHECK(plan.ok() || (round == 0 && !plan.failure().sentence.empty()));
+      if (!plan.ok()) return;
+      for (uint32_t i = 0; i < 2; ++i) {
+        FUZZ_CHECK(round < 2 || plan->images[i].empty());
+        if (round == 0 && first != 2 && first != i) continue;
+        Copy(plan->images[i].bytes(), &accepted_[i]);
+        shards[i].whole = true;
+      }
+    }
+  }
+  static void Copy(Bytes fields, TlvWriter* out) {
+    TlvReader reader(fields);
+    Tag tag = 0;
+    for (Bytes value; reader.Next(&tag, &value);) Value(out, tag, value);
+  }
   static FileType TypeOf(InodeId id) {
     if (id.sequence() <= 3) return FileType::kFile;
     return id.sequence() <= 6 ? FileType::kDirectory : FileType::kSymlink;
@@ -277,7 +310,7 @@ class Run {
   Choices choices_;
   const Layout& layout_ = TheWorld().layout;
   const Placement& placement_ = TheWorld().placement;
-  TlvWriter out_[2];
+  TlvWriter out_[2], accepted_[2];
   ShardTables tables_[2]{ShardTables(ShardId(0)), ShardTables(ShardId(1))};
 };
 

@@ -20,6 +20,7 @@
 #include "inspect/fsck.h"
 #include "inspect/look.h"
 #include "inspect/piece_reader.h"
+#include "inspect/repair.h"
 #include "inspect/salvage_report.h"
 #include "sim/client.h"
 
@@ -108,6 +109,7 @@ class DeadShard final : public PieceSource {
     from.kept = &kept_;
     from.identity.uuid = cluster.uuid();
     from.identity.shard = ShardId(number);
+    tables_.KeepAccepted(&fields_);
     Mangler mangler(&tables_, mangle);
     look_ = Run(LookAtJournal(&executor_, from, mangle != 0 ? static_cast<LookVisitor*>(&mangler) : &tables_));
     EXPECT_TRUE(look_.read) << SentenceOf(look_.failure);
@@ -129,6 +131,7 @@ class DeadShard final : public PieceSource {
   }
   ShardTables& tables() { return tables_; }
   const JournalLook& look() const { return look_; }
+  TlvWriter& fields() { return fields_; }
 
  private:
   template <class T>
@@ -171,6 +174,7 @@ class DeadShard final : public PieceSource {
   SimPlatter segments_;
   SimDisk memory_;
   ShardTables tables_;
+  TlvWriter fields_;
   JournalLook look_;
   std::unique_ptr<PieceReader> reader_;
 };
@@ -203,6 +207,7 @@ class Salvager {
     check.chunk_file_blocks.resize(input.shards.size());
     check.with_data = true;
     checked = Fsck(check, &findings);
+    if (without.empty()) Repair(cluster, mangle != 0);
     PosixPfsTree tree;
     std::shared_ptr<PfsRoot> root;
     bool made = false;
@@ -237,6 +242,21 @@ class Salvager {
   SalvageCounts counts;
 
  private:
+  // What was under way is decided, and then there is nothing to mend; also of what was mangled something can be made.
+  void Repair(SimCluster& cluster, bool mangled) {
+    std::vector<RepairShard> all(shards_.size());
+    for (size_t s = 0; s < all.size(); ++s) {
+      all[s].fields = std::move(shards_[s]->fields());
+      all[s].whole = !mangled && shards_[s]->look().verdict() != Verdict::kDamaged;
+    }
+    const auto plan = PlanRepair(cluster.layout(), cluster.placement(), all, cluster.clock().Wall());
+    ASSERT_TRUE(plan.ok()) << plan.failure().sentence;
+    if (mangled) return;
+    EXPECT_EQ(plan->mended, 0u);
+    EXPECT_EQ(plan->settled.committed, settled.committed);
+    EXPECT_EQ(plan->settled.aborted, settled.aborted);
+  }
+
   std::vector<std::unique_ptr<DeadShard>> shards_;
 };
 
