@@ -129,7 +129,10 @@ Task<Status> Shard::Truncate(InodeId id, uint64_t size, bool touch, Nanos deadli
     probe.inode = id;
     status = co_await TruncateAtAll(inode->extra->shards, probe, deadline);
   }
-  if (status.ok()) status = AfterChange(co_await TruncateLocked(id, size, touch, deadline));
+  if (status.ok()) {
+    status = co_await TruncateLocked(id, size, touch, deadline);
+    status = IoInsteadOf(Code::kReadOnly, status);  // it says that nothing has changed
+  }
   if (!Resuming(id)) UnlockSize(id);
   co_return status;
 }

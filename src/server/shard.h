@@ -301,8 +301,6 @@ class Shard {
   void NotePrepared(TxnId txn);
   Task<Status> SettleOne(TxnId txn);
   static bool AllowedWhileReadOnly(Method m);
-  // "Read-only" says that nothing has changed; said by another shard in the middle, it is an error.
-  static Status AfterChange(Status others) { return others.code() == Code::kReadOnly ? Status(Code::kIo) : others; }
   uint64_t BeginIntent(IntentImage intent);  // 0: nothing is recorded
   void EndIntent(uint64_t number);
   void LeaveIntent(uint64_t number);  // it failed: to be tried again until it is done
