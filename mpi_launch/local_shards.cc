@@ -157,6 +157,7 @@ Outcome<Done> LocalShards::OpenDiskOf(size_t index, ShardThread::Options* option
   disk.directory.path = ShardStorage(setup_.storage, member, options->shard.self);
   disk.directory.read_only = setup_.look_only;
   disk.at_once_in_memory = true;
+  disk.warns = index == 0;
   LocalDiskOpened opened = OpenLocalDisk(std::move(disk));
   if (opened.disk == nullptr) return Fail(opened.failure.code, "{}", opened.failure.sentence);
   if (!opened.warning.empty() && index == 0) MAYFLY_WARN("{}", opened.warning);

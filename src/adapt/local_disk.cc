@@ -188,7 +188,7 @@ LocalDiskOpened OpenLocalDisk(LocalDiskOptions options) {
   }
   int error = 0;
   if (options.try_uring) {
-    opened.disk = UringDisk::Make(directory, &error);
+    opened.disk = UringDisk::Make(directory, &error, options.warns);
     if (opened.disk != nullptr) return opened;
   }
   opened.warning = WarningWithoutUring(error, UringDisabled());

@@ -74,6 +74,8 @@ struct LocalDiskOptions {
   // Where the directory lies in memory everything is done inside Poll, by plain calls: nothing there makes anybody
   // wait, and io_uring hands such writes to threads of the kernel.
   bool at_once_in_memory = false;
+  // False: somebody else says it if memory may not be locked (Disk::Register).
+  bool warns = true;
 };
 
 struct [[nodiscard]] LocalDiskOpened {

@@ -78,6 +78,7 @@ struct Journals {
       how = j.value("how", "?") + (j.value("in_memory", false) ? ", in memory" : "");
       durability = j.value("durability", "?");
     }
+    registered += j.value("registered_bytes", uint64_t{0});
     live += j.value("live_bytes", uint64_t{0});
     ring += j.value("ring_bytes", uint64_t{0});
     records += j.value("records", uint64_t{0});
@@ -97,8 +98,9 @@ struct Journals {
   }
   void Print() const {
     if (count == 0) return;
-    fmt::print("durability {}: {} journals ({}), {} of {} in use; {} records, {} checkpoints, {} stalls\n", durability,
-               count, how, Bytes(live), Bytes(ring), records, checkpoints, stalls);
+    const std::string memory = registered != 0 ? fmt::format(", {} of memory registered", Bytes(registered)) : "";
+    fmt::print("durability {}: {} journals ({}{}), {} of {} in use; {} records, {} checkpoints, {} stalls\n",
+               durability, count, how, memory, Bytes(live), Bytes(ring), records, checkpoints, stalls);
     if (disks != 0) {
       fmt::print("data on the disk: {} of {}; {} left memory, {} were read back\n", Bytes(used), Bytes(capacity),
                  Bytes(evicted), Bytes(read_back));
@@ -110,7 +112,7 @@ struct Journals {
         "server changes nothing any more\n",
         failed);
   }
-  uint64_t count = 0, live = 0, ring = 0, records = 0, checkpoints = 0, stalls = 0, in_doubt = 0;
+  uint64_t count = 0, registered = 0, live = 0, ring = 0, records = 0, checkpoints = 0, stalls = 0, in_doubt = 0;
   uint64_t disks = 0, capacity = 0, used = 0, evicted = 0, read_back = 0;
   std::string how, durability, failed;
 };

@@ -41,6 +41,9 @@ class Disk {
     bool direct = false;                       // O_DIRECT: past the page cache
     bool in_memory = false;                    // tmpfs and the like: survives the process, not the node
     uint64_t bytes_total = 0, bytes_free = 0;  // of its file system, as of now
+    uint64_t bytes_registered = 0;             // of memory (Register), as of now
+    // System calls' worth of reads and writes so far, and how many of them were in registered memory and took it so.
+    uint64_t transfers = 0, transfers_registered = 0;
   };
 
   struct OpenHow {
@@ -78,8 +81,8 @@ class Disk {
   virtual bool Poll() = 0;
   // Asked for and not completed.
   virtual uint32_t pending() const = 0;
-  // Makes memory cheap to read into and write from (registers it). Failure costs speed only. Its pages stay pinned, so
-  // it is unregistered, whole and with nothing under way in it, before it is unmapped.
+  // Makes memory, of whole blocks, cheap to read into and write from (registers it). Failure costs speed only. Its
+  // pages stay pinned, so it is unregistered, whole and with nothing under way in it, before it is unmapped.
   virtual void Register(MutableBytes region) = 0;
   virtual void Unregister(MutableBytes region) = 0;
 };

@@ -18,7 +18,7 @@ constexpr Nanos kLookEvery = kSecond;
 
 Task<Status> Shard::HandleArenaName(Request* r, const Empty&, Empty*, ReplyPayload* out) {
   if (r->party().peer) co_return Code::kInvalid;
-  out->text = doors_.arena_memory.Name();
+  out->text = arena_memory_.Name();
   if (!out->text.empty() && attached_.insert(r->party().process).second) NoteAttached(r->party().process, true);
   co_return Code::kOk;
 }
@@ -133,7 +133,7 @@ void Shard::TellPlaces(const ReadPieces& pieces, ReadReply* a) {
 void Shard::TakeBackAll(ClientId process) {
   if (attached_.erase(process) != 0) NoteAttached(process, false);
   if (loans_.CountOf(process) == 0) return;
-  if (doors_.arena_memory.IsAttached(process.value) && !leaving_) {
+  if (arena_memory_.IsAttached(process.value) && !leaving_) {
     gate_.Spawn(TakeBackLater(process), "waiting for the end of a process that has places of the arena");
     return;
   }
@@ -141,7 +141,7 @@ void Shard::TakeBackAll(ClientId process) {
 }
 
 Task<Status> Shard::TakeBackLater(ClientId process) {
-  while (!leaving_ && doors_.arena_memory.IsAttached(process.value)) {
+  while (!leaving_ && arena_memory_.IsAttached(process.value)) {
     (void)co_await loans_news_.Wait(executor_.now() + kLookEvery);
   }
   TakeAllLoans(process);

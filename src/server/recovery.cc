@@ -317,7 +317,7 @@ Status Shard::ApplyField(Tag tag, Bytes value, bool in_region) {
 // All that was applied becomes one state, in which every table agrees with every other.
 // `first`: what the journal must say before anything else.
 Status Shard::FinishRecovery(bool power_lost, TlvWriter* first, RecoveryReport* report) {
-  auto found = doors_.arena_memory.Adopt();
+  auto found = arena_memory_.Adopt();
   if (!found.ok()) return found.status();
   std::vector<AdoptedPlace> lent;
   if (power_lost) {

@@ -56,14 +56,16 @@ std::string Shard::JournalJson() const {
   const JournalStats j = journal_->stats();
   const Disk::Facts disk = doors_.disk->facts();
   return fmt::format(
-      R"({{"durability":"{}","directory":{},"how":"{}","in_memory":{},"ring_bytes":{},"live_bytes":{},)"
+      R"({{"durability":"{}","directory":{},"how":"{}","in_memory":{},"registered_bytes":{},"transfers":{},)"
+      R"("transfers_registered":{},"ring_bytes":{},"live_bytes":{},)"
       R"("unwritten_bytes":{},"records":{},"record_bytes":{},"write_bytes":{},"flushes":{},"groups":{},)"
       R"("group_waiters":{},"stalls":{},"stalled_ms":{},"checkpoints":{},"checkpoints_failed":{},)"
       R"("checkpoint_bytes":{},"checkpoint_ms":{},"commit_interval_us":{},"starts":{},"in_doubt":{},"failed":{},"data":{}}})",
-      keeps_data() ? "node" : "process", JsonText(disk.directory), disk.how, disk.in_memory, j.ring_bytes, j.live_bytes,
-      j.unwritten_bytes, j.records, j.record_bytes, j.write_bytes, j.flushes, j.groups, j.group_waiters, j.stalls,
-      j.stalled / kMillisecond, j.checkpoints, j.checkpoints_failed, j.checkpoint_bytes,
-      checkpoint_took_ / kMillisecond, options_.journal.commit_interval / kMicrosecond, j.incarnation,
+      keeps_data() ? "node" : "process", JsonText(disk.directory), disk.how, disk.in_memory, disk.bytes_registered,
+      disk.transfers, disk.transfers_registered, j.ring_bytes, j.live_bytes, j.unwritten_bytes, j.records,
+      j.record_bytes, j.write_bytes, j.flushes, j.groups, j.group_waiters, j.stalls, j.stalled / kMillisecond,
+      j.checkpoints, j.checkpoints_failed, j.checkpoint_bytes, checkpoint_took_ / kMillisecond,
+      options_.journal.commit_interval / kMicrosecond, j.incarnation,
       prepared_since_.size() + outcomes_.size() + resuming_.size(), j.failed || log_.failed(), DataJson());
 }
 

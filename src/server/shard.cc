@@ -85,7 +85,9 @@ Shard::Shard(Doors doors, const Placement& placement, const AddressBook& book, S
       caller_(executor_, network_.Held(), doors.random, book, IdentityOf(options_, doors.random), TimingOf(options_)),
       responder_(executor_, network_, doors.random, ResponderOptionsOf(options_, &network_.Held()), &caller_),
       budget_(options_.memory_bytes),
-      arena_(&doors_.arena_memory, &budget_),
+      // Who only looks has a copy, whose pages come as they are touched: pinned, all of it would be there.
+      arena_memory_(&doors_.arena_memory, has_disk() && !reads_only() ? doors_.disk : nullptr),
+      arena_(&arena_memory_, &budget_),
       store_(&arena_, &budget_),
       names_(NamesOptionsOf(options_)),
       grants_(options_.server_secret),
@@ -262,7 +264,7 @@ Task<Status> Shard::PrefaultLoop() {
       continue;
     }
     OneShot<bool> touched(executor_);
-    ArenaMemory& memory = doors_.arena_memory;
+    ArenaMemory& memory = arena_memory_;
     doors_.offload.Run([&memory, range] { memory.Prefault(range); }, [&touched] { touched.Set(true); });
     (void)co_await touched;
     arena_.ColdDone(range);

@@ -48,6 +48,7 @@
 #include "server/recovery.h"
 #include "store/chunk_store.h"
 #include "store/disk_reader.h"
+#include "store/registered_arena.h"
 #include "task/all.h"
 #include "task/executor.h"
 #include "task/sync.h"
@@ -502,6 +503,7 @@ class Shard {
   Caller caller_;
   Responder responder_;
   MemoryBudget budget_;
+  RegisteredArena arena_memory_;
   Arena arena_;
   std::unique_ptr<DiskSpace> disk_space_;  // with a chunk file, as chunk_file_ and what follows it below
   ChunkStore store_;

@@ -32,6 +32,9 @@ WriteBack::WriteBack(Executor* executor, Disk* disk, DiskFileId file, ChunkStore
 
 WriteBack::~WriteBack() {
   MAYFLY_CHECK(write_count_ == 0 && !flushing_);
+  for (Write& write : writes_) {
+    if (write.gathered != nullptr) disk_.Unregister(write.gathered->span());
+  }
   if (next_ != nullptr) store_.extents_.Unref(next_);
   for (Extent* extent : begun_) store_.extents_.Unref(extent);
   if (file_.value != 0) disk_.Close(file_);
@@ -69,7 +72,10 @@ bool WriteBack::StartWrites() {
 
 // Copies extents that follow each other on the disk, from next_ on. Returns their bytes there.
 uint64_t WriteBack::Gather(Write* write) {
-  if (write->gathered == nullptr) write->gathered = std::make_unique<BlockBuffer>(kGatherBytes);
+  if (write->gathered == nullptr) {
+    write->gathered = std::make_unique<BlockBuffer>(kGatherBytes);
+    disk_.Register(write->gathered->span());
+  }
   const uint64_t begin = next_->base()->block * kBlock;
   uint64_t end = begin;
   while (Extent* extent = Next()) {

@@ -53,6 +53,20 @@ PY
   ((bytes > 0 && bytes < 400 * 150000)) || e2e_fail "400 reads of some kilobytes read $bytes bytes from the disk"
 }
 
+# What goes between memory and disk is the arena's, which the disk knows.
+goes_registered() {
+  local all
+  all=$(e2e_figure transfers)
+  if grep -q 'registered' "$work/status"; then
+    (($(e2e_figure transfers_registered) * 10 > all * 9)) ||
+      e2e_fail "of $all transfers only $(e2e_figure transfers_registered) are in registered memory"
+  else
+    grep -q '(io_uring' "$work/status" && ! grep -q 'cannot be registered' "$work/servers.log" &&
+      e2e_fail "nothing is registered: $(cat "$work/status")"
+    echo "    registered memory: none here"
+  fi
+}
+
 life() { # OPTION...
   start --memory 64M --capacity 256M --journal-bytes 8M --dir "$work/disk/%h" --flush-to "$work/out" "$@"
   timeout 300 mayfly stage-in "$work/in" /in >"$work/stage.log" 2>&1 || e2e_fail "stage-in: $(cat "$work/stage.log")"
@@ -61,6 +75,7 @@ life() { # OPTION...
   grep -q '^data on the disk: .* of 768.0 MiB; .* left memory' "$work/status" || e2e_fail "mayfly status: $(cat "$work/status")"
   same /in
   same /in # once more: what was read back had to go again
+  goes_registered
   here_and_there
   kill_all
   start --recover --dir "$work/disk/%h"

@@ -305,6 +305,33 @@ void SimDisk::Discard(DiskFileId file, uint64_t offset, uint64_t bytes, Completi
   Begin(Kind::kDiscard, file, offset, nullptr, bytes, done);
 }
 
+void SimDisk::Register(MutableBytes region) {
+  if (dead_) return;
+  MAYFLY_CHECK((region.size() | reinterpret_cast<uintptr_t>(region.data())) % kBlockBytes == 0);
+  MAYFLY_CHECK(registered_.emplace(region.data(), region.size()).second);
+}
+
+void SimDisk::Unregister(MutableBytes region) {
+  if (dead_) return;
+  const auto found = registered_.find(region.data());
+  MAYFLY_CHECK(found != registered_.end() && found->second == region.size());
+  for (const Op& op : asked_) MAYFLY_CHECK(!Overlap(op, region));
+  for (const Op& op : flying_) MAYFLY_CHECK(!Overlap(op, region));
+  for (const Op& op : ready_) MAYFLY_CHECK(!Overlap(op, region));
+  registered_.erase(found);
+}
+
+bool SimDisk::Overlap(const Op& op, Bytes region) {
+  return op.data != nullptr && op.data < region.data() + region.size() && region.data() < op.data + op.bytes;
+}
+
+bool SimDisk::IsRegistered(Bytes memory) const {
+  auto after = registered_.upper_bound(memory.data());
+  if (after == registered_.begin()) return false;
+  const auto& [data, bytes] = *std::prev(after);
+  return memory.data() + memory.size() <= data + bytes;
+}
+
 Nanos SimDisk::NextAt() const {
   if (!asked_.empty()) return clock_.Now();
   Nanos next = kNever;

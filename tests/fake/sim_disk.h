@@ -139,8 +139,10 @@ class SimDisk final : public Disk {
   void Discard(DiskFileId file, uint64_t offset, uint64_t bytes, Completion* done) override;
   bool Poll() override;
   uint32_t pending() const override { return pending_; }
-  void Register(MutableBytes) override {}
-  void Unregister(MutableBytes) override {}
+  // Holds the caller to os/disk.h: whole, and with nothing under way in it.
+  void Register(MutableBytes region) override;
+  void Unregister(MutableBytes region) override;
+  bool IsRegistered(Bytes memory) const;
 
  private:
   enum class Kind : uint8_t { kRead, kWrite, kFlush, kDiscard };
@@ -173,6 +175,7 @@ class SimDisk final : public Disk {
   SimPlatter::Change ChangeOf(const Op& op);
   void Record(SimPlatter::File& file, SimPlatter::Change change);
   void Interrupt(const Op& op);
+  static bool Overlap(const Op& op, Bytes region);
 
   void Moment() {
     if (on_moment_) on_moment_();
@@ -187,6 +190,7 @@ class SimDisk final : public Disk {
   std::vector<Op> flying_;
   std::deque<Op> ready_;  // inside a Poll: about to end
   uint32_t pending_ = 0;
+  std::map<const uint8_t*, size_t> registered_;
   std::vector<Completion*> never_;  // what was under way at a crash: it is still referred to
 };
 

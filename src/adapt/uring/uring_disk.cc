@@ -17,8 +17,7 @@ namespace mayfly {
 
 namespace {
 
-constexpr uint16_t kBuffers = 1024;
-constexpr size_t kBufferBytesMax = size_t{1} << 30;  // the kernel's limit
+constexpr uint16_t kBuffers = 4096;  // 256 GiB of an arena's usual segments; 16 bytes of the kernel's memory each
 
 bool CanDoAll(io_uring* ring) {
   io_uring_probe* probe = io_uring_get_probe_ring(ring);
@@ -63,7 +62,7 @@ int UringDisk::SetUp(Ring* ring) {
   return error;
 }
 
-std::unique_ptr<UringDisk> UringDisk::Make(DiskDirectory& directory, int* error) {
+std::unique_ptr<UringDisk> UringDisk::Make(DiskDirectory& directory, int* error, bool warns) {
   Ring ring;
   *error = SetUp(&ring);
   if (*error != 0) return nullptr;
@@ -71,18 +70,19 @@ std::unique_ptr<UringDisk> UringDisk::Make(DiskDirectory& directory, int* error)
   if (event < 0) *error = errno;
   if (*error == 0) *error = -io_uring_register_eventfd(&ring.ring, event);
   if (*error == 0) *error = -io_uring_cq_eventfd_toggle(&ring.ring, false);
-  if (*error == 0) return std::unique_ptr<UringDisk>(new UringDisk(std::move(directory), ring, event));
+  if (*error == 0) return std::unique_ptr<UringDisk>(new UringDisk(std::move(directory), ring, event, warns));
   io_uring_queue_exit(&ring.ring);
   if (event >= 0) close(event);
   return nullptr;
 }
 
-UringDisk::UringDisk(DiskDirectory directory, const Ring& ring, int event)
+UringDisk::UringDisk(DiskDirectory directory, const Ring& ring, int event, bool warns)
     : LocalDisk(std::move(directory)),
       ring_(ring.ring),
       event_(event),
       deferred_(ring.deferred),
-      enabled_(!ring.deferred) {
+      enabled_(!ring.deferred),
+      warns_(warns) {
   const std::vector<int> none(kFilesMax, -1);
   files_registered_ = io_uring_register_files(&ring_, none.data(), kFilesMax) == 0;
 }
@@ -107,6 +107,9 @@ UringDisk::~UringDisk() {
 Disk::Facts UringDisk::facts() const {
   Facts facts = LocalDisk::facts();
   facts.how = facts.direct ? "io_uring, O_DIRECT" : "io_uring";
+  facts.bytes_registered = bytes_registered_;
+  facts.transfers = transfers_;
+  facts.transfers_registered = transfers_registered_;
   return facts;
 }
 
@@ -162,16 +165,24 @@ void UringDisk::Prepare(io_uring_sqe* sqe, uint32_t slot) {
   DiskOp& op = ops_[slot];
   const bool registered = file_is_registered_[op.file];
   const int fd = registered ? static_cast<int>(op.file) : op.fd;
-  const Region* region = op.plain ? nullptr : RegionOf(op);
+  const Region* region = op.plain ? nullptr : RegionOf(op.data);
   op.fixed = region != nullptr;
+  uint32_t bytes = op.call_bytes();
+  if (op.fixed) {
+    // What lies behind the region's end, in the next one perhaps, is the next call's.
+    bytes =
+        static_cast<uint32_t>(std::min<size_t>(bytes, region->bytes - static_cast<size_t>(op.data - region->begin)));
+  }
+  if (op.data != nullptr) ++transfers_;
+  if (op.fixed) ++transfers_registered_;
   switch (op.kind) {
     case DiskOp::Kind::kRead:
-      if (op.fixed) io_uring_prep_read_fixed(sqe, fd, op.data, op.call_bytes(), op.offset, region->slot);
-      if (!op.fixed) io_uring_prep_read(sqe, fd, op.data, op.call_bytes(), op.offset);
+      if (op.fixed) io_uring_prep_read_fixed(sqe, fd, op.data, bytes, op.offset, region->slot);
+      if (!op.fixed) io_uring_prep_read(sqe, fd, op.data, bytes, op.offset);
       break;
     case DiskOp::Kind::kWrite:
-      if (op.fixed) io_uring_prep_write_fixed(sqe, fd, op.data, op.call_bytes(), op.offset, region->slot);
-      if (!op.fixed) io_uring_prep_write(sqe, fd, op.data, op.call_bytes(), op.offset);
+      if (op.fixed) io_uring_prep_write_fixed(sqe, fd, op.data, bytes, op.offset, region->slot);
+      if (!op.fixed) io_uring_prep_write(sqe, fd, op.data, bytes, op.offset);
       break;
     case DiskOp::Kind::kFlush:
       io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
@@ -232,18 +243,16 @@ void UringDisk::Disarm() {
 
 // --- registered memory ----------------------------------------------------------------------------------------------
 
-const UringDisk::Region* UringDisk::RegionOf(const DiskOp& op) const {
-  if (op.data == nullptr) return nullptr;
-  auto after = std::upper_bound(regions_.begin(), regions_.end(), op.data,
-                                [](const uint8_t* data, const Region& region) { return data < region.begin; });
-  if (after == regions_.begin()) return nullptr;
+const UringDisk::Region* UringDisk::RegionOf(const uint8_t* data) const {
+  auto after = std::upper_bound(regions_.begin(), regions_.end(), data,
+                                [](const uint8_t* at, const Region& region) { return at < region.begin; });
+  if (data == nullptr || after == regions_.begin()) return nullptr;
   const Region& region = *(after - 1);
-  const size_t offset = static_cast<size_t>(op.data - region.begin);
-  return offset < region.bytes && op.call_bytes() <= region.bytes - offset ? &region : nullptr;
+  return static_cast<size_t>(data - region.begin) < region.bytes ? &region : nullptr;
 }
 
 bool UringDisk::RegisterPiece(MutableBytes piece) {
-  if (free_buffers_.empty()) return false;
+  if (free_buffers_.empty() || piece.size() >= refused_) return false;
   const uint16_t slot = free_buffers_.back();
   const iovec memory{piece.data(), piece.size()};
   const int result = io_uring_register_buffers_update_tag(&ring_, slot, &memory, nullptr, 1);
@@ -253,9 +262,11 @@ bool UringDisk::RegisterPiece(MutableBytes piece) {
     regions_.insert(std::upper_bound(regions_.begin(), regions_.end(), region,
                                      [](const Region& a, const Region& b) { return a.begin < b.begin; }),
                     region);
+    bytes_registered_ += piece.size();
     return true;
   }
-  if (result == -ENOMEM && !std::exchange(memlock_warned_, true)) {
+  if (result == -ENOMEM) refused_ = piece.size();
+  if (result == -ENOMEM && std::exchange(warns_, false)) {
     MAYFLY_WARN(
         "{} MiB of memory cannot be registered for local storage, which goes a little slower: raise the limit of locked"
         " memory (ulimit -l)",
@@ -285,6 +296,8 @@ void UringDisk::Unregister(MutableBytes memory) {
     const iovec none{};
     MAYFLY_CHECK(io_uring_register_buffers_update_tag(&ring_, region.slot, &none, nullptr, 1) == 1);
     free_buffers_.push_back(region.slot);
+    bytes_registered_ -= region.bytes;
+    refused_ = ~size_t{0};
     regions_.erase(regions_.begin() + static_cast<ptrdiff_t>(i));
   }
 }

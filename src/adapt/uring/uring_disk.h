@@ -20,8 +20,9 @@ class UringDisk final : public LocalDisk {
  public:
   static constexpr uint32_t kEntries = 256;
 
-  // Takes `directory`; null, with an errno in `error` and the directory untouched, if io_uring cannot be had.
-  static std::unique_ptr<UringDisk> Make(DiskDirectory& directory, int* error);
+  // Takes `directory`; null, with an errno in `error` and the directory untouched, if io_uring cannot be had. `warns`:
+  // says it, once, if memory may not be locked.
+  static std::unique_ptr<UringDisk> Make(DiskDirectory& directory, int* error, bool warns);
   UringDisk(const UringDisk&) = delete;
   UringDisk& operator=(const UringDisk&) = delete;
   // Waits for what is in the ring.
@@ -34,8 +35,9 @@ class UringDisk final : public LocalDisk {
   std::span<const int> event_fds() override { return {&event_, 1}; }
   bool Arm() override;
 
-  // How many pieces of memory are registered.
+  // How many pieces of memory are registered; each of kBufferBytesMax at most.
   size_t regions() const { return regions_.size(); }
+  static constexpr size_t kBufferBytesMax = size_t{1} << 30;  // the kernel's limit
 
  private:
   struct Ring {
@@ -48,7 +50,7 @@ class UringDisk final : public LocalDisk {
     uint16_t slot;
   };
 
-  UringDisk(DiskDirectory directory, const Ring& ring, int event);
+  UringDisk(DiskDirectory directory, const Ring& ring, int event, bool warns);
   static int SetUp(Ring* ring);
   void Start(const DiskOp& op) override;
   void OnFile(uint32_t index, int fd) override;
@@ -56,7 +58,8 @@ class UringDisk final : public LocalDisk {
   bool Submit();
   bool Reap();
   void Prepare(io_uring_sqe* sqe, uint32_t slot);
-  const Region* RegionOf(const DiskOp& op) const;
+  // Where the memory at `data` is registered; null: nowhere.
+  const Region* RegionOf(const uint8_t* data) const;
   bool RegisterPiece(MutableBytes piece);
   void Disarm();
 
@@ -76,7 +79,10 @@ class UringDisk final : public LocalDisk {
   std::vector<Region> regions_;  // sorted by address, disjoint
   std::vector<uint16_t> free_buffers_;
   bool buffers_tried_ = false;
-  bool memlock_warned_ = false;
+  bool warns_;                   // when memory may not be locked
+  size_t refused_ = ~size_t{0};  // pieces of so many bytes may not: they are pinned first, and counted then
+  uint64_t bytes_registered_ = 0;
+  uint64_t transfers_ = 0, transfers_registered_ = 0;
 };
 
 }  // namespace mayfly

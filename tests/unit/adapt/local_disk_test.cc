@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -182,7 +183,10 @@ TEST(LocalDisk, WithoutLockedMemoryNothingIsRegisteredAndAllWorks) {
               const auto* uring = dynamic_cast<UringDisk*>(opened.disk.get());
               if (uring == nullptr && opened.warning.empty()) return "no warning";
               if (uring != nullptr && uring->regions() != 0) return "registered";
-              return RoundTrip(*opened.disk);
+              if (const std::string failed = RoundTrip(*opened.disk); !failed.empty()) return failed;
+              const Disk::Facts facts = opened.disk->facts();
+              if (facts.bytes_registered != 0 || facts.transfers_registered != 0) return "counted";
+              return facts.transfers == 2 || uring == nullptr ? "" : "not counted";
             }),
             "");
 }
@@ -200,6 +204,92 @@ TEST(LocalDisk, RegisteredMemoryIsCounted) {
   EXPECT_EQ(uring->regions(), 0u);
   for (Buffer& buffer : memory) uring->Register(buffer.bytes());
   EXPECT_EQ(uring->regions(), registered) << "places are used again";
+}
+
+TEST(LocalDisk, TransfersInRegisteredMemoryUseThatAndOthersDoNot) {
+  TemporaryDirectory directory;
+  const LocalDiskOpened opened = OpenLocalDisk({.directory = {.path = directory.path}});
+  auto* uring = dynamic_cast<UringDisk*>(opened.disk.get());
+  if (uring == nullptr) GTEST_SKIP() << opened.warning;
+  const DiskFileId file = *uring->Open("f", {.create = true, .bytes = 64 * kBlock});
+  Buffer memory(16 * kBlock), in(16 * kBlock);
+  memory.Pattern(1);
+  // The first half of it: one range inside, one that begins in it and ends outside, one outside.
+  uring->Register(memory.bytes().first(8 * kBlock));
+  if (uring->regions() == 0) GTEST_SKIP() << "memory may not be locked here";
+  EXPECT_EQ(uring->facts().bytes_registered, 8 * kBlock);
+  const auto counts = [&] { return std::pair(uring->facts().transfers, uring->facts().transfers_registered); };
+  const auto write = [&](uint64_t first, uint64_t blocks) {
+    Outcome outcome;
+    uring->Write(file, first * kBlock, memory.bytes().subspan(first * kBlock, blocks * kBlock), &outcome);
+    Finish(*uring);
+    EXPECT_TRUE(outcome.status.ok());
+  };
+  write(0, 4);
+  EXPECT_EQ(counts(), std::pair(uint64_t{1}, uint64_t{1}));
+  write(4, 8);
+  EXPECT_EQ(counts(), std::pair(uint64_t{3}, uint64_t{2})) << "a part of it by each way";
+  write(12, 4);
+  EXPECT_EQ(counts(), std::pair(uint64_t{4}, uint64_t{2}));
+  Outcome read;
+  uring->Read(file, 0, in.bytes(), &read);
+  Finish(*uring);
+  EXPECT_EQ(counts(), std::pair(uint64_t{5}, uint64_t{2}));
+  EXPECT_EQ(in, memory);
+  uring->Read(file, 8 * kBlock, memory.bytes().first(8 * kBlock), &read);
+  Finish(*uring);
+  EXPECT_EQ(counts(), std::pair(uint64_t{6}, uint64_t{3}));
+  EXPECT_EQ(std::memcmp(memory.bytes().data(), in.bytes().data() + 8 * kBlock, 8 * kBlock), 0);
+  uring->Unregister(memory.bytes().first(8 * kBlock));
+  EXPECT_EQ(uring->facts().bytes_registered, 0u);
+}
+
+// Address space of `bytes` that is the same little memory again and again.
+struct Repeated {
+  static constexpr size_t kUnit = size_t{2} << 20;
+  explicit Repeated(size_t size) : bytes(size) {
+    const int fd = memfd_create("mayfly", MFD_CLOEXEC);
+    bool good = fd >= 0 && ftruncate(fd, kUnit) == 0;
+    data = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    for (size_t at = 0; good && at < bytes; at += kUnit) {
+      void* const where = static_cast<uint8_t*>(data) + at;
+      good = mmap(where, kUnit, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == where;
+    }
+    if (!good) std::abort();
+    close(fd);
+  }
+  ~Repeated() { munmap(data, bytes); }
+  MutableBytes span() { return {static_cast<uint8_t*>(data), bytes}; }
+  const size_t bytes;
+  void* data;
+};
+
+TEST(LocalDisk, ARegionLongerThanTheKernelTakesIsRegisteredInPieces) {
+  if (geteuid() != 0) GTEST_SKIP() << "not root: more than a GiB may hardly be locked";
+  TemporaryDirectory directory;
+  const LocalDiskOpened opened = OpenLocalDisk({.directory = {.path = directory.path}});
+  auto* uring = dynamic_cast<UringDisk*>(opened.disk.get());
+  if (uring == nullptr) GTEST_SKIP() << opened.warning;
+  Repeated memory(UringDisk::kBufferBytesMax + Repeated::kUnit);
+  Buffer pattern(Repeated::kUnit), in(32 * kBlock);
+  std::memcpy(memory.data, pattern.Pattern(1).bytes().data(), Repeated::kUnit);
+  uring->Register(memory.span());
+  ASSERT_EQ(uring->regions(), 2u);
+  EXPECT_EQ(uring->facts().bytes_registered, memory.bytes);
+  const DiskFileId file = *uring->Open("f", {.create = true, .bytes = 32 * kBlock});
+  Outcome written, read;
+  uring->Write(file, 0, memory.span().subspan(UringDisk::kBufferBytesMax - 16 * kBlock, 32 * kBlock), &written);
+  Finish(*uring);
+  ASSERT_TRUE(written.status.ok());
+  EXPECT_EQ(uring->facts().transfers_registered, 2u) << "one on each side of the border";
+  EXPECT_EQ(uring->facts().transfers, 2u);
+  uring->Read(file, 0, in.bytes(), &read);
+  Finish(*uring);
+  ASSERT_TRUE(read.status.ok());
+  EXPECT_EQ(std::memcmp(in.bytes().data(), pattern.bytes().data() + Repeated::kUnit - 16 * kBlock, 16 * kBlock), 0);
+  EXPECT_EQ(std::memcmp(in.bytes().data() + 16 * kBlock, pattern.bytes().data(), 16 * kBlock), 0);
+  uring->Unregister(memory.span());
+  EXPECT_EQ(uring->regions(), 0u);
 }
 
 // From now on this thread may say how it went and end its process; any other system call ends that at once.
