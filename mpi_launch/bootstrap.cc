@@ -11,6 +11,7 @@
 #include "adapt/posix/clock.h"
 #include "adapt/posix/random.h"
 #include "base/log.h"
+#include "device/device.h"
 #include "node_memory.h"
 #include "old_session.h"
 #include "server_log.h"
@@ -416,15 +417,20 @@ Outcome<Done> Bootstrap::KeepCharter() {
   base_ = *base;
   std::vector<ShardId> shards;
   for (uint32_t i = 0; i < options_.shards; ++i) shards.push_back(ShardId(first_shard_.value + i));
-  Outcome<Done> made = reads_only() ? Outcome<Done>(Done{}) : WithRemedyForDir(MakeStorage(base_, member(), shards));
+  const auto device = SplitDevicePath(base_);
+  const auto with_remedy = [&](Outcome<Done> outcome) {
+    return device ? std::move(outcome) : WithRemedyForDir(std::move(outcome));
+  };
+  Outcome<Done> made = reads_only() ? Outcome<Done>(Done{}) : with_remedy(MakeStorage(base_, member(), shards));
   const uint32_t shards_of_member = layout_->member(member()).shards;
   options_.journal_bytes = JournalBytes(options_.journal_bytes, member_bytes_ / shards_of_member, options_.dir.empty());
+  const bool leads = layout_->FirstShardOf(member()) == first_shard_;
+  if (made.ok() && leads && !reads_only()) footprint_.CareForStorage(base_, member());
+  if (made.ok() && device && !recalled_) made = ShareDevice(device->device, shards_of_member);
   if (options_.capacity_bytes == 0 && options_.durability == Durability::kNode) {
     options_.capacity_bytes = 2 * member_bytes_;
   }
-  if (!made.ok() || layout_->FirstShardOf(member()) != first_shard_) return made;
-  if (!reads_only()) footprint_.CareForStorage(base_, member());
-  if (recalled_) return made;
+  if (!made.ok() || !leads || recalled_) return made;
   Charter charter;
   charter.uuid = agreed_.uuid;
   charter.secret = agreed_.secret;
@@ -445,7 +451,36 @@ Outcome<Done> Bootstrap::KeepCharter() {
   charter.flush_to = options_.flush_to;
   charter.members.assign(layout_->members().begin(), layout_->members().end());
   charter.self = member();
-  return WithRemedyForDir(WriteCharter(MemberStorage(base_, member()), charter));
+  return with_remedy(WriteCharter(MemberStorage(base_, member()), charter));
+}
+
+// What of a device is this member's, and how much of that its chunk files may take.
+Outcome<Done> Bootstrap::ShareDevice(const std::string& path, uint32_t shards) {
+  constexpr uint64_t kMiB = uint64_t{1} << 20;
+  constexpr uint64_t kBesideJournal = 33 * kMiB;  // two checkpoints as they begin, and a share of the charter
+  Device device;
+  const DeviceFailure opened = device.Open(path, true);
+  if (!opened.ok()) return Fail(opened.code, "cannot keep data in {}: {}", path, opened.sentence);
+  const bool shared = *ExpandDirectory(options_.dir, world_.host(), world_.rank() + 1) ==
+                      *ExpandDirectory(options_.dir, world_.host(), world_.rank());
+  const uint64_t members = per_rank() && shared ? world_.node_size() : 1;
+  const uint64_t bytes = (device.bytes() - DeviceTable::kDataOffset) / members;
+  const uint64_t journals = shards * (options_.journal_bytes + kBesideJournal);
+  const uint64_t data = bytes > journals ? (bytes - journals) / shards / kMiB * kMiB * shards : 0;
+  if (options_.capacity_bytes != 0 && options_.capacity_bytes > data) {
+    return Fail(Code::kNoSpace,
+                "--capacity {}: beside its journals {} has room for {}{}; give no more, or leave it out",
+                SizeText(options_.capacity_bytes), path, SizeText(data), members == 1 ? "" : " a member");
+  }
+  if (options_.capacity_bytes != 0 || options_.durability != Durability::kNode) return Done{};
+  // All of it but for what checkpoints may grow to: about as large as the tables in memory are.
+  const uint64_t tables = std::min(2 * member_bytes_, data / 8);
+  options_.capacity_bytes = (data - tables) / shards / kMiB * kMiB * shards;
+  if (options_.capacity_bytes >= shards * kMiB) return Done{};
+  return Fail(Code::kNoSpace,
+              "cannot keep data in {}: beside its journals there is no room; give a smaller "
+              "--journal-bytes, or a larger device",
+              path);
 }
 
 uint32_t Bootstrap::root_rank() const { return rank_of_shard_[book_->map().placement().RootShard().value]; }

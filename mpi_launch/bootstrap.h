@@ -112,6 +112,7 @@ class Bootstrap {
   Outcome<Done> OldMembers(const std::vector<Introduction>& ranks, std::vector<Member>* members,
                            std::vector<std::vector<uint32_t>>* ranks_of) const;
   Outcome<Done> KeepCharter();
+  Outcome<Done> ShareDevice(const std::string& path, uint32_t shards);
   Outcome<Done> WriteFiles(SessionState state);
   Outcome<Done> StartShards();
   Outcome<Done> BecomeReady();

@@ -207,13 +207,14 @@ CommandLine ParseCommandLine(int argc, char** argv) {
              "commit|always")
           ->check(OneOf({"commit", "always"}));
   option("--dir", o.dir,
-         "node-local directory for the journals, and at --durability node the files (NVMe); %h is the host, %r the\n"
-         "rank, $TMPDIR a variable (default: in memory, beside the files)",
+         "node-local directory for the journals, and at --durability node the files (NVMe), or a block device that\n"
+         "you may write, which the node's servers share: all of it is taken; %h is the host, %r the rank, $TMPDIR a\n"
+         "variable (default: in memory, beside the files)",
          "DIR");
   CLI::Option* capacity_option =
       option("--capacity", capacity,
              "what each member may take of --dir for the files' data: what memory has no room for lies there alone\n"
-             "(default: nothing, and at --durability node twice --memory)",
+             "(default: nothing, and at --durability node twice --memory, or what a device has)",
              "SIZE")
           ->check(CheckSize);
   option("--evict", evict,

@@ -1,7 +1,5 @@
 #include "storage.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,8 +8,11 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "base/log.h"
+#include "device/device.h"
 #include "journal/recover.h"
 #include "session/private_file.h"
+#include "session/storage_tree.h"
 
 namespace mayfly {
 namespace {
@@ -21,6 +22,24 @@ namespace fs = std::filesystem;
 constexpr uint64_t kMiB = uint64_t{1} << 20;
 constexpr uint64_t kJournalInMemoryMin = 4 * kMiB, kJournalInMemoryMax = 64 * kMiB, kJournalOnDisk = 256 * kMiB;
 constexpr uint64_t kWindowMin = kMiB, kWindowMax = 4 * kMiB;
+
+// A device holds one session at a time: what of another one is there would be in the way of its own return.
+Outcome<Done> ClaimDevice(const DevicePath& where) {
+  Device device;
+  DeviceFailure failure = device.Open(where.device, false);
+  if (failure.ok()) failure = device.Claim();
+  if (!failure.ok()) return Fail(failure.code, "cannot keep data in {}: {}", where.device, failure.sentence);
+  const Result<DeviceTable> table = device.Load();
+  if (!table.ok()) return Fail(table.code(), "cannot keep data in {}: {}", where.device, TextOf(table.code()));
+  for (const DeviceFile& file : table->files) {
+    if (file.name.starts_with(where.name + "/")) continue;
+    return Fail(Code::kExists,
+                "cannot keep data in {}: {} is there; bring that session back with --recover, or give it up with "
+                "`mayfly journal clear {}`",
+                where.device, file.name.substr(0, file.name.find('/')), where.device);
+  }
+  return Done{};
+}
 
 bool IsNameByte(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }
 
@@ -67,9 +86,7 @@ bool InUse(const std::string& base, const Charter& member) {
   const ShardId first = FirstShardOf(member);
   for (uint32_t i = 0; i < member.members[member.self.value].shards; ++i) {
     const std::string path = ShardStorage(base, member.self, ShardId(first.value + i)) + "/";
-    const FileDescriptor file(open((path + std::string(kJournalFileName)).c_str(), O_RDONLY | O_CLOEXEC));
-    // Shared: several processes may ask at once.
-    if (file.valid() && flock(file.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK) return true;
+    if (IsStorageFileInUse(path + std::string(kJournalFileName))) return true;
   }
   return false;
 }
@@ -81,6 +98,14 @@ ShardId FirstShardOf(const Charter& member) {
 }
 
 Outcome<Done> MakeStorage(const std::string& base, MemberId member, const std::vector<ShardId>& shards) {
+  if (const auto where = SplitDevicePath(base)) return ClaimDevice(*where);
+  const fs::path place = fs::path(base).parent_path();
+  std::error_code ignored;
+  // Who may write there would get a directory in memory for a device that is not there.
+  if (place.parent_path() == "/dev" && !fs::exists(place, ignored)) {
+    return Fail(Code::kNoEntry, "cannot keep data in {}: there is no such device; name another with --dir",
+                place.string());
+  }
   for (ShardId shard : shards) {
     const std::string path = ShardStorage(base, member, shard);
     // What is ours is closed to others; what is above --dir is as the user wants it.
@@ -94,8 +119,8 @@ Outcome<Done> MakeStorage(const std::string& base, MemberId member, const std::v
 }
 
 void RemoveStorage(const std::string& base, MemberId member) {
-  std::error_code error;
-  fs::remove_all(MemberStorage(base, member), error);
+  const Outcome<uint64_t> removed = RemoveStorageTree(MemberStorage(base, member));
+  if (!removed.ok()) MAYFLY_WARN("{}", removed.failure().sentence);
   rmdir(base.c_str());  // when it is empty
 }
 

@@ -1,7 +1,6 @@
 #include "adapt/local_disk.h"
 
 #include <errno.h>
-#include <sys/stat.h>
 
 #include <cstdio>
 #include <cstring>
@@ -43,11 +42,11 @@ const char* NameOf(DiskOp::Kind kind) {
 
 LocalDisk::~LocalDisk() {
   for (Entry& entry : files_) {
-    if (entry.file.fd >= 0) directory_.CloseFile(entry.file);
+    if (entry.file.fd >= 0) place_->CloseFile(entry.file);
   }
 }
 
-Disk::Facts LocalDisk::facts() const { return directory_.facts(); }
+Disk::Facts LocalDisk::facts() const { return place_->facts(); }
 
 LocalDisk::Entry& LocalDisk::EntryOf(DiskFileId file) {
   MAYFLY_CHECK(file.value != 0 && file.value <= files_.size());
@@ -60,9 +59,9 @@ Result<DiskFileId> LocalDisk::Open(std::string_view name, OpenHow how) {
   uint32_t index = 0;
   while (index < files_.size() && files_[index].file.fd >= 0) ++index;
   if (index == files_.size()) return Code::kTooManyFiles;
-  Result<DiskDirectory::File> file = directory_.OpenFile(name, how);
+  Result<DiskPlace::File> file = place_->OpenFile(name, how);
   if (!file.ok()) return file.code();
-  files_[index] = {*file, std::string(name)};
+  files_[index] = {*file, std::string(name), 0, 0, {}};
   OnFile(index, file->fd);
   return DiskFileId(index + 1);
 }
@@ -71,15 +70,11 @@ void LocalDisk::Close(DiskFileId file) {
   Entry& entry = EntryOf(file);
   MAYFLY_CHECK(entry.under_way == 0);
   OnFile(file.value - 1, -1);
-  directory_.CloseFile(entry.file);
+  place_->CloseFile(entry.file);
   entry = {};
 }
 
-Result<uint64_t> LocalDisk::BytesOf(DiskFileId file) {
-  struct stat info {};
-  if (fstat(EntryOf(file).file.fd, &info) != 0) return CodeOfErrno(errno);
-  return static_cast<uint64_t>(info.st_size);
-}
+Result<uint64_t> LocalDisk::BytesOf(DiskFileId file) { return place_->BytesOf(EntryOf(file).file); }
 
 void LocalDisk::Begin(DiskOp::Kind kind, DiskFileId file, uint64_t offset, const uint8_t* data, uint64_t bytes,
                       Completion* done) {
@@ -98,7 +93,29 @@ void LocalDisk::Begin(DiskOp::Kind kind, DiskFileId file, uint64_t offset, const
   op.left = bytes;
   op.data = const_cast<uint8_t*>(data);  // a write's is only read
   op.done = done;
+  if (kind == DiskOp::Kind::kWrite) op.status = MakeRoom(&entry, offset + bytes);
+  op.on_device = entry.file.on_device.get();
+  if (kind == DiskOp::Kind::kRead && op.on_device != nullptr && offset + bytes > entry.file.bytes) {
+    op.status = Code::kCorrupt;  // there is something behind a file on a device
+  }
+  if (!op.status.ok()) {
+    refused_.push_back(op);
+    return;
+  }
   Start(op);
+}
+
+Status LocalDisk::MakeRoom(Entry* entry, uint64_t bytes) {
+  std::shared_ptr<const DeviceFile> before = entry->file.on_device;
+  const Status status = place_->MakeRoom(&entry->file, bytes);
+  if (before != entry->file.on_device) entry->before.push_back(std::move(before));
+  return status;
+}
+
+bool LocalDisk::EndRefused() {
+  const std::vector<DiskOp> refused = std::exchange(refused_, {});
+  for (const DiskOp& op : refused) Ended(op);
+  return !refused.empty();
 }
 
 void LocalDisk::Read(DiskFileId file, uint64_t offset, MutableBytes to, Completion* done) {
@@ -128,8 +145,7 @@ bool LocalDisk::IsGone(DiskOp::Kind kind, Entry& entry) {
   constexpr uint32_t kWritesALook = 64;
   const bool look =
       kind == DiskOp::Kind::kFlush || (kind == DiskOp::Kind::kWrite && ++entry.writes % kWritesALook == 0);
-  struct stat info {};
-  return look && fstat(entry.file.fd, &info) == 0 && info.st_nlink == 0;
+  return look && place_->IsGone(entry.file);
 }
 
 void LocalDisk::LogOnce(const DiskOp& op, Code code) {
@@ -140,7 +156,7 @@ void LocalDisk::LogOnce(const DiskOp& op, Code code) {
                      : code == Code::kNoSpace ? "; remove something from its file system"
                      : code == Code::kNoEntry ? "; somebody removed it: keep what cleans up away from --dir"
                                               : "";
-  MAYFLY_ERROR("cannot {} {}/{} at {}: {}{}", NameOf(op.kind), directory_.path(), files_[op.file].name, op.offset,
+  MAYFLY_ERROR("cannot {} {}/{} at {}: {}{}", NameOf(op.kind), place_->path(), files_[op.file].name, op.offset,
                TextOf(code), hint);
 }
 
@@ -179,20 +195,20 @@ std::string WarningWithoutUring(int error, int disabled) {
 
 LocalDiskOpened OpenLocalDisk(LocalDiskOptions options) {
   LocalDiskOpened opened;
-  DiskDirectory directory;
-  opened.failure = directory.Open(std::move(options.directory));
+  std::unique_ptr<DiskPlace> place;
+  opened.failure = OpenDiskPlace(std::move(options.directory), &place);
   if (!opened.failure.ok()) return opened;
-  if (options.at_once_in_memory && directory.facts().in_memory) {
-    opened.disk = std::make_unique<PosixDisk>(std::move(directory), 0);
+  if (options.at_once_in_memory && place->facts().in_memory) {
+    opened.disk = std::make_unique<PosixDisk>(std::move(place), 0);
     return opened;
   }
   int error = 0;
   if (options.try_uring) {
-    opened.disk = UringDisk::Make(directory, &error, options.warns);
+    opened.disk = UringDisk::Make(place, &error, options.warns);
     if (opened.disk != nullptr) return opened;
   }
   opened.warning = WarningWithoutUring(error, UringDisabled());
-  opened.disk = std::make_unique<PosixDisk>(std::move(directory));
+  opened.disk = std::make_unique<PosixDisk>(std::move(place));
   return opened;
 }
 

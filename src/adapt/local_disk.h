@@ -1,7 +1,7 @@
-// A shard's real disk: the files of a directory of this node, by io_uring where that is allowed, else by plain calls on
-// a few threads. One thread owns it: whoever first calls Poll with something under way; until then it may be handed on.
-// It is also what that thread sleeps on (event_source.h).
-// Invariants  L1  Poll makes no system call when nothing is under way.
+// A shard's real disk: the files of a directory, or on a device, of this node, by io_uring where that is allowed, else
+// by plain calls on a few threads. One thread owns it: whoever first calls Poll with something under way; until then it
+// may be handed on. It is also what that thread sleeps on (event_source.h). Invariants  L1  Poll makes no system call
+// when nothing is under way.
 //             L2  each kind of error of the device is logged once a disk.
 //             L3  a flush of a file that somebody removed fails, and so does a write now and then: what goes there is
 //                 gone with this process.
@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "adapt/event_source.h"
-#include "adapt/posix/disk_directory.h"
 #include "adapt/posix/disk_op.h"
+#include "adapt/posix/disk_place.h"
 #include "os/disk.h"
 
 namespace mayfly {
@@ -26,12 +26,12 @@ class LocalDisk : public Disk, public EventSource {
   Result<DiskFileId> Open(std::string_view name, OpenHow how) final;
   void Close(DiskFileId file) final;
   Result<uint64_t> BytesOf(DiskFileId file) final;
-  Status Remove(std::string_view name) final { return directory_.Remove(name); }
-  Status Rename(std::string_view from, std::string_view to) final { return directory_.Rename(from, to); }
-  Status SyncNames() final { return directory_.SyncNames(); }
-  Result<std::vector<std::string>> List() final { return directory_.List(); }
+  Status Remove(std::string_view name) final { return place_->Remove(name); }
+  Status Rename(std::string_view from, std::string_view to) final { return place_->Rename(from, to); }
+  Status SyncNames() final { return place_->SyncNames(); }
+  Result<std::vector<std::string>> List() final { return place_->List(); }
   // Whether another process has the file open to write, and keeps it so for `lock_wait`.
-  Result<bool> InUse(std::string_view name) const { return directory_.InUse(name); }
+  Result<bool> InUse(std::string_view name) const { return place_->InUse(name); }
 
   void Read(DiskFileId file, uint64_t offset, MutableBytes to, Completion* done) final;
   void Write(DiskFileId file, uint64_t offset, Bytes from, Completion* done) final;
@@ -40,7 +40,7 @@ class LocalDisk : public Disk, public EventSource {
   uint32_t pending() const final { return pending_; }
 
  protected:
-  explicit LocalDisk(DiskDirectory directory) : directory_(std::move(directory)), files_(kFilesMax) {}
+  explicit LocalDisk(std::unique_ptr<DiskPlace> place) : place_(std::move(place)), files_(kFilesMax) {}
 
   // To be carried out from the next Poll on, then Ended.
   virtual void Start(const DiskOp& op) = 0;
@@ -48,28 +48,34 @@ class LocalDisk : public Disk, public EventSource {
   virtual void OnFile(uint32_t index, int fd) = 0;
   // Runs its completion.
   void Ended(const DiskOp& op);
+  // What needs no system call to end; true if there was any. In Poll, and asked before a sleep.
+  bool EndRefused();
+  bool has_refused() const { return !refused_.empty(); }
 
  private:
   struct Entry {
-    DiskDirectory::File file;
+    DiskPlace::File file;
     std::string name;
     uint32_t under_way = 0;
     uint32_t writes = 0;
+    std::vector<std::shared_ptr<const DeviceFile>> before;  // it grew: what is under way may refer to them
   };
-  static bool IsGone(DiskOp::Kind kind, Entry& entry);
+  bool IsGone(DiskOp::Kind kind, Entry& entry);
+  Status MakeRoom(Entry* entry, uint64_t bytes);
   void Begin(DiskOp::Kind kind, DiskFileId file, uint64_t offset, const uint8_t* data, uint64_t bytes,
              Completion* done);
   Entry& EntryOf(DiskFileId file);
   void LogOnce(const DiskOp& op, Code code);
 
-  DiskDirectory directory_;
+  std::unique_ptr<DiskPlace> place_;
   std::vector<Entry> files_;
+  std::vector<DiskOp> refused_;  // to be ended by the next Poll
   uint32_t pending_ = 0;
   uint32_t logged_ = 0;  // bits: codes
 };
 
 struct LocalDiskOptions {
-  DiskDirectory::Options directory;
+  DiskPlace::Options directory;
   bool try_uring = true;
   // Where the directory lies in memory everything is done inside Poll, by plain calls: nothing there makes anybody
   // wait, and io_uring hands such writes to threads of the kernel.

@@ -240,8 +240,8 @@ void AddJournal(CLI::App& app, Context* context) {
   CLI::App* journal = app.add_subcommand(
       "journal",
       "Look at, or remove, the journals that servers left. They need not run, and must not.\n"
-      "DIR is the directory of mayflyd's --dir, or a session's, a member's or a shard's below it; without --dir the\n"
-      "session's in the runtime directory, /dev/shm/mayfly-UID/UUID. Nothing but `clear` writes anything.");
+      "DIR is the directory or device of mayflyd's --dir, or a session's, a member's or a shard's below it; without\n"
+      "--dir the session's in the runtime directory, /dev/shm/mayfly-UID/UUID. Nothing but `clear` writes anything.");
   journal->require_subcommand(1);
   const auto add = [&](const char* name, const char* text, int (*run)(const JournalOptions&)) {
     auto options = std::make_shared<JournalOptions>();

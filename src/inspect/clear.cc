@@ -10,6 +10,7 @@
 #include "inspect/shard_door.h"
 #include "session/private_file.h"
 #include "session/runtime_dir.h"
+#include "session/storage_tree.h"
 
 namespace mayfly {
 namespace {
@@ -24,17 +25,6 @@ std::string OnlyHere(const MemberPlace& member, const ShardPlace& shard, ShardDo
   if (!look.read) return fmt::format("{}: what it holds cannot be told: {}", name, SentenceOf(look.failure));
   return fmt::format("{}: {} records and {} bytes of a checkpoint, not closed in order", name, look.recovered.records,
                      look.recovered.checkpoint_bytes);
-}
-
-uint64_t BytesIn(const std::string& directory) {
-  uint64_t bytes = 0;
-  std::error_code error;
-  for (fs::recursive_directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
-    std::error_code ignored;
-    const bool file = it->is_regular_file(ignored) && !it->is_symlink(ignored);
-    if (const uint64_t size = file ? it->file_size(ignored) : 0; !ignored) bytes += size;
-  }
-  return bytes;
 }
 
 // The journals of a member, locked as a server locks them.
@@ -62,10 +52,9 @@ struct Locks {
 };
 
 void RemoveTree(const std::string& path, Cleared* cleared) {
-  std::error_code error;
-  const auto count = fs::remove_all(path, error);  // does not follow symbolic links
-  if (error && cleared->result.ok()) cleared->result = FailErrno(error.value(), "remove", "directory", path);
-  if (!error && count != 0) cleared->removed.push_back(path);
+  const Outcome<uint64_t> count = RemoveStorageTree(path);
+  if (!count.ok() && cleared->result.ok()) cleared->result = count.failure();
+  if (count.ok() && *count != 0) cleared->removed.push_back(path);
 }
 
 // What begins with the prefix in the session's runtime directory: memory of a shard.
@@ -137,7 +126,7 @@ ClearPlan PlanClear(std::vector<MemberPlace> places, const PlacesOptions& option
         plan.dirty.push_back(std::move(dirty));
       }
     }
-    plan.bytes += BytesIn(member.directory);
+    plan.bytes += StorageBytesIn(member.directory);
     plan.members.push_back(std::move(member));
   }
   return plan;

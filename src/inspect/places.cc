@@ -9,30 +9,21 @@
 #include "journal/recover.h"
 #include "session/private_file.h"
 #include "session/runtime_dir.h"
+#include "session/storage_tree.h"
 
 namespace mayfly {
 namespace {
 
 namespace fs = std::filesystem;
 
-// Directories in it, by name; none if it cannot be read.
 std::vector<fs::path> DirectoriesIn(const fs::path& directory) {
-  std::vector<fs::path> found;
-  std::error_code error;
-  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
-    std::error_code ignored;
-    if (it->is_directory(ignored)) found.push_back(it->path());
-  }
-  std::sort(found.begin(), found.end());
-  return found;
+  const std::vector<std::string> found = StorageDirectoriesIn(directory.string());
+  return {found.begin(), found.end()};
 }
 
 std::string NameOfPath(const fs::path& path) { return path.filename().string(); }
 
-bool Exists(const fs::path& path) {
-  std::error_code error;
-  return fs::exists(path, error);
-}
+bool Exists(const fs::path& path) { return StorageExists(path.string()); }
 
 bool IsMember(const fs::path& directory) {
   if (Exists(directory / Charter::kFileName)) return true;
@@ -114,8 +105,9 @@ Outcome<std::vector<MemberPlace>> FindPlaces(const std::string& directory, const
   std::error_code error;
   fs::path path = fs::absolute(directory, error).lexically_normal();
   if (!path.has_filename()) path = path.parent_path();  // "dir/"
-  const bool is_directory = fs::is_directory(path, error);
-  if (error && error != std::errc::no_such_file_or_directory) {
+  const bool is_directory = IsStorageDirectory(path.string());
+  if (!is_directory) (void)fs::status(path, error);
+  if (error && error != std::errc::no_such_file_or_directory && error != std::errc::not_a_directory) {
     return FailErrno(error.value(), "look at", "directory", directory);
   }
   if (!is_directory) {

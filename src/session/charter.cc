@@ -1,7 +1,9 @@
 #include "session/charter.h"
 
+#include "device/device.h"
 #include "session/json_fields.h"
 #include "session/private_file.h"
+#include "session/storage_tree.h"
 
 namespace mayfly {
 namespace {
@@ -141,14 +143,21 @@ Outcome<Charter> ParseCharter(std::string_view text, std::string_view path) {
 Outcome<Done> WriteCharter(const std::string& directory, const Charter& charter) {
   Outcome<std::string> text = EncodeCharter(charter);
   if (!text.ok()) return text.failure();
-  return WritePrivateFile({directory + "/" + std::string(Charter::kFileName), kWhat, charter.uid}, AsBytes(*text));
+  return WriteStorageFile({directory + "/" + std::string(Charter::kFileName), kWhat, charter.uid}, AsBytes(*text));
 }
 
 Outcome<Charter> ReadCharter(const std::string& directory, uint32_t uid) {
   const std::string path = directory + "/" + std::string(Charter::kFileName);
-  Outcome<std::string> text = ReadPrivateFile({path, kWhat, uid}, Charter::kBytesMax);
+  Outcome<std::string> text = ReadStorageFile({path, kWhat, uid}, Charter::kBytesMax);
   if (!text.ok()) return text.failure();
-  return ParseCharter(*text, path);
+  Outcome<Charter> charter = ParseCharter(*text, path);
+  // Of a file the owner was checked; on a device nothing else says whose it is.
+  const auto where = SplitDevicePath(path);
+  if (where && !where->name.empty() && charter.ok() && charter->uid != uid) {
+    return Fail(Code::kAccess, "{} {} belongs to uid {}, not to uid {}: use a session of your own", kWhat, path,
+                charter->uid, uid);
+  }
+  return charter;
 }
 
 }  // namespace mayfly

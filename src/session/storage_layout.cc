@@ -2,14 +2,15 @@
 
 #include <algorithm>
 #include <charconv>
-#include <filesystem>
+
+#include "session/storage_tree.h"
 
 namespace mayfly {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr std::string_view kSessionPrefix = "mayfly-", kMemberPrefix = "member-", kShardPrefix = "shard-";
+
+std::string_view NameOf(const std::string& path) { return std::string_view(path).substr(path.rfind('/') + 1); }
 
 // The number behind the prefix, written as we write numbers.
 template <class T>
@@ -57,10 +58,9 @@ std::string KeptPrefix(ShardId shard) { return fmt::format("kept-{}", shard.valu
 Outcome<std::vector<Charter>> FindMembers(const std::string& base, const Uuid& uuid, const std::string& host,
                                           uint32_t uid, std::vector<std::string>* damaged) {
   std::vector<Charter> found;
-  std::error_code error;
-  for (fs::directory_iterator it(base, error), end; !error && it != end; it.increment(error)) {
-    if (!it->path().filename().string().starts_with(kMemberPrefix)) continue;
-    Outcome<Charter> charter = ReadCharter(it->path().string(), uid);
+  for (const std::string& path : StorageDirectoriesIn(base)) {
+    if (!NameOf(path).starts_with(kMemberPrefix)) continue;
+    Outcome<Charter> charter = ReadCharter(path, uid);
     if (!charter.ok()) {
       if (charter.failure().status.code() == Code::kNoEntry) continue;  // its start did not get far
       if (damaged != nullptr) {
@@ -70,8 +70,8 @@ Outcome<std::vector<Charter>> FindMembers(const std::string& base, const Uuid& u
       return charter.failure();
     }
     if (charter->uuid != uuid) {
-      return Fail(Code::kInvalid, "{} holds a member of another session ({}): give the --dir of session {}",
-                  it->path().string(), UuidText(charter->uuid), UuidText(uuid));
+      return Fail(Code::kInvalid, "{} holds a member of another session ({}): give the --dir of session {}", path,
+                  UuidText(charter->uuid), UuidText(uuid));
     }
     // A directory that several nodes see holds the members of all of them.
     if (charter->members[charter->self.value].host == host) found.push_back(std::move(*charter));
@@ -82,11 +82,10 @@ Outcome<std::vector<Charter>> FindMembers(const std::string& base, const Uuid& u
 
 std::vector<Uuid> FindSessions(const std::string& directory) {
   std::vector<Uuid> found;
-  std::error_code error;
-  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename().string();
+  for (const std::string& path : StorageDirectoriesIn(directory)) {
+    const std::string_view name = NameOf(path);
     if (!name.starts_with(kSessionPrefix)) continue;
-    if (const auto uuid = ParseUuid(std::string_view(name).substr(kSessionPrefix.size()))) found.push_back(*uuid);
+    if (const auto uuid = ParseUuid(name.substr(kSessionPrefix.size()))) found.push_back(*uuid);
   }
   std::sort(found.begin(), found.end());
   return found;

@@ -9,9 +9,11 @@
 #include <charconv>
 #include <filesystem>
 
+#include "device/device.h"
 #include "session/node_map.h"
 #include "session/session_file.h"
 #include "session/storage_layout.h"
+#include "session/storage_tree.h"
 
 namespace mayfly {
 namespace {
@@ -60,16 +62,13 @@ std::optional<std::string> HostOf(MemberId member, const TrailLook& look, const 
 
 // The members' directories in it that servers of this node made.
 void LookIntoStorage(const std::string& path, const TrailLook& look, TrailFound* found) {
-  if (path.empty() || !fs::path(path).filename().string().ends_with(UuidText(look.uuid)) ||
-      !IsOurs(path, S_IFDIR, look.uid)) {
-    return;
-  }
+  if (path.empty() || !fs::path(path).filename().string().ends_with(UuidText(look.uuid))) return;
+  const bool on_device = SplitDevicePath(path).has_value();
+  if (!on_device && !IsOurs(path, S_IFDIR, look.uid)) return;
   std::vector<std::string> here;
   std::vector<std::pair<MemberId, std::string>> damaged;
   std::optional<Charter> another;
-  std::error_code error;
-  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
-    const std::string member = it->path().string();
+  for (const std::string& member : StorageDirectoriesIn(path)) {
     Outcome<Charter> charter = ReadCharter(member, look.uid);
     if (charter.ok()) {
       if (charter->uuid != look.uuid) continue;
@@ -78,9 +77,9 @@ void LookIntoStorage(const std::string& path, const TrailLook& look, TrailFound*
       continue;
     }
     const Code code = charter.failure().status.code();
-    const auto number = MemberOfStorage(it->path().filename().string());
+    const auto number = MemberOfStorage(fs::path(member).filename().string());
     const bool lost = code == Code::kCorrupt || code == Code::kNoEntry || code == Code::kIo;
-    if (lost && number && IsOurs(member, S_IFDIR, look.uid)) damaged.emplace_back(*number, member);
+    if (lost && number && (on_device || IsOurs(member, S_IFDIR, look.uid))) damaged.emplace_back(*number, member);
   }
   for (auto& [number, member] : damaged) {
     const std::optional<std::string> host = HostOf(number, look, another ? &*another : nullptr);
@@ -151,6 +150,10 @@ std::vector<std::string> RemoveTrail(const Trail& trail, const TrailLook& look) 
   std::vector<std::string> kept;
   for (const std::string& path : LookAlong(trail, look).here) {
     std::error_code error;
+    if (SplitDevicePath(path) && !fs::exists(path, error)) {
+      if (!RemoveStorageTree(path).ok()) kept.push_back(path);
+      continue;
+    }
     fs::remove_all(path, error);  // does not follow symbolic links
     if (error) kept.push_back(path);
     // The directory of the launcher's daemons on this host, when this was the last of them.

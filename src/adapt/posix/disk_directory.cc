@@ -17,6 +17,7 @@
 #include <memory>
 #include <utility>
 
+#include "adapt/posix/device_place.h"
 #include "base/log.h"
 #include "os/plain_name.h"
 
@@ -101,12 +102,6 @@ DiskFailure DirectoryFailure(const std::string& path, int error) {
       return because(fmt::format("{}; name another directory with --dir", std::strerror(error)).c_str());
   }
 }
-
-DiskDirectory::DiskDirectory(DiskDirectory&& other) noexcept
-    : options_(std::move(other.options_)),
-      fd_(std::exchange(other.fd_, -1)),
-      direct_(other.direct_),
-      in_memory_(other.in_memory_) {}
 
 DiskDirectory::~DiskDirectory() {
   if (fd_ >= 0) close(fd_);
@@ -203,7 +198,7 @@ Result<DiskDirectory::File> DiskDirectory::OpenFile(std::string_view name_given,
       unlinkat(fd_, name.c_str(), 0);
     }
   }
-  if (status.ok()) return File{fd, writable};
+  if (status.ok()) return File{fd, writable, nullptr, 0};
   close(fd);
   return status;
 }
@@ -211,6 +206,17 @@ Result<DiskDirectory::File> DiskDirectory::OpenFile(std::string_view name_given,
 void DiskDirectory::CloseFile(File file) {
   if (file.writable) flock(file.fd, LOCK_UN);
   close(file.fd);
+}
+
+Result<uint64_t> DiskDirectory::BytesOf(const File& file) const {
+  struct stat info {};
+  if (fstat(file.fd, &info) != 0) return CodeOfErrno(errno);
+  return static_cast<uint64_t>(info.st_size);
+}
+
+bool DiskDirectory::IsGone(const File& file) const {
+  struct stat info {};
+  return fstat(file.fd, &info) == 0 && info.st_nlink == 0;
 }
 
 Result<bool> DiskDirectory::InUse(std::string_view name) const {
@@ -262,6 +268,19 @@ Result<std::vector<std::string>> DiskDirectory::List() {
   if (error != 0) return CodeOfErrno(error);
   std::sort(names.begin(), names.end());
   return names;
+}
+
+DiskFailure OpenDiskPlace(DiskPlace::Options options, std::unique_ptr<DiskPlace>* place) {
+  if (auto where = SplitDevicePath(options.path)) {
+    auto device = std::make_unique<DevicePlace>();
+    DiskFailure failure = device->Open(std::move(options), std::move(*where));
+    if (failure.ok()) *place = std::move(device);
+    return failure;
+  }
+  auto directory = std::make_unique<DiskDirectory>();
+  DiskFailure failure = directory->Open(std::move(options));
+  if (failure.ok()) *place = std::move(directory);
+  return failure;
 }
 
 }  // namespace mayfly

@@ -1,5 +1,4 @@
-// The directory that a disk keeps its files in: what of os/disk.h is done by plain system calls whatever moves the
-// data. One thread.
+// The directory that a disk keeps its files in. One thread.
 // Invariants  D1  a file that is open to write is locked (flock) through the very descriptor that the data moves
 //                 through: a process that died keeps it until the last of its transfers has ended, so that none of them
 //                 lands in what its successor has begun to write. Open waits a bounded time for that.
@@ -10,56 +9,32 @@
 #include <string_view>
 #include <vector>
 
-#include "base/ids.h"
-#include "base/status.h"
-#include "os/disk.h"
+#include "adapt/posix/disk_place.h"
 
 namespace mayfly {
 
-// Why a directory cannot be used: for the program and, in a sentence that also says what to do, for the user.
-struct [[nodiscard]] DiskFailure {
-  Code code = Code::kOk;
-  std::string sentence;
-  bool ok() const { return code == Code::kOk; }
-};
-
-class DiskDirectory {
+class DiskDirectory final : public DiskPlace {
  public:
-  struct Options {
-    std::string path;
-    bool read_only = false;         // for tools: nothing is tried out, every file is open to read
-    bool direct = true;             // false: through the page cache even where O_DIRECT works
-    Nanos lock_wait = 5 * kSecond;  // D1
-  };
-  struct File {
-    int fd = -1;
-    bool writable = false;
-  };
-
   DiskDirectory() = default;
-  DiskDirectory(DiskDirectory&& other) noexcept;
-  DiskDirectory& operator=(DiskDirectory&&) = delete;
-  ~DiskDirectory();
+  DiskDirectory(const DiskDirectory&) = delete;
+  DiskDirectory& operator=(const DiskDirectory&) = delete;
+  ~DiskDirectory() override;
 
   // Once, before all else. Tries a write there.
   DiskFailure Open(Options options);
 
-  // `how` is left to the adapter.
-  Disk::Facts facts() const;
-
-  // As in os/disk.h. What opens unexpectedly badly is logged here.
-  Result<File> OpenFile(std::string_view name, Disk::OpenHow how);
-  // Gives up the lock at once, whoever still refers to the open file.
-  void CloseFile(File file);
-  // Whether another process has the file open to write, and goes on having it for as long as Open would wait (D1). It
-  // is found out by taking the lock for a moment.
-  Result<bool> InUse(std::string_view name) const;
-  Status Remove(std::string_view name);
-  Status Rename(std::string_view from, std::string_view to);
-  Status SyncNames();
-  Result<std::vector<std::string>> List();
-
-  const std::string& path() const { return options_.path; }
+  Disk::Facts facts() const override;
+  Result<File> OpenFile(std::string_view name, Disk::OpenHow how) override;
+  void CloseFile(File file) override;
+  Result<uint64_t> BytesOf(const File& file) const override;
+  Status MakeRoom(File*, uint64_t) override { return {}; }
+  bool IsGone(const File& file) const override;
+  Result<bool> InUse(std::string_view name) const override;
+  Status Remove(std::string_view name) override;
+  Status Rename(std::string_view from, std::string_view to) override;
+  Status SyncNames() override;
+  Result<std::vector<std::string>> List() override;
+  const std::string& path() const override { return options_.path; }
 
  private:
   DiskFailure TryOut();
@@ -73,8 +48,5 @@ class DiskDirectory {
   bool direct_ = false;
   bool in_memory_ = false;
 };
-
-// The sentence for `error`, met when local storage in `path` was tried.
-DiskFailure DirectoryFailure(const std::string& path, int error);
 
 }  // namespace mayfly

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "base/status.h"
+#include "device/table.h"
 #include "os/disk.h"
 
 namespace mayfly {
@@ -28,20 +29,25 @@ struct DiskOp {
   uint64_t left = 0;
   uint8_t* data = nullptr;
   Completion* done = nullptr;
+  const DeviceFile* on_device = nullptr;  // where the file's bytes lie in `fd`; null: it is a file of its own
   Status status;
 
-  uint32_t call_bytes() const { return static_cast<uint32_t>(left < kCallBytesMax ? left : kCallBytesMax); }
+  // What the next call moves, and where that lies in `fd`. Nothing: behind the file's end on a device.
+  uint32_t call_bytes() const { return Call().bytes; }
+  uint64_t call_offset() const { return Call().offset; }
+  uint64_t discard_bytes() const { return on_device != nullptr ? call_bytes() : left; }
 
   // `result`: what the call gave, or -errno. True: another call is needed. False: ended, `status` says how.
   bool Advance(int64_t result) {
     if (result < 0) return Failed(static_cast<int>(-result));
-    if (kind == Kind::kFlush || kind == Kind::kDiscard) return false;
+    if (kind == Kind::kFlush || (kind == Kind::kDiscard && on_device == nullptr)) return false;
+    if (kind == Kind::kDiscard) result = call_bytes();  // a run of the file
     // Part of a block is moved again: past the page cache only whole ones can be.
     const uint64_t moved = static_cast<uint64_t>(result) / Disk::kBlockBytes * Disk::kBlockBytes;
     offset += moved;
-    data += moved;
+    if (data != nullptr) data += moved;
     left -= moved;
-    if (left == 0) return false;
+    if (left == 0 || kind == Kind::kDiscard) return left != 0 && moved != 0;
     if (moved != 0) {
       tries = 0;
       return true;
@@ -53,6 +59,24 @@ struct DiskOp {
   }
 
  private:
+  struct Piece {
+    uint64_t offset;
+    uint32_t bytes;
+  };
+  Piece Call() const {
+    const uint64_t bytes = left < kCallBytesMax ? left : kCallBytesMax;
+    if (on_device == nullptr) return {offset, static_cast<uint32_t>(bytes)};
+    uint64_t begin = 0;
+    for (const DeviceRun& run : on_device->runs) {
+      const uint64_t end = begin + run.blocks * DeviceTable::kBlockBytes;
+      if (offset < end) {
+        return {run.first * DeviceTable::kBlockBytes + (offset - begin),
+                static_cast<uint32_t>(bytes < end - offset ? bytes : end - offset)};
+      }
+      begin = end;
+    }
+    return {0, 0};
+  }
   bool Failed(int error) {
     if (fixed && !plain && (error == ENOMEM || error == EFAULT)) {
       plain = true;

@@ -26,17 +26,17 @@ void CarryOut(DiskOp& op) {
   do {
     switch (op.kind) {
       case DiskOp::Kind::kRead:
-        result = pread(op.fd, op.data, op.call_bytes(), static_cast<off_t>(op.offset));
+        result = pread(op.fd, op.data, op.call_bytes(), static_cast<off_t>(op.call_offset()));
         break;
       case DiskOp::Kind::kWrite:
-        result = pwrite(op.fd, op.data, op.call_bytes(), static_cast<off_t>(op.offset));
+        result = pwrite(op.fd, op.data, op.call_bytes(), static_cast<off_t>(op.call_offset()));
         break;
       case DiskOp::Kind::kFlush:
         result = fdatasync(op.fd);
         break;
       case DiskOp::Kind::kDiscard:
-        result = fallocate(op.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(op.offset),
-                           static_cast<off_t>(op.left));
+        result = fallocate(op.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(op.call_offset()),
+                           static_cast<off_t>(op.discard_bytes()));
         break;
     }
     if (result < 0) result = -errno;
@@ -57,8 +57,8 @@ struct PosixDisk::Shared {
   std::vector<std::thread> threads;
 };
 
-PosixDisk::PosixDisk(DiskDirectory directory, size_t threads)
-    : LocalDisk(std::move(directory)),
+PosixDisk::PosixDisk(std::unique_ptr<DiskPlace> place, size_t threads)
+    : LocalDisk(std::move(place)),
       threads_(threads),
       event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       shared_(std::make_unique<Shared>()) {
@@ -125,8 +125,8 @@ bool PosixDisk::Poll() {
     if (read(event_, &count, sizeof count) < 0) MAYFLY_CHECK(errno == EAGAIN || errno == EINTR);
   }
   if (pending() == 0) return false;  // L1
-  const bool submitted = !asked_.empty();
-  if (submitted) Submit();
+  const bool submitted = EndRefused() | !asked_.empty();
+  if (!asked_.empty()) Submit();
   if (!shared_->any_ended.load(std::memory_order_acquire)) return submitted;
   {
     std::lock_guard lock(shared_->mutex);
@@ -139,7 +139,7 @@ bool PosixDisk::Poll() {
 }
 
 bool PosixDisk::Arm() {
-  if (!asked_.empty()) return false;
+  if (!asked_.empty() || has_refused()) return false;
   if (pending() == 0) return true;
   armed_ = true;
   shared_->armed = true;

@@ -16,7 +16,7 @@ class PosixDisk final : public LocalDisk {
   static constexpr size_t kThreads = 4;  // a flush takes one for long
 
   // Without threads everything is done inside Poll: where nothing has to wait, in memory.
-  explicit PosixDisk(DiskDirectory directory, size_t threads = kThreads);
+  explicit PosixDisk(std::unique_ptr<DiskPlace> place, size_t threads = kThreads);
   PosixDisk(const PosixDisk&) = delete;
   PosixDisk& operator=(const PosixDisk&) = delete;
   ~PosixDisk() override;

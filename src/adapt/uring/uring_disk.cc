@@ -62,7 +62,7 @@ int UringDisk::SetUp(Ring* ring) {
   return error;
 }
 
-std::unique_ptr<UringDisk> UringDisk::Make(DiskDirectory& directory, int* error, bool warns) {
+std::unique_ptr<UringDisk> UringDisk::Make(std::unique_ptr<DiskPlace>& place, int* error, bool warns) {
   Ring ring;
   *error = SetUp(&ring);
   if (*error != 0) return nullptr;
@@ -70,14 +70,14 @@ std::unique_ptr<UringDisk> UringDisk::Make(DiskDirectory& directory, int* error,
   if (event < 0) *error = errno;
   if (*error == 0) *error = -io_uring_register_eventfd(&ring.ring, event);
   if (*error == 0) *error = -io_uring_cq_eventfd_toggle(&ring.ring, false);
-  if (*error == 0) return std::unique_ptr<UringDisk>(new UringDisk(std::move(directory), ring, event, warns));
+  if (*error == 0) return std::unique_ptr<UringDisk>(new UringDisk(std::move(place), ring, event, warns));
   io_uring_queue_exit(&ring.ring);
   if (event >= 0) close(event);
   return nullptr;
 }
 
-UringDisk::UringDisk(DiskDirectory directory, const Ring& ring, int event, bool warns)
-    : LocalDisk(std::move(directory)),
+UringDisk::UringDisk(std::unique_ptr<DiskPlace> place, const Ring& ring, int event, bool warns)
+    : LocalDisk(std::move(place)),
       ring_(ring.ring),
       event_(event),
       deferred_(ring.deferred),
@@ -133,9 +133,10 @@ void UringDisk::Start(const DiskOp& op) {
 bool UringDisk::Poll() {
   if (armed_) Disarm();
   if (pending() == 0) return false;  // L1
+  const bool refused = EndRefused();
   const bool submitted = Submit();
   const bool reaped = Reap();
-  return submitted || reaped;
+  return refused || submitted || reaped;
 }
 
 void UringDisk::Enable() {
@@ -177,19 +178,19 @@ void UringDisk::Prepare(io_uring_sqe* sqe, uint32_t slot) {
   if (op.fixed) ++transfers_registered_;
   switch (op.kind) {
     case DiskOp::Kind::kRead:
-      if (op.fixed) io_uring_prep_read_fixed(sqe, fd, op.data, bytes, op.offset, region->slot);
-      if (!op.fixed) io_uring_prep_read(sqe, fd, op.data, bytes, op.offset);
+      if (op.fixed) io_uring_prep_read_fixed(sqe, fd, op.data, bytes, op.call_offset(), region->slot);
+      if (!op.fixed) io_uring_prep_read(sqe, fd, op.data, bytes, op.call_offset());
       break;
     case DiskOp::Kind::kWrite:
-      if (op.fixed) io_uring_prep_write_fixed(sqe, fd, op.data, bytes, op.offset, region->slot);
-      if (!op.fixed) io_uring_prep_write(sqe, fd, op.data, bytes, op.offset);
+      if (op.fixed) io_uring_prep_write_fixed(sqe, fd, op.data, bytes, op.call_offset(), region->slot);
+      if (!op.fixed) io_uring_prep_write(sqe, fd, op.data, bytes, op.call_offset());
       break;
     case DiskOp::Kind::kFlush:
       io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
       break;
     case DiskOp::Kind::kDiscard:
-      io_uring_prep_fallocate(sqe, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(op.offset),
-                              static_cast<off_t>(op.left));
+      io_uring_prep_fallocate(sqe, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(op.call_offset()),
+                              static_cast<off_t>(op.discard_bytes()));
       break;
   }
   if (registered) sqe->flags |= IOSQE_FIXED_FILE;
@@ -226,7 +227,7 @@ bool UringDisk::Reap() {
 }
 
 bool UringDisk::Arm() {
-  if (!waiting_.empty() || io_uring_sq_ready(&ring_) != 0) return false;
+  if (!waiting_.empty() || has_refused() || io_uring_sq_ready(&ring_) != 0) return false;
   if (pending() == 0) return true;
   armed_ = true;
   MAYFLY_CHECK(io_uring_cq_eventfd_toggle(&ring_, true) == 0);

@@ -20,9 +20,9 @@ class UringDisk final : public LocalDisk {
  public:
   static constexpr uint32_t kEntries = 256;
 
-  // Takes `directory`; null, with an errno in `error` and the directory untouched, if io_uring cannot be had. `warns`:
+  // Takes `place`; null, with an errno in `error` and the place untouched, if io_uring cannot be had. `warns`:
   // says it, once, if memory may not be locked.
-  static std::unique_ptr<UringDisk> Make(DiskDirectory& directory, int* error, bool warns);
+  static std::unique_ptr<UringDisk> Make(std::unique_ptr<DiskPlace>& place, int* error, bool warns);
   UringDisk(const UringDisk&) = delete;
   UringDisk& operator=(const UringDisk&) = delete;
   // Waits for what is in the ring.
@@ -50,7 +50,7 @@ class UringDisk final : public LocalDisk {
     uint16_t slot;
   };
 
-  UringDisk(DiskDirectory directory, const Ring& ring, int event, bool warns);
+  UringDisk(std::unique_ptr<DiskPlace> place, const Ring& ring, int event, bool warns);
   static int SetUp(Ring* ring);
   void Start(const DiskOp& op) override;
   void OnFile(uint32_t index, int fd) override;

@@ -1,5 +1,6 @@
 // What every disk does (os/disk.h), asked of each: io_uring, plain calls, both through the page cache too and on a
 // memory file system, and the simulated one.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -53,6 +54,32 @@ class LocalPlace final : public Place {
  private:
   TemporaryDirectory directory_;
   bool uring_, direct_, at_once_;
+};
+
+// A file of zeros in the place of a raw device.
+class DeviceOfTest final : public Place {
+ public:
+  explicit DeviceOfTest(bool uring) : uring_(uring) {
+    const int fd = open(Image().c_str(), O_RDWR | O_CREAT | O_EXCL, 0600);
+    if (fd < 0 || ftruncate(fd, 128 << 20) != 0) std::abort();
+    close(fd);
+  }
+  std::unique_ptr<Disk> Open() override {
+    LocalDiskOpened opened = OpenLocalDisk(
+        {.directory = {.path = Image() + "/mayfly-1/shard-1", .lock_wait = 20 * kMillisecond}, .try_uring = uring_});
+    EXPECT_TRUE(opened.failure.ok()) << opened.failure.sentence;
+    return std::move(opened.disk);
+  }
+  void Wait(Disk& disk) override {
+    PosixIdle idle;
+    idle.Add(static_cast<LocalDisk*>(&disk));
+    idle.Sleep(PosixClock().Now() + 60 * kSecond);
+  }
+
+ private:
+  std::string Image() const { return directory_.path + "/image"; }
+  TemporaryDirectory directory_;
+  bool uring_;
 };
 
 class SimPlace final : public Place {
@@ -337,6 +364,32 @@ TEST_P(DiskTest, NothingPendingIsNothingToDo) {
   EXPECT_FALSE(disk->Poll());
 }
 
+// On a device in pieces, which a transfer crosses.
+TEST_P(DiskTest, AFileThatGrowsAmidOthersIsWhole) {
+  const DiskFileId file = *disk->Open("f", {.create = true}), between = Create("between", 3000);
+  Buffer out(5000 * kBlock), in(5000 * kBlock);
+  out.Pattern(1);
+  std::deque<Outcome> outcomes;
+  for (uint64_t at = 0; at < 5000; at += 50) {
+    disk->Write(file, at * kBlock, out.bytes().subspan(at * kBlock, 50 * kBlock), &outcomes.emplace_back());
+  }
+  Finish();
+  for (const Outcome& outcome : outcomes) ASSERT_TRUE(outcome.status.ok()) << TextOf(outcome.status.code());
+  EXPECT_EQ(*disk->BytesOf(file), 5000 * kBlock);
+  Buffer other(3000 * kBlock), zeros(256 * kBlock);
+  ASSERT_TRUE(Write(between, 0, other.Pattern(2)).ok());
+  ASSERT_TRUE(Read(file, 0, in).ok());
+  EXPECT_EQ(in, out);
+  ASSERT_TRUE(Write(file, 0, out.Pattern(3)).ok());
+  disk.reset();
+  disk = place->Open();
+  ASSERT_TRUE(Read(*disk->Open("f", {}), 0, in).ok());
+  EXPECT_EQ(in, out);
+  Buffer others(3000 * kBlock);
+  ASSERT_TRUE(Read(*disk->Open("between", {}), 0, others).ok());
+  EXPECT_EQ(others, other);
+}
+
 TEST_P(DiskTest, ADiskDestroyedWithSomethingUnderWayCompletesNothing) {
   const DiskFileId file = Create("f", 512);
   std::deque<Outcome> outcomes(64);
@@ -382,6 +435,8 @@ const Kind kKinds[] = {
     {"PosixPageCache", MakeLocal<false, false, false>, false},
     {"PosixShm", MakeLocal<false, true, true>, false},
     {"MemoryAtOnce", [] { return std::make_unique<LocalPlace>(false, true, true, true); }, false},
+    {"DeviceUring", [] { return std::make_unique<DeviceOfTest>(true); }, true},
+    {"DevicePosix", [] { return std::make_unique<DeviceOfTest>(false); }, false},
     {"Sim", [] { return std::make_unique<SimPlace>(); }, false},
 };
 constexpr auto kNameOf = [](const testing::TestParamInfo<Kind>& info) { return std::string(info.param.name); };
