@@ -22,6 +22,7 @@ constexpr uint64_t kBlock = DeviceTable::kBlockBytes;
 constexpr uint64_t kHeadBytes = uint64_t{1} << 20;    // of a file, zeroed at both of its ends
 constexpr uint64_t kSmallBytes = uint64_t{16} << 20;  // zeroed whole when it goes: a charter holds secrets
 constexpr Nanos kTableLockWithin = 10 * kSecond;
+constexpr Nanos kRemoveLockWithin = 60 * kSecond;  // others discard
 
 Nanos MonotonicNow() {
   timespec t{};
@@ -91,6 +92,8 @@ Status StatusOf(int error) {
   if (error == 0) return {};
   return error == EDQUOT ? Code::kNoSpace : CodeOfErrno(error);
 }
+
+uint64_t HeadOf(const DeviceFile& file) { return file.blocks() * kBlock <= kSmallBytes ? kSmallBytes : kHeadBytes; }
 
 uint64_t LockOffset(const DeviceFile& file) { return file.runs.empty() ? 1 : file.runs.front().first * kBlock; }
 
@@ -374,27 +377,36 @@ Result<std::vector<uint8_t>> Device::ReadFile(std::string_view name, uint64_t by
 }
 
 // N4
-void Device::Wipe(const DeviceFile& file) {
-  uint64_t head = file.blocks() * kBlock <= kSmallBytes ? kSmallBytes : kHeadBytes;
+void Device::ZeroHead(const DeviceFile& file) {
+  uint64_t head = HeadOf(file);
   for (const DeviceRun& run : file.runs) {
-    uint64_t range[2] = {run.first * kBlock, run.blocks * kBlock};
-    // As a hint: a device may leave what was there.
+    const uint64_t piece = std::min(head, run.blocks * kBlock);
+    (void)ZeroRange(fd_, run.first * kBlock, piece);
+    head -= piece;
+  }
+}
+
+// What lies behind the head. As a hint: a device may leave what was there.
+void Device::Discard(const DeviceFile& file) {
+  uint64_t head = HeadOf(file);
+  for (const DeviceRun& run : file.runs) {
+    const uint64_t piece = std::min(head, run.blocks * kBlock);
+    head -= piece;
+    uint64_t range[2] = {run.first * kBlock + piece, run.blocks * kBlock - piece};
+    if (range[1] == 0) continue;
     if (regular_) {
       (void)fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(range[0]),
                       static_cast<off_t>(range[1]));
     } else {
       (void)ioctl(fd_, BLKDISCARD, range);
     }
-    const uint64_t piece = std::min(head, range[1]);
-    (void)ZeroRange(fd_, range[0], piece);
-    head -= piece;
   }
 }
 
 Result<uint64_t> Device::Remove(std::string_view name, bool forget) {
   std::vector<DeviceFile> gone;
   bool last = false;
-  const int locked = LockByte(fd_, 0, F_WRLCK, kTableLockWithin);
+  const int locked = LockByte(fd_, 0, F_WRLCK, kRemoveLockWithin);
   if (locked != 0) return locked == EAGAIN ? Code::kBusy : CodeOfErrno(locked);
   Result<DeviceTable> table = Load();
   Status status = table.status();
@@ -409,9 +421,12 @@ Result<uint64_t> Device::Remove(std::string_view name, bool forget) {
     status = Store(*table);
   }
   if (status.ok()) {
-    for (const DeviceFile& file : gone) Wipe(file);  // nobody can be given its blocks while the table is locked
+    // Nobody can be given its blocks while the table is locked. What takes long comes last: who is killed in it has
+    // left nothing that says what was there.
+    for (const DeviceFile& file : gone) ZeroHead(file);
     if (last) status = StatusOf(ZeroRange(fd_, 0, DeviceTable::kDataOffset));
     if (status.ok() && fdatasync(fd_) != 0) status = StatusOf(errno);
+    for (const DeviceFile& file : gone) Discard(file);
   }
   LockByte(fd_, 0, F_UNLCK, 0);
   if (!status.ok()) return status;

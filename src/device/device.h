@@ -86,7 +86,8 @@ class Device {
   DeviceFailure ClaimLocked();
   Result<DeviceTable> LoadPlaces(bool* any_damaged) const;
   Status Store(const DeviceTable& table);
-  void Wipe(const DeviceFile& file);
+  void ZeroHead(const DeviceFile& file);
+  void Discard(const DeviceFile& file);
 
   std::string path_;
   int fd_ = -1;
