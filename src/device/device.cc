@@ -30,6 +30,11 @@ Nanos MonotonicNow() {
   return static_cast<Nanos>(t.tv_sec) * kSecond + static_cast<Nanos>(t.tv_nsec);
 }
 
+void Pause() {
+  const timespec pause{0, 2'000'000};
+  nanosleep(&pause, nullptr);
+}
+
 // An errno, 0. `type`: F_WRLCK, F_UNLCK.
 int LockByte(int fd, uint64_t offset, short type, Nanos wait) {
   const Nanos until = MonotonicNow() + wait;
@@ -42,8 +47,7 @@ int LockByte(int fd, uint64_t offset, short type, Nanos wait) {
     if (fcntl(fd, F_OFD_SETLK, &lock) == 0) return 0;
     if (errno == EINTR) continue;
     if ((errno != EAGAIN && errno != EACCES) || MonotonicNow() >= until) return errno == EACCES ? EAGAIN : errno;
-    const timespec pause{0, 2'000'000};
-    nanosleep(&pause, nullptr);
+    Pause();
   }
 }
 
@@ -212,11 +216,16 @@ DeviceFailure Device::Open(const std::string& path, bool read_only) {
 
 Result<DeviceTable> Device::LoadPlaces(bool* any_damaged) const {
   std::optional<DeviceTable> best;
-  std::vector<uint8_t> place(DeviceTable::kPlaceBytes);
   *any_damaged = false;
+  if (bytes_ < DeviceTable::kDataOffset) return Code::kNoEntry;
   for (uint64_t i = 0; i < DeviceTable::kPlaces; ++i) {
-    if ((i + 1) * place.size() > bytes_) return Code::kNoEntry;
-    if (const int error = ReadAll(fd_, place, i * place.size()); error != 0) return CodeOfErrno(error);
+    std::vector<uint8_t> place(kBlock);
+    int error = ReadAll(fd_, place, i * DeviceTable::kPlaceBytes);
+    if (error == 0 && DeviceTableBytes(place) > kBlock) {
+      place.resize(DeviceTableBytes(place));
+      error = ReadAll(fd_, place, i * DeviceTable::kPlaceBytes);
+    }
+    if (error != 0) return CodeOfErrno(error);
     DeviceTable table;
     const DeviceTableState state = DecodeDeviceTable(place, &table);
     if (state == DeviceTableState::kFutureVersion) return Code::kNotSupported;
@@ -233,8 +242,14 @@ Result<DeviceTable> Device::LoadPlaces(bool* any_damaged) const {
 }
 
 Result<DeviceTable> Device::Load() const {
+  constexpr int kLooks = 10;
   bool damaged = false;
-  return LoadPlaces(&damaged);
+  for (int look = 1;; ++look) {
+    Result<DeviceTable> table = LoadPlaces(&damaged);
+    // Others may have been writing the one place at the first look and the other at the second.
+    if (table.code() != Code::kCorrupt || look == kLooks) return table;
+    Pause();
+  }
 }
 
 Status Device::Store(const DeviceTable& table) {
@@ -448,8 +463,7 @@ void Device::UnlockFile(int fd, const DeviceFile& file) { LockByte(fd, LockOffse
 Result<bool> Device::InUse(const DeviceFile& file, Nanos wait) const {
   for (const Nanos until = MonotonicNow() + wait; IsLocked(fd_, LockOffset(file));) {
     if (MonotonicNow() >= until) return true;
-    const timespec pause{0, 2'000'000};
-    nanosleep(&pause, nullptr);
+    Pause();
   }
   return false;
 }

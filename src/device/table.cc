@@ -4,6 +4,7 @@
 #include <cstring>
 #include <set>
 
+#include "base/check.h"
 #include "base/checksum.h"
 #include "base/coding.h"
 
@@ -160,6 +161,14 @@ Result<std::vector<uint8_t>> EncodeDeviceTable(const DeviceTable& table) {
   const uint64_t checksum = Checksum(Bytes(bytes).subspan(8, used - 8));
   std::memcpy(bytes.data(), &checksum, sizeof checksum);
   return bytes;
+}
+
+size_t DeviceTableBytes(Bytes first_block) {
+  MAYFLY_CHECK(first_block.size() >= DeviceTable::kHeaderBytes);
+  Header header;
+  Decoder(first_block).Get(header);
+  if (header.magic != DeviceTable::kMagic || header.files > DeviceTable::kFilesMax) return kBlock;
+  return (DeviceTable::kHeaderBytes + header.files * DeviceTable::kEntryBytes + kBlock - 1) / kBlock * kBlock;
 }
 
 DeviceTableState DecodeDeviceTable(Bytes place, DeviceTable* table) {

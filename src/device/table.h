@@ -56,7 +56,9 @@ enum class DeviceTableState : uint8_t { kGood, kNone, kDamaged, kFutureVersion }
 
 // Whole blocks. kNoSpace: more files than fit.
 Result<std::vector<uint8_t>> EncodeDeviceTable(const DeviceTable& table);
-// `place`: kPlaceBytes, or what there is of them.
+// How many bytes of a place, of which the first block is given, say something, if it is a table; whole blocks.
+size_t DeviceTableBytes(Bytes first_block);
+// `place`: at least so many.
 DeviceTableState DecodeDeviceTable(Bytes place, DeviceTable* table);
 
 }  // namespace mayfly

@@ -47,7 +47,7 @@ class Disk {
   };
 
   struct OpenHow {
-    bool create = false;     // a new file (kExists if there is one); its bytes read as zeros
+    bool create = false;     // a new file (kExists if there is one); zeros, on a raw device its first MiB alone
     uint64_t bytes = 0;      // with `create`: all of them allocated, so that a write never meets a full file system
     bool read_only = false;  // for tools
   };

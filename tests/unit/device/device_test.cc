@@ -2,14 +2,18 @@
 #include "device/device.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <thread>
+#include <vector>
 
 #include "base/bytes.h"
 
@@ -113,6 +117,29 @@ TEST_F(DeviceTest, AFileThatIsOpenToWriteIsLockedForOthers) {
   close(second);
   EXPECT_FALSE(*device.InUse(b, 0)) << "with its open file";
   close(first);
+}
+
+// N1: who looks without the lock sees one state or another, whatever others change meanwhile.
+TEST_F(DeviceTest, ManyMayChangeItAtOnceAndOthersLook) {
+  constexpr int kWriters = 4, kFiles = 40;
+  std::vector<std::thread> threads;
+  std::atomic<int> failed{0}, left{kWriters};
+  for (int w = 0; w < kWriters; ++w) {
+    threads.emplace_back([&, w] {
+      Device own;
+      bool good = own.Open(image.path, false).ok() && own.Claim().ok();
+      for (int i = 0; i < kFiles; ++i) good &= own.Create(fmt::format("s/{}/{}", w, i), kBlock).ok();
+      failed += good ? 0 : 1;
+      --left;
+    });
+  }
+  while (left != 0) {
+    if (!device.Load().ok()) ++failed;
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(failed, 0);
+  const DeviceTable table = *device.Load();  // sound: T1
+  EXPECT_EQ(table.files.size(), size_t{kWriters} * kFiles);
 }
 
 TEST(Device, WhatCarriesSomethingElseIsRefused) {
