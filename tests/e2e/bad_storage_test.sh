@@ -82,7 +82,7 @@ if with_mounts; then
   refused 'Read-only file system; give a --dir that you may write' "${small[@]}" --dir "$work/closed"
 fi
 echo "no directory" >"$work/file"
-refused 'Not a directory; give a --dir' "${small[@]}" --dir "$work/file/disk"
+refused 'file: it is not a directory; name one with --dir' "${small[@]}" --dir "$work/file/disk"
 [[ ! -e $MAYFLY_SESSION ]] || e2e_fail "a session file is left"
 expect_nothing "$work/disk"
 
