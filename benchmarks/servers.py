@@ -1,7 +1,9 @@
-"""Mayfly's servers on this machine, for a `with` block of a benchmark."""
+"""Mayfly's servers on this machine, for a `with` block of a benchmark, and the limit of messages beside them."""
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,26 @@ def run(command, env, timeout=600):
         said = (done.stderr.strip() or done.stdout.strip())[-500:]
         sys.exit("%s: %s ended with status %d: %s" % (os.path.basename(sys.argv[0]), " ".join(command), done.returncode, said))
     return done.stdout
+
+
+def perftest(env, test, size, iterations, extra=()):
+    """The last line of ucx_perftest between two processes: its numbers."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = str(s.getsockname()[1])
+    server = subprocess.Popen(["ucx_perftest", "-p", port], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            done = subprocess.run(["ucx_perftest", "127.0.0.1", "-p", port, "-t", test, "-s", str(size), "-n", str(iterations), "-f", *extra],
+                                  env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=120)
+            if done.returncode == 0:
+                break
+            time.sleep(0.02)
+    finally:
+        server.kill()
+        server.wait()
+    numbers = [float(n) for n in re.findall(r"\d+\.?\d*", done.stdout.strip().splitlines()[-1])]
+    return numbers
 
 
 class Servers:

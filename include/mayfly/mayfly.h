@@ -207,6 +207,11 @@ int mayfly_batch_destroy(mayfly_batch* batch);
 /* JSON about the session, to be freed with free(): "status" (members, memory, counters), "ring" (placement and
  * balance), "ping" (which shards answer). NULL with errno. */
 char* mayfly_report(mayfly_fs* fs, const char* what);
+/* Where the time of requests goes: has all servers, and the clients that call them, time each request for so long, and
+ * gives JSON, to be freed with free(): per method and stage the count and percentiles (`man mayfly`, trace, has the
+ * stages). Returns when the time is over; killed before, the servers stop within 3 s by themselves. NULL with errno;
+ * EBUSY: somebody else traces them. */
+char* mayfly_trace(mayfly_fs* fs, unsigned milliseconds);
 
 /* What a flush copies and where. Fill with mayfly_flush_options_init. */
 typedef struct mayfly_flush_options {

@@ -26,9 +26,7 @@ Lane::Target ByFile(const FileRef& file) {
 template <class Make>
 int StatInto(const Call& call, Instance& instance, struct stat* out, Make&& make) {
   return static_cast<int>(Enter(call, instance, [&](Engine& engine) -> int64_t {
-    auto task = make(engine.lane());
-    engine.Finish(task);
-    auto attr = task.Take();
+    auto attr = EndOf(engine, make);
     if (!attr.ok()) return Fail(call, attr.code());
     StatOf(*attr, instance.device(), out);
     return 0;

@@ -4,8 +4,10 @@
 #include <string.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
+#include "base/histogram.h"
 #include "capi/entry.h"
 #include "ring/balance.h"
 #include "session/uuid.h"
@@ -148,6 +150,98 @@ Json PingReport(Engine& engine, Instance& instance) {
           {"shards", std::move(shards)}};
 }
 
+// ---- a trace ------------------------------------------------------------------------------------------------------
+
+constexpr uint32_t kTraceForMs = 3'000;             // the servers trace for so long
+constexpr Nanos kTraceSayEvery = kSecond;           // unless they are told again
+constexpr Nanos kNotesWithin = 100 * kMillisecond;  // clients that make calls have sent their notes by then
+
+void DriveFor(Engine& engine, Nanos nanos) {
+  const Nanos until = engine.now() + nanos;
+  while (engine.now() < until) engine.TurnOrWait(until);
+}
+
+// The same to each shard. What those that did it give goes to `take`; the first error of the others.
+template <class Take>
+Status TraceAtAll(Engine& engine, uint32_t shards, TraceRequest request, Take take) {
+  Status status;
+  ForEachShard(
+      engine, shards, [&](ShardId shard) { return engine.lane().Trace(shard, request); },
+      [&](ShardId, const Result<std::vector<TraceLine>>& lines) {
+        if (lines.ok()) take(*lines);
+        if (!lines.ok() && status.ok()) status = lines.code();
+      });
+  return status;
+}
+
+using Stages = std::map<TraceStage, std::unique_ptr<Histogram>>;
+
+void Collect(const std::vector<TraceLine>& lines, std::map<Method, Stages>* methods) {
+  for (const TraceLine& line : lines) {
+    auto& histogram = (*methods)[line.method][line.stage];
+    if (histogram == nullptr) histogram = std::make_unique<Histogram>();
+    uint64_t count = 0;
+    for (const TraceBucket& bucket : line.buckets) {
+      histogram->AddToBucket(bucket.bucket, bucket.count);
+      count += bucket.count;
+    }
+    histogram->AddTotals(count, line.sum, line.max);
+  }
+}
+
+Json StageJson(const Histogram& h) {
+  const auto us = [](uint64_t ns) { return static_cast<double>(ns) / 1000; };
+  return {{"count", h.count()},
+          {"mean_us", us(h.count() == 0 ? 0 : h.sum() / h.count())},
+          {"p50_us", us(h.Percentile(50))},
+          {"p90_us", us(h.Percentile(90))},
+          {"p99_us", us(h.Percentile(99))},
+          {"max_us", us(h.max())}};
+}
+
+Json MethodsJson(const std::map<Method, Stages>& methods) {
+  Json out = Json::array();
+  for (const auto& [method, stages] : methods) {
+    Json one = Json::object();
+    for (const auto& [stage, histogram] : stages) one[std::string(NameOf(stage))] = StageJson(*histogram);
+    const auto work = stages.find(TraceStage::kWork);
+    out.push_back({{"method", std::string(InfoOf(method)->name)},
+                   {"count", work != stages.end() ? work->second->count() : 0},
+                   {"stages", std::move(one)}});
+  }
+  return out;
+}
+
+// Null with `why`: not all shards could be asked to.
+Json TraceReport(Engine& engine, Instance& instance, Nanos how_long, Status* why) {
+  const uint32_t shards = instance.platform().layout().shard_count();
+  TraceRequest request;
+  request.trace = engine.ground().random().U64() | 1;
+  request.for_ms = kTraceForMs;
+  const auto nothing = [](const std::vector<TraceLine>&) {};
+  *why = TraceAtAll(engine, shards, request, nothing);
+  const Nanos start = engine.now();
+  while (why->ok() && engine.now() < start + how_long) {
+    DriveFor(engine, std::min(kTraceSayEvery, start + how_long - engine.now()));
+    if (engine.now() < start + how_long) *why = TraceAtAll(engine, shards, request, nothing);
+  }
+  const Nanos took = engine.now() - start;
+  request.for_ms = 0;
+  request.report = !why->ok();  // where it was on and not everywhere: nobody will want it, so the next one may begin
+  const Status off = TraceAtAll(engine, shards, request, nothing);
+  if (why->ok()) *why = off;
+  if (!why->ok()) return nullptr;
+  DriveFor(engine, kNotesWithin);
+  request.report = true;
+  std::map<Method, Stages> methods;
+  *why = TraceAtAll(engine, shards, request, [&](const std::vector<TraceLine>& lines) { Collect(lines, &methods); });
+  if (!why->ok()) return nullptr;
+  return {{"session", UuidText(instance.platform().identity().uuid)},
+          {"seconds", static_cast<double>(took) / static_cast<double>(kSecond)},
+          {"shards", shards},
+          {"methods", MethodsJson(methods)}};
+}
+
 // ---- flush and stop -----------------------------------------------------------------------------------------------
 
 struct FlushCall {
@@ -158,11 +252,6 @@ struct FlushCall {
   char** report;
   bool* kept;  // what outlives the servers stays
 };
-
-void DriveFor(Engine& engine, Nanos nanos) {
-  const Nanos until = engine.now() + nanos;
-  while (engine.now() < until) engine.TurnOrWait(until);
-}
 
 // Until `done`, for as long as the servers may take to leave.
 template <class Fn>
@@ -277,6 +366,31 @@ char* mayfly_report(mayfly_fs* fs, const char* what) {
       report = PingReport(engine, instance);
     } else {
       return FailErrno(call, EINVAL);
+    }
+    text = strdup(report.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+    return text != nullptr ? 0 : FailErrno(call, ENOMEM);
+  });
+  return entered == 0 ? text : nullptr;
+}
+
+char* mayfly_trace(mayfly_fs* fs, unsigned milliseconds) {
+  const Call call{"mayfly_trace", ""};
+  if (fs == nullptr) {
+    FailErrno(call, EFAULT);
+    return nullptr;
+  }
+  char* text = nullptr;
+  Instance& instance = InstanceOf(fs);
+  const int64_t entered = Enter(call, instance, [&](Engine& engine) -> int64_t {
+    Status why;
+    const Json report = TraceReport(engine, instance, milliseconds * kMillisecond, &why);
+    if (why.code() == Code::kBusy) {
+      return FailSaying(EBUSY, "mayfly_trace: these servers are being traced already; try again when that has ended");
+    }
+    if (!why.ok()) {
+      return FailSaying(ErrnoOf(why.code()), fmt::format("mayfly_trace: not every server could be traced ({}); "
+                                                         "`mayfly wait` names those that do not answer",
+                                                         TextOf(why.code())));
     }
     text = strdup(report.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
     return text != nullptr ? 0 : FailErrno(call, ENOMEM);

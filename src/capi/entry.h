@@ -49,14 +49,22 @@ int64_t Enter(const Call& call, Instance& instance, Body&& body) {
   return Fail(call, Code::kIo);
 }
 
-// Runs the task that `make(lane)` starts to its end.
+// Within Enter: runs the task that `make(lane)` starts to its end.
+template <class Make>
+auto EndOf(Engine& engine, Make&& make) {
+  TraceNotes& trace = engine.caller().trace();
+  const bool traced = trace.on();
+  if (traced) trace.Enter(engine.now());
+  auto task = make(engine.lane());
+  engine.Finish(task);
+  if (traced) trace.Leave();
+  return task.Take();
+}
+
+// The function's one operation is the task that `make(lane)` starts.
 template <class Make>
 int64_t Block(const Call& call, Instance& instance, Make&& make) {
-  return Enter(call, instance, [&](Engine& engine) -> int64_t {
-    auto task = make(engine.lane());
-    engine.Finish(task);
-    return Returned(call, task.Take());
-  });
+  return Enter(call, instance, [&](Engine& engine) { return Returned(call, EndOf(engine, make)); });
 }
 
 inline Instance& InstanceOf(mayfly_fs* fs) { return fs->instance; }

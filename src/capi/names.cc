@@ -71,9 +71,7 @@ ssize_t mayfly_readlink(mayfly_fs* fs, const char* path, char* buffer, size_t by
   if (bytes == 0 || bytes > INT32_MAX) return FailErrno(call, EINVAL);
   MAYFLY_NEED(call, fs != nullptr && path != nullptr && buffer != nullptr);
   return Enter(call, InstanceOf(fs), [&](Engine& engine) -> int64_t {
-    auto task = engine.lane().ReadLink(path);
-    engine.Finish(task);
-    auto target = task.Take();
+    auto target = EndOf(engine, [&](Lane& lane) { return lane.ReadLink(path); });
     if (!target.ok()) return Fail(call, target.code());
     const size_t n = std::min(bytes, target->size());
     memcpy(buffer, target->data(), n);
@@ -89,9 +87,7 @@ mayfly_dir* mayfly_opendir(mayfly_fs* fs, const char* path) {
   }
   mayfly_dir* dir = nullptr;
   const int64_t entered = Enter(call, InstanceOf(fs), [&](Engine& engine) -> int64_t {
-    auto task = Directory::Open(&engine.lane(), path);
-    engine.Finish(task);
-    auto directory = task.Take();
+    auto directory = EndOf(engine, [&](Lane& lane) { return Directory::Open(&lane, path); });
     if (!directory.ok()) return Fail(call, directory.code());
     dir = new mayfly_dir;
     dir->fs = fs;
@@ -107,9 +103,7 @@ int mayfly_readdir(mayfly_dir* dir, mayfly_dirent* out) {
   Instance& instance = InstanceOf(dir->fs);
   return static_cast<int>(Enter(call, instance, [&](Engine& engine) -> int64_t {
     Directory::Entry entry;
-    auto task = dir->directory->Next(&engine.lane(), &entry);
-    engine.Finish(task);
-    auto more = task.Take();
+    auto more = EndOf(engine, [&](Lane& lane) { return dir->directory->Next(&lane, &entry); });
     if (!more.ok()) return Fail(call, more.code());
     if (!*more) return 0;
     const size_t n = std::min<size_t>(entry.name.size(), kNameBytesMax);
@@ -142,9 +136,7 @@ int mayfly_statvfs(mayfly_fs* fs, struct statvfs* out) {
   MAYFLY_NEED(call, fs != nullptr && out != nullptr);
   Instance& instance = InstanceOf(fs);
   return static_cast<int>(Enter(call, instance, [&](Engine& engine) -> int64_t {
-    auto task = engine.lane().StatFileSystem();
-    engine.Finish(task);
-    auto figures = task.Take();
+    auto figures = EndOf(engine, [](Lane& lane) { return lane.StatFileSystem(); });
     if (!figures.ok()) return Fail(call, figures.code());
     constexpr uint64_t kUnit = 4096;
     memset(out, 0, sizeof *out);

@@ -57,5 +57,6 @@ void AddJournal(CLI::App& app, Context* context);  // journal dump, verify, stat
 void AddFsck(CLI::App& app, Context* context);     // fsck
 void AddSalvage(CLI::App& app, Context* context);  // salvage
 void AddBench(CLI::App& app, Context* context);    // bench
+void AddTrace(CLI::App& app, Context* context);    // trace
 
 }  // namespace mayfly::cli

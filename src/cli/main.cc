@@ -48,6 +48,7 @@ int main(int argc, char** argv) {
   app.add_option("--connect-timeout", context.wait_seconds, "Seconds to wait for the session to be ready")
       ->capture_default_str();
   AddSession(app, &context);
+  AddTrace(app, &context);
   AddNames(app, &context);
   AddCopy(app, &context);
   AddStaging(app, &context);

@@ -83,8 +83,9 @@ class Lane {
   // ---- session ----
   Task<Result<StatFs>> StatFileSystem();
   Task<Status> Ping(ShardId shard, Nanos deadline);
-  Task<Result<std::string>> ShardStatus(ShardId shard);                         // JSON
-  Task<Result<uint64_t>> StartFlush(FlushRequest what, const FlushSpec& spec);  // the job
+  Task<Result<std::string>> ShardStatus(ShardId shard);                             // JSON
+  Task<Result<std::vector<TraceLine>>> Trace(ShardId shard, TraceRequest request);  // what it collected, if asked for
+  Task<Result<uint64_t>> StartFlush(FlushRequest what, const FlushSpec& spec);      // the job
   // *report: JSON once the job is done.
   Task<Status> FlushProgress(uint64_t job, bool cancel, FlushStatusReply* reply, std::string* report);
   // Stage-in (wire/stage_messages.h). `payload`: an encoded StageReport, or nothing.

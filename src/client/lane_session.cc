@@ -83,6 +83,24 @@ Task<Result<std::string>> Lane::ShardStatus(ShardId shard) {
   co_return json;
 }
 
+Task<Result<std::vector<TraceLine>>> Lane::Trace(ShardId shard, TraceRequest request) {
+  std::string payload(request.report ? kTransferBytesMax : 0, '\0');
+  size_t bytes = 0;
+  Empty reply;
+  CallOptions options = ByHandle(Deadline());
+  options.reply_payload = MutableBytes(reinterpret_cast<uint8_t*>(payload.data()), payload.size());
+  options.reply_bytes = &bytes;
+  MAYFLY_CO_TRY(co_await caller_.Call<Method::kTrace>(shard, request, &reply, options));
+  std::vector<TraceLine> lines;
+  if (bytes != 0) MAYFLY_CO_TRY(DecodePayload(std::string_view(payload).substr(0, bytes), &lines));
+  for (const TraceLine& line : lines) {
+    for (const TraceBucket& bucket : line.buckets) {
+      if (bucket.bucket >= Histogram::kBuckets) co_return Code::kCorrupt;
+    }
+  }
+  co_return lines;
+}
+
 Task<Result<uint64_t>> Lane::StartFlush(FlushRequest what, const FlushSpec& spec) {
   std::vector<uint8_t> payload(4 * sizeof(uint32_t) + spec.source.size() + spec.target.size() + spec.pattern.size());
   Encoder encoder{MutableBytes(payload)};

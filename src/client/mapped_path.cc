@@ -116,12 +116,14 @@ Task<bool> DataPath::WriteMapped(ArenaView* arena, ShardId shard, FileId file, P
   Lent lent;
   if (!co_await Borrow(arena, shard, piece.bytes, false, &lent, status)) co_return !status->ok();
   Sums sums;
+  const Nanos began = caller_.trace().Start();
   if (mount_.options().checksum) {
     sums.resize(BlocksOf(data.size()));
     CopyAndChecksum(lent.memory.data(), data, sums.data());
   } else {
     std::memcpy(lent.memory.data(), data.data(), data.size());
   }
+  caller_.trace().Copied(Method::kCommit, began);
   co_return co_await Commit(file, piece, lent, std::move(sums), status);
 }
 
@@ -186,6 +188,7 @@ Task<Placed> DataPath::Where(FileId file, uint64_t offset, size_t bytes) {
 
 DataPath::Copied DataPath::CopyMapped(ArenaView* arena, const ReadReply& reply, MutableBytes to) {
   const bool check = mount_.options().checksum;
+  const Nanos began = caller_.trace().Start();
   size_t run = 0, used = 0, at = 0;
   Bytes from;
   bool damaged = false;
@@ -215,6 +218,7 @@ DataPath::Copied DataPath::CopyMapped(ArenaView* arena, const ReadReply& reply, 
     }
     if (check && part.sum_known && Checksum(out) != part.sum) damaged = true;
   }
+  caller_.trace().Copied(Method::kRead, began);
   std::atomic_thread_fence(std::memory_order_acquire);  // the stamps are looked at after the copy
   uint32_t stamp = 0;
   for (const PlacedRun& place : reply.runs) Locate(arena, place.offset, place.bytes, &stamp);

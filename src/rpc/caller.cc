@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "rpc/parcel.h"
 #include "rpc/places.h"
 
 namespace mayfly {
@@ -71,7 +72,8 @@ Caller::Caller(Executor& executor, Transport& transport, Random& random, const A
       identity_(std::move(identity)),
       hello_key_(HelloKey(identity_.secret, identity_.uuid)),
       timing_(timing),
-      peers_(book.shard_count()) {}
+      peers_(book.shard_count()),
+      trace_(executor.clock()) {}
 
 Caller::~Caller() {
   Shutdown();
@@ -105,6 +107,7 @@ void Caller::Shutdown() {
   }
   for (auto& peer : peers_) {
     if (peer == nullptr) continue;
+    if (!trace_.empty()) SendNotes(peer.get(), executor_.now());
     Greeting::Forget(peer.get());
     peer->state = Peer::State::kIdle;
     const EndpointId endpoint = std::exchange(peer->endpoint, EndpointId());
@@ -145,6 +148,8 @@ Caller::Slot* Caller::Begin(ShardId to, Method method, const CallOptions& option
   slot->reply_bytes = options.reply_bytes;
   slot->reply = reply;
   slot->decode = decode;
+  slot->made_at = trace_.on() ? trace_.Begin(method) : 0;
+  slot->answered_at = 0;
   return slot;
 }
 
@@ -226,6 +231,7 @@ void Caller::Transmit(Slot* slot, Nanos now) {
   peer->silent_since = std::min(peer->silent_since, now);
   Enter(slot, State::kSent);
   slot->sending = true;
+  if (slot->made_at != 0) slot->handed_at = trace_.Now();
   if (transport_.Send(peer->endpoint, {slot->header, slot->header_bytes}, slot->payload, &slot->send_done) ==
       Transport::Sent::kDone) {
     slot->sending = false;
@@ -288,6 +294,7 @@ void Caller::Wake(Slot* slot) {
 
 void Caller::Release(Slot* slot) {
   MAYFLY_CHECK(slot->over());
+  if (slot->made_at != 0) Note(slot);
   slot->state = State::kFree;
   slot->endpoint = EndpointId();
   ++slot->generation;  // L1
@@ -516,6 +523,7 @@ void Caller::OnReply(Bytes header, const Prefix& prefix, Payload payload) {
     return;
   }
   RaiseGeneration(reply.generation);
+  if (reply.traced() || trace_.on()) Traced(slot, reply);
   Code code = reply.code;
   if (code == Code::kOk && !slot->decode(d.rest(), slot->reply)) code = Code::kCorrupt;
   if (code == Code::kOk && payload.size() > slot->reply_payload.size()) code = Code::kCorrupt;
@@ -532,6 +540,43 @@ void Caller::OnReply(Bytes header, const Prefix& prefix, Payload payload) {
   Enter(slot, State::kFetching);
   slot->fetching = std::move(payload);
   slot->fetching.Fetch(slot->reply_payload.first(slot->fetching.size()), &slot->fetch_done);
+}
+
+// ---- a trace ------------------------------------------------------------------------------------------------------
+
+// Whether requests are traced is what the last reply said.
+void Caller::Traced(Slot* slot, const ReplyHeader& reply) {
+  trace_.Heard(reply.traced());
+  if (!reply.traced()) {
+    slot->made_at = 0;
+    if (!trace_.empty()) SendNotes(slot->peer, trace_.Now());
+  } else if (slot->made_at != 0) {
+    slot->answered_at = trace_.Now();
+    slot->shard_had = reply.had();
+  }
+}
+
+void Caller::Note(Slot* slot) {
+  if (slot->answered_at == 0) return;
+  const Nanos now = trace_.Now();
+  const Nanos trip = slot->answered_at - slot->handed_at;
+  trace_.Add(slot->method, TraceStage::kClientQueue, slot->handed_at - slot->made_at);
+  trace_.Add(slot->method, TraceStage::kWire, trip - std::min(trip, slot->shard_had));
+  trace_.Add(slot->method, TraceStage::kWake, now - slot->answered_at);
+  if (trace_.Due(now)) SendNotes(slot->peer, now);
+}
+
+// What is noted of all shards goes to one: whoever traces asks all of them. Nobody answers, and what is lost is lost.
+void Caller::SendNotes(Peer* peer, Nanos now) {
+  if (peer->state != Peer::State::kReady) return;
+  Prefix prefix;
+  prefix.kind = MessageKind::kTrace;
+  prefix.connection = peer->connection;
+  uint8_t bytes[Transport::kHeaderBytesMax];
+  Encoder e{MutableBytes(bytes)};
+  e.Put(prefix);
+  const size_t notes = trace_.Take(MutableBytes(bytes).subspan(e.size()), now);
+  if (notes != 0) Parcel::Send(transport_, peer->endpoint, {bytes, e.size() + notes}, {}, peer->key);
 }
 
 // ---- time -------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@
 #include "os/random.h"
 #include "os/transport.h"
 #include "rpc/chain.h"
+#include "rpc/trace.h"
 #include "task/executor.h"
 #include "task/sync.h"
 #include "wire/header.h"
@@ -102,6 +103,8 @@ class Caller final : public Receiver {
   ClientId process() const { return identity_.process; }
   size_t in_flight() const { return active_.size(); }
   const CallerStats& stats() const { return stats_; }
+  // What the shards ask to be noted; for what this lane does around its calls.
+  TraceNotes& trace() { return trace_; }
   // Ends the calls that execute once with kIo, whatever becomes of them, and those that come: what they were to tell of
   // is not kept here. But for those that `still` may be called.
   void Disown(bool (*still)(Method));
@@ -135,6 +138,9 @@ class Caller final : public Receiver {
   void Wake(Slot* slot);
   void Release(Slot* slot);
   void Pump(Peer* peer);
+  void Traced(Slot* slot, const ReplyHeader& reply);
+  void Note(Slot* slot);
+  void SendNotes(Peer* peer, Nanos now);
 
   void Connect(Peer* peer, Nanos now);
   bool Greet(Peer* peer);
@@ -170,6 +176,7 @@ class Caller final : public Receiver {
   Generation generation_;
   bool shut_down_ = false;
   bool (*disowned_but_)(Method) = nullptr;
+  TraceNotes trace_;
   Executor::TimerId sweep_;
   CallerStats stats_;
 };

@@ -24,6 +24,9 @@ struct Caller::Slot : ChainNode<ActiveTag>, ChainNode<WaitingTag> {
   Nanos deadline = 0;
   Nanos queued_at = 0;
   Nanos sent_at = 0;
+  // By the clock itself, if it is traced (made_at != 0): when it was made, handed to the transport, answered.
+  Nanos made_at = 0, handed_at = 0, answered_at = 0;
+  Nanos shard_had = 0;    // it for so long
   EndpointId endpoint;    // it was last sent on
   bool repeated = false;  // it was sent twice on this endpoint
   uint64_t heard = 0;     // peer->heard when it was sent last

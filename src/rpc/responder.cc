@@ -43,7 +43,8 @@ Responder::Responder(Executor& executor, Transport& transport, Random& random, O
       random_(random),
       options_(options),
       hello_key_(HelloKey(options.secret, options.uuid)),
-      caller_(caller) {}
+      caller_(caller),
+      trace_(executor) {}
 
 Responder::~Responder() {
   Close();
@@ -74,12 +75,14 @@ Request* Responder::Take() {
   free_requests_.pop_back();
   request->taken_ = true;
   request->standing_by_ = request->answered_ = false;
+  request->arrived_at_ = 0;
   return request;
 }
 
 void Responder::Recycle(Request* request) {
   MAYFLY_CHECK(request->taken_ && !request->pending_ && request->successor_ == nullptr);  // P4
   request->taken_ = false;
+  if (request == running_) running_ = nullptr;
   request->payload_.Reset();
   request->party_.Reset();
   if (request->history_ != nullptr) --std::exchange(request->history_, nullptr)->running;
@@ -87,10 +90,14 @@ void Responder::Recycle(Request* request) {
 }
 
 Request* Responder::Next() {
+  if (running_ != nullptr) TraceSuspended();
   while (Request* request = arrived_.PopFront()) {
     // The clock is looked at only if it may be too late, since a look costs as much as a small request's work.
     if (executor_.now() + kLookAgain >= request->deadline_) executor_.Look();
-    if (executor_.now() < request->deadline_) return request;
+    if (executor_.now() < request->deadline_) {
+      if (request->arrived_at_ != 0) TraceStarted(request);
+      return request;
+    }
     ++stats_.expired;  // P3
     request->Finish();
   }
@@ -129,6 +136,9 @@ void Responder::OnMessage(Bytes header, Payload payload) {
       return;
     case MessageKind::kRequest:
       if (!closed_) OnRequest(header, prefix, std::move(payload));
+      return;
+    case MessageKind::kTrace:
+      if (!closed_) OnTrace(header, prefix);
       return;
     case MessageKind::kWelcome:
     case MessageKind::kReply:
@@ -279,12 +289,52 @@ void Responder::OnRequest(Bytes header, const Prefix& prefix, Payload payload) {
     ++r->history_->running;
   }
   r->deadline_ = executor_.now() + request.time_left_ms * kMillisecond;
+  if (trace_.on() && request.method != Method::kTrace) r->arrived_at_ = trace_.Now();
   r->walked_at_ = request.walked_at;
   r->payload_ = std::move(payload);
   r->body_bytes_ = d.left();
   std::memcpy(r->body_, d.rest().data(), d.left());
   if (info->once ? IsNewOnce(r) : IsNew(r, request.attempt)) arrived_.PushBack(r);
 }
+
+// ---- a trace ------------------------------------------------------------------------------------------------------
+
+// What a client noted. Whoever sent it is the session's user.
+void Responder::OnTrace(Bytes header, const Prefix& prefix) {
+  Connection* c = FindConnection(prefix.connection);
+  if (c == nullptr || c->history == nullptr) {
+    ++stats_.unknown_connection;
+    return;
+  }
+  if (!HeaderIsSealed(header, c->key)) {
+    ++stats_.unauthenticated;
+    return;
+  }
+  if (!trace_.collects()) return;
+  for (Decoder d(header.subspan(Prefix::kBytes)); d.left() != 0;) {
+    TraceNote note;
+    d.Get(note);
+    if (!d.ok() || !IsOfClient(note.stage)) {
+      ++stats_.malformed;
+      return;
+    }
+    trace_.Add(note.method, note.stage, note.took);
+  }
+}
+
+void Responder::TraceStarted(Request* request) {
+  request->started_at_ = trace_.Now();
+  request->waited_at_ = 0;
+  running_ = request;
+}
+
+// Whoever asks for the next request has run the last one until it waited; had it ended, running_ were null.
+void Responder::TraceSuspended() {
+  Request* request = std::exchange(running_, nullptr);
+  if (!request->answered_) request->waited_at_ = trace_.Now();
+}
+
+// ---- once, and again ------------------------------------------------------------------------------------------------
 
 // P2. False if `r` was seen before; then it has been dealt with.
 bool Responder::IsNewOnce(Request* r) {
@@ -464,9 +514,12 @@ void Responder::ExpectProcess(ClientId process, Nanos gone_at) {
 Request::FetchAwaiter Request::Fetch(MutableBytes to) {
   MAYFLY_CHECK(to.size() == payload_.size() && !pending_);
   result_ = Code::kOk;
+  TraceBook& trace = responder_->trace_;
+  if (arrived_at_ != 0) pending_at_ = trace.Now();
   if (payload_.is_eager()) {
     if (!to.empty()) std::memcpy(to.data(), payload_.eager().data(), to.size());
     payload_.Reset();
+    if (arrived_at_ != 0 && !to.empty()) trace.Add(method_, TraceStage::kPull, trace.Now() - pending_at_);
   } else {
     pending_ = true;
     payload_.Fetch(to, &link_);
@@ -478,6 +531,10 @@ void Request::Complete(Status status) {
   pending_ = false;
   result_ = status;
   if (waiter_) responder_->executor_.Post(std::exchange(waiter_, nullptr));
+  TraceBook& trace = responder_->trace_;
+  if (arrived_at_ != 0 && pending_at_ != 0 && status.ok()) {
+    trace.Add(method_, sending_ ? TraceStage::kHold : TraceStage::kPull, trace.Now() - pending_at_);
+  }
   if (!sending_) {
     payload_.Reset();
     // P6: whoever gave the call up closed its connection first, and may have used the buffer since.
@@ -516,15 +573,30 @@ void Request::SendReply(Code code, size_t body_bytes, Bytes payload) {
   ReplyHeader header;
   header.code = code;
   header.generation = responder.generation_;
+  Transport& way = responder.WayOf(*this);
+  pending_at_ = 0;
+  if (arrived_at_ != 0) {
+    TraceReply(&header);
+    if (&way != &responder.transport_) pending_at_ = responder.trace_.Now();
+  }
   Encoder e{MutableBytes(out_)};
   responder.Pack(e, MessageKind::kReply, c->id, slot_, generation_);
   e.Put(header);
   SealHeader({out_, kReplyBefore + body_bytes}, c->key);
   pending_ = sending_ = true;
-  if (responder.WayOf(*this).Send(c->endpoint, {out_, kReplyBefore + body_bytes}, payload, &link_) ==
-      Transport::Sent::kDone) {
+  if (way.Send(c->endpoint, {out_, kReplyBefore + body_bytes}, payload, &link_) == Transport::Sent::kDone) {
     pending_ = sending_ = false;
   }
+}
+
+void Request::TraceReply(ReplyHeader* header) {
+  TraceBook& trace = responder_->trace_;
+  if (!trace.on()) return;
+  const Nanos now = trace.Now();
+  trace.Add(method_, TraceStage::kServerQueue, started_at_ - arrived_at_);
+  trace.Add(method_, TraceStage::kWork, now - started_at_);
+  if (waited_at_ != 0) trace.Add(method_, TraceStage::kWait, now - waited_at_);
+  header->SetTraced(now - arrived_at_);
 }
 
 void Request::RecordAhead(Bytes body) {

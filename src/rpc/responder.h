@@ -25,6 +25,7 @@
 #include "rpc/caller.h"
 #include "rpc/chain.h"
 #include "rpc/history.h"
+#include "rpc/trace.h"
 #include "task/executor.h"
 #include "task/sync.h"
 #include "wire/header.h"
@@ -85,6 +86,7 @@ class Request : private ChainNode<ArrivedTag> {
   void SendReply(Code code, size_t body_bytes, Bytes payload);
   void RecordAhead(Bytes body);
   void Complete(Status status);
+  void TraceReply(ReplyHeader* header);
   History::Answer* OwnAnswer();
   void DropSuccessor();
 
@@ -107,6 +109,9 @@ class Request : private ChainNode<ArrivedTag> {
   bool sending_ = false;  // it is a send
   Status result_;
   std::coroutine_handle<> waiter_;
+  // By the clock itself, if it is traced (arrived_at_ != 0): when it came, its handler started and first waited (0: it
+  // did not); since when its payload is pulled, or its reply held back.
+  Nanos arrived_at_ = 0, started_at_ = 0, waited_at_ = 0, pending_at_ = 0;
   Link link_;
   size_t body_bytes_ = 0;
   uint8_t body_[Transport::kHeaderBytesMax];
@@ -185,6 +190,7 @@ class Responder final : public Receiver {
   // A process that was known before: it counts as dead if it has not come back by `gone_at`.
   void ExpectProcess(ClientId process, Nanos gone_at);
 
+  TraceBook& trace() { return trace_; }
   // The live processes, for reports.
   std::vector<LocalPtr<Party>> Parties() const;
 
@@ -198,6 +204,9 @@ class Responder final : public Receiver {
   void OnHello(Bytes header, const Prefix& prefix);
   void SendWelcome(const Hello& hello, const Prefix& prefix, Code code);
   void OnRequest(Bytes header, const Prefix& prefix, Payload payload);
+  void OnTrace(Bytes header, const Prefix& prefix);
+  void TraceStarted(Request* request);
+  void TraceSuspended();
   bool IsNew(Request* request, uint16_t attempt);
   bool IsNewOnce(Request* request);
   void Repeat(Request* working, Request* again);
@@ -219,6 +228,8 @@ class Responder final : public Receiver {
   Caller* caller_;
   Generation generation_;
   View view_;
+  TraceBook trace_;
+  Request* running_ = nullptr;  // a traced one, from Next until it waits or ends
   std::vector<std::unique_ptr<Connection>> connections_;
   std::vector<uint32_t> free_connections_;
   uint64_t last_serial_ = 0;

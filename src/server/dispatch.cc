@@ -54,6 +54,7 @@ constexpr bool AllowedWhileStopping(Method m) {
     case Method::kFlushStatus:
     case Method::kFlush:
     case Method::kGetStatus:
+    case Method::kTrace:
       return true;
     default:
       return false;

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "flush/flusher.h"
 #include "server/job.h"
+#include "wire/payload.h"
 
 namespace mayfly {
 namespace {
@@ -37,7 +38,8 @@ std::string Shard::StatusJson() {
       R"("names":{{"inodes":{},"bytes":{},"prepared":{},"soles":{}}},)"
       R"("data":{{"files":{},"extents":{},"staged":{},"pins":{},"corrupt_blocks":{},"compacted_bytes":{}}},)"
       R"("requests":{{"served":{},"connections":{},"hellos":{},"repeated":{},"expired":{},"malformed":{},)"
-      R"("truncated":{},"oversized":{},"unauthenticated":{},"denied":{},"unknown_connection":{},"refused_grants":{}}},)"
+      R"("truncated":{},"oversized":{},"unauthenticated":{},"denied":{},"unknown_connection":{},"refused_grants":{},)"
+      R"("traced":{}}},)"
       R"("calls":{{"made":{},"retries":{},"timeouts":{},"late_replies":{},"refused":{},"connects":{}}},)"
       R"("flush":{{"written_bytes":{}}},"recovery":{},"journal":{}}})",
       options_.self.value, options_.host, options_.pid, is_root(), generation_.value, doors_.transport.Describe(),
@@ -45,9 +47,9 @@ std::string Shard::StatusJson() {
       arena.bytes_mapped, arena.bytes_used, arena.bytes_prefaulted, names_.inodes(), names_.memory_bytes(),
       names_.prepared(), soles_.size(), data.files, data.extents, data.staged, data.pins, data.corrupt_blocks,
       data.compacted_bytes, in.requests, responder_.connections(), in.hellos, in.repeated, in.expired, in.malformed,
-      in.truncated, in.oversized, in.unauthenticated, in.denied, in.unknown_connection, grants_.refused(), out.calls,
-      out.retries, out.timeouts, out.late_replies, out.refused_messages, out.connects, flusher_->bytes_written(),
-      RecoveryJson(), JournalJson());
+      in.truncated, in.oversized, in.unauthenticated, in.denied, in.unknown_connection, grants_.refused(),
+      responder_.trace().on(), out.calls, out.retries, out.timeouts, out.late_replies, out.refused_messages,
+      out.connects, flusher_->bytes_written(), RecoveryJson(), JournalJson());
 }
 
 // "null" where nothing outlives the process.
@@ -99,6 +101,18 @@ std::string Shard::DataJson() const {
 
 Task<Status> Shard::HandleGetStatus(Request*, const StatusRequest&, Empty*, ReplyPayload* out) {
   out->text = StatusJson();
+  co_return Code::kOk;
+}
+
+Task<Status> Shard::HandleTrace(Request* r, const TraceRequest& q, Empty*, ReplyPayload* out) {
+  if (!MayControl(r->party())) co_return Code::kPermission;
+  TraceBook& trace = responder_.trace();
+  MAYFLY_CO_TRY(trace.Switch(q.trace, q.for_ms * kMillisecond));
+  if (q.report) {
+    const auto lines = trace.Read(q.trace);
+    if (!lines.ok()) co_return lines.code();
+    out->text = EncodedPayload(*lines, kTransferBytesMax);
+  }
   co_return Code::kOk;
 }
 

@@ -437,6 +437,7 @@ class Shard {
   Task<Status> HandleSetGeneration(Request* r, const GenerationRequest& q, Empty* a, ReplyPayload* out);
   Task<Status> HandleLease(Request* r, const Empty& q, LeaseReply* a, ReplyPayload* out);
   Task<Status> HandleGetStatus(Request* r, const StatusRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> HandleTrace(Request* r, const TraceRequest& q, Empty* a, ReplyPayload* out);
   Task<Status> HandleRefuse(Request* r, const RefuseRequest& q, Empty* a, ReplyPayload* out);
   Task<Status> HandleLeave(Request* r, const LeaveRequest& q, Empty* a, ReplyPayload* out);
   // What concerns the session as a whole is for the user of the servers, and root.

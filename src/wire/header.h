@@ -2,12 +2,14 @@
 //   hello:    prefix + Hello, under the session's hello key
 //   welcome:  prefix + Welcome, under the connection's key: it proves that it answers this very hello
 //   request:  prefix + RequestHeader + body      reply: prefix + ReplyHeader + body      working: prefix
+//   trace:    prefix + TraceNote ...
 // Invariants  H1  the first 8 bytes of a header are SipHash-2-4 of all the others under the message's key; no more than
 //                 what finds the key is looked at before it was verified.
 //             H2  a reply names the caller's {slot, generation} and its connection; a late one finds another generation
 //                 or another connection there and is dropped.
 #pragma once
 
+#include <algorithm>
 #include <array>
 
 #include "base/coding.h"
@@ -18,8 +20,8 @@ namespace mayfly {
 constexpr uint16_t kWireMagic = 0x464d;  // "MF"
 constexpr uint8_t kWireVersion = 1;
 
-enum class MessageKind : uint8_t { kHello = 1, kWelcome = 2, kRequest = 3, kReply = 4, kWorking = 5 };
-constexpr bool IsKnown(MessageKind k) { return k >= MessageKind::kHello && k <= MessageKind::kWorking; }
+enum class MessageKind : uint8_t { kHello = 1, kWelcome = 2, kRequest = 3, kReply = 4, kWorking = 5, kTrace = 6 };
+constexpr bool IsKnown(MessageKind k) { return k >= MessageKind::kHello && k <= MessageKind::kTrace; }
 
 struct Prefix {
   uint64_t tag = 0;  // first, so that what it covers is one piece
@@ -64,14 +66,23 @@ struct Sequence {
 
 struct ReplyHeader {
   Code code = Code::kOk;
-  uint8_t reserved = 0;
-  uint16_t reserved2 = 0;
-  uint32_t reserved3 = 0;
+  uint8_t flags = 0;  // a reader passes over those that it does not know
+  uint16_t had_high = 0;
+  uint32_t had_low = 0;
   Generation generation;  // of the namespace, as the shard knows it
   static constexpr size_t kBytes = 16;
+  static constexpr uint8_t kTraced = 1;  // the shard traces requests, and had this one for had()
   template <class Io>
   void Fields(Io& io) {
-    io(code, reserved, reserved2, reserved3, generation);
+    io(code, flags, had_high, had_low, generation);
+  }
+  bool traced() const { return (flags & kTraced) != 0; }
+  Nanos had() const { return (Nanos{had_high} << 32) | had_low; }
+  void SetTraced(Nanos had) {
+    had = std::min(had, (Nanos{1} << 48) - 1);
+    flags |= kTraced;
+    had_high = static_cast<uint16_t>(had >> 32);
+    had_low = static_cast<uint32_t>(had);
   }
 };
 

@@ -7,6 +7,7 @@
 #include "wire/flush_messages.h"
 #include "wire/member_messages.h"
 #include "wire/stage_messages.h"
+#include "wire/trace_messages.h"
 #include "wire/types.h"
 
 namespace mayfly {
@@ -735,7 +736,8 @@ constexpr uint32_t kRevokePollMs = 20'000;
   X(Outcome, 65, OutcomeRequest, OutcomeReply, false, kPeer)                     \
   X(Rejoin, 66, Empty, ViewReply, false, kPeer)                                  \
   X(SetView, 67, ViewRequest, ViewReply, false, kPeer)                           \
-  X(Sync, 68, InodeRequest, Empty, false, kAny)
+  X(Sync, 68, InodeRequest, Empty, false, kAny)                                  \
+  X(Trace, 69, TraceRequest, Empty, false, kAny)
 
 enum class Method : uint16_t {
 #define MAYFLY_ENUM(name, number, request, reply, once, who) k##name = number,

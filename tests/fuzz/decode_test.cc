@@ -12,6 +12,7 @@ namespace {
 
 using Ops = std::vector<TxnOp>;
 using Moves = std::vector<Moved>;
+using TraceLines = std::vector<TraceLine>;
 
 // What payloads carry, apart from bytes of files and texts.
 #define MAYFLY_PAYLOADS(X) \
@@ -27,7 +28,9 @@ using Moves = std::vector<Moved>;
   X(StageSpec)             \
   X(StageItem)             \
   X(StageReport)           \
-  X(StageSummary)
+  X(StageSummary)          \
+  X(TraceLines)            \
+  X(TraceNote)
 
 template <class T>
 void TryAs(Bytes bytes) {

@@ -88,7 +88,7 @@ class Run {
   }
   void Step() {
     Insider& who = choices_.Byte() % 2 == 0 ? client_ : peer_;
-    switch (choices_.Byte() % 12) {
+    switch (choices_.Byte() % 13) {
       case 0:
         Unsealed(choices_.Some(300));
         return;
@@ -156,6 +156,22 @@ class Run {
       case 10:
         world_.Step();
         return;
+      case 11: {  // a trace, and what a client noted, good or not
+        (void)shard().responder->trace().Switch(choices_.Byte() % 4, choices_.Below(2000) * kMillisecond);
+        Prefix prefix;
+        prefix.kind = MessageKind::kTrace;
+        prefix.connection = who.connection;
+        std::vector<uint8_t> bytes = Encoded(prefix);
+        Filler filler(choices_.U64(), Filler::How::kByChance);
+        for (int notes = choices_.Byte() % 4; notes > 0; --notes) {
+          const std::vector<uint8_t> note = Valid<TraceNote>(filler);
+          bytes.insert(bytes.end(), note.begin(), note.end());
+        }
+        if (choices_.Byte() % 4 == 0) choices_.Mutate(&bytes);
+        Sealed(std::move(bytes), who.key);
+        (void)shard().responder->trace().Read(choices_.Byte() % 4);
+        return;
+      }
       default:
         shard().hold = choices_.Byte() % 2 == 0;
         if (!shard().hold) shard().Release();

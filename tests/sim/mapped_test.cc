@@ -1,6 +1,8 @@
 // Clients on the servers' own node, that have their arenas mapped: what they write and read without sending it.
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "client/quick_io.h"
 #include "sim/client.h"
 
@@ -67,6 +69,49 @@ TEST_F(MappedTest, LargeWritesAndReadsDoNotTravel) {
   EXPECT_EQ(Read(there, other, 0, data.size() + 10), expected);
   EXPECT_EQ(there.mount().counters().read_mapped, 0u);
   EXPECT_EQ(there.Wait(there.lane().Stat("/f", true))->size, data.size());
+}
+
+TEST_F(MappedTest, ATraceShowsWhatIsCopiedAndWhatIsSent) {
+  SimCluster cluster(Options(1));
+  SimClient here(cluster, Direct(), &cluster.views()), there(cluster, Direct());
+  const auto trace = [&](uint32_t for_ms, bool report) {
+    TraceRequest request;
+    request.trace = 5;
+    request.for_ms = for_ms;
+    request.report = report;
+    auto lines = here.Wait(here.lane().Trace(ShardId(0), request));
+    EXPECT_TRUE(lines.ok()) << TextOf(lines.code());
+    std::map<std::pair<Method, TraceStage>, uint64_t> counts;
+    if (!lines.ok()) return counts;
+    for (const TraceLine& line : *lines) {
+      for (const TraceBucket& bucket : line.buckets) counts[{line.method, line.stage}] += bucket.count;
+    }
+    return counts;
+  };
+  FileRef file = here.Open("/f", kNewFile), sent = there.Open("/g", kNewFile);
+  const std::string data = Pattern(100'000, 1);
+  Write(here, file, 0, data);  // asks for the arena and a place
+  trace(5'000, false);
+  for (FileRef* one : {&file, &sent}) {
+    SimClient& client = one == &file ? here : there;
+    for (int i = 0; i < 3; ++i) Write(client, *one, 0, data);
+    EXPECT_EQ(Read(client, *one, 0, data.size()), data);
+  }
+  for (SimClient* client : {&here, &there}) {  // what is noted goes with a later call
+    cluster.RunFor(20 * kMillisecond);
+    EXPECT_TRUE(client->Wait(client->lane().Stat("/f", true)).ok());
+    cluster.RunFor(kMillisecond);
+  }
+  auto counts = trace(0, true);
+  EXPECT_EQ((counts[{Method::kCommit, TraceStage::kWork}]), 3u);
+  EXPECT_EQ((counts[{Method::kCommit, TraceStage::kCopy}]), 2u);  // the first write hears of the trace by its commit
+  EXPECT_EQ((counts[{Method::kCommit, TraceStage::kWire}]), 2u);
+  EXPECT_EQ((counts[{Method::kWrite, TraceStage::kWork}]), 3u);
+  EXPECT_EQ((counts[{Method::kWrite, TraceStage::kPull}]), 3u);
+  EXPECT_EQ((counts[{Method::kWrite, TraceStage::kWire}]), 2u);
+  EXPECT_EQ((counts[{Method::kRead, TraceStage::kWork}]), 2u);
+  EXPECT_EQ((counts[{Method::kRead, TraceStage::kCopy}]), 1u);
+  EXPECT_EQ((counts[{Method::kTrace, TraceStage::kWork}]), 0u);
 }
 
 TEST_F(MappedTest, HolesAreZerosAndShortReadsEnd) {

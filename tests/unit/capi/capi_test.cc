@@ -1,12 +1,17 @@
 // The C functions on a simulated platform: arguments, errno, sentences, batches, and what a failed check leaves.
 #include <errno.h>
+#include <gmock/gmock.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <nlohmann/json.hpp>
+
+#include "base/histogram.h"
 #include "capi/entry.h"
 #include "unit/capi/sim_platform.h"
 #include "unit/client/fake_server.h"
+#include "wire/payload.h"
 
 namespace mayfly {
 namespace {
@@ -326,6 +331,69 @@ TEST_F(CapiTest, ReportsAreJson) {
   errno = 0;
   EXPECT_EQ(mayfly_report(fs, "weather"), nullptr);
   EXPECT_EQ(errno, EINVAL);
+}
+
+// What a shard is asked to do, in order.
+struct AskedToTrace {
+  std::vector<TraceRequest> requests;
+  explicit AskedToTrace(FakeServer& server, Code code = Code::kOk) {
+    server.On<Method::kTrace>([this, code](const TraceRequest& q, Empty*, FakeCall& call) {
+      if (call.shard == ShardId(0)) requests.push_back(q);
+      if (!q.report) return call.shard == ShardId(2) ? code : Code::kOk;
+      std::vector<TraceLine> lines(2);
+      lines[0].method = lines[1].method = Method::kOpen;
+      lines[0].stage = TraceStage::kWork;
+      lines[0].sum = lines[0].max = 40 + call.shard.value;
+      lines[0].buckets = {{static_cast<uint16_t>(Histogram::BucketOf(40 + call.shard.value)), 1}};
+      lines[1].stage = TraceStage::kWire;
+      lines[1].sum = lines[1].max = 1'000;
+      lines[1].buckets = {{static_cast<uint16_t>(Histogram::BucketOf(1'000)), 1}};
+      const std::string payload = EncodedPayload(lines, kTransferBytesMax);
+      call.out.assign(payload.begin(), payload.end());
+      return Code::kOk;
+    });
+  }
+};
+
+TEST_F(CapiTest, ATraceIsRenewedEndedAndAddedUp) {
+  AskedToTrace asked(server);
+  const Nanos start = clock.Now();
+  char* text = mayfly_trace(fs, 2'500);
+  ASSERT_NE(text, nullptr) << mayfly_error();
+  EXPECT_GE(clock.Now() - start, 2'500 * kMillisecond);
+  const auto report = nlohmann::json::parse(text);
+  free(text);
+  ASSERT_EQ(report["methods"].size(), 1u);
+  const auto& method = report["methods"][0];
+  EXPECT_EQ(method["method"], "Open");
+  EXPECT_EQ(method["count"], 3);
+  EXPECT_EQ(method["stages"]["work"]["count"], 3);
+  EXPECT_DOUBLE_EQ(method["stages"]["work"]["p50_us"], 0.041);
+  EXPECT_DOUBLE_EQ(method["stages"]["work"]["max_us"], 0.042);
+  EXPECT_DOUBLE_EQ(method["stages"]["wire"]["mean_us"], 1.0);
+  EXPECT_FALSE(method["stages"].contains("wait"));
+  EXPECT_EQ(report["shards"], 3);
+  // On, twice more, off, and the report.
+  ASSERT_EQ(asked.requests.size(), 5u);
+  for (size_t i = 0; i < 5; ++i) {
+    EXPECT_EQ(asked.requests[i].trace, asked.requests[0].trace);
+    EXPECT_EQ(asked.requests[i].for_ms, i < 3 ? 3'000u : 0u);
+    EXPECT_EQ(asked.requests[i].report, i == 4);
+  }
+}
+
+TEST_F(CapiTest, ATraceThatOneServerRefusesEndsAtTheOthers) {
+  AskedToTrace asked(server, Code::kBusy);
+  errno = 0;
+  EXPECT_EQ(mayfly_trace(fs, 1'000), nullptr);
+  EXPECT_EQ(errno, EBUSY);
+  EXPECT_THAT(mayfly_error(), testing::HasSubstr("being traced already"));
+  ASSERT_EQ(asked.requests.size(), 2u);
+  EXPECT_EQ(asked.requests[1].for_ms, 0u);
+  EXPECT_TRUE(asked.requests[1].report);  // it is not kept for this one
+  AskedToTrace other(server, Code::kPermission);
+  EXPECT_EQ(mayfly_trace(fs, 1'000), nullptr);
+  EXPECT_EQ(errno, EPERM);
 }
 
 TEST_F(CapiTest, AFlushIsFollowedToItsEnd) {

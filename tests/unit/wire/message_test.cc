@@ -33,6 +33,8 @@ void ForEachType(Check check) {
   check.template operator()<StageItem>("StageItem");
   check.template operator()<StageReport>("StageReport");
   check.template operator()<StageSummary>("StageSummary");
+  check.template operator()<TraceNote>("TraceNote");
+  check.template operator()<std::vector<TraceLine>>("TraceLines");
   check.template operator()<Attr>("Attr");
   check.template operator()<Cred>("Cred");
   check.template operator()<Part>("Part");
@@ -116,6 +118,20 @@ TEST(Messages, AHelloFitsWithTheAddressThatItPromisesAndNotAByteMore) {
 
 TEST(Messages, AWelcomeIsSmall) { EXPECT_LE(Prefix::kBytes + Encoded(Welcome()).size(), 128u); }
 
+TEST(Messages, AReplySaysForHowLongItWasHadIfItIsTraced) {
+  ReplyHeader header;
+  EXPECT_FALSE(header.traced());
+  for (const Nanos had : {Nanos{0}, Nanos{1}, Nanos{0x123456789abc}}) {
+    header.SetTraced(had);
+    ReplyHeader again;
+    ASSERT_TRUE(DecodeInto(Encoded(header), &again).ok());
+    EXPECT_TRUE(again.traced());
+    EXPECT_EQ(again.had(), had);
+  }
+  header.SetTraced(kNever);
+  EXPECT_EQ(header.had(), (Nanos{1} << 48) - 1);
+}
+
 TEST(Messages, HeadersHaveTheSizesTheySay) {
   EXPECT_EQ(Encoded(Prefix()).size(), Prefix::kBytes);
   EXPECT_EQ(Encoded(RequestHeader()).size(), RequestHeader::kBytes);
@@ -138,7 +154,7 @@ TEST(Messages, WithAnUnknownEnumOrAHalfTruthAreCorrupt) {
     Prefix prefix;
     bytes = Encoded(prefix);
     bytes[11] = static_cast<uint8_t>(raw);
-    EXPECT_EQ(DecodeInto(bytes, &prefix).ok(), raw >= 1 && raw <= 5) << raw;
+    EXPECT_EQ(DecodeInto(bytes, &prefix).ok(), raw >= 1 && raw <= 6) << raw;
   }
 }
 
