@@ -5,7 +5,7 @@
 // which keeps all that there is to know. Nobody subtracts the clocks of two machines. Invariants  T1  a book is on
 // until its deadline at most, whatever becomes of who switched it on; it keeps what it
 //                 collected for kKeptFor from then on.
-//             T2  one trace at a time: another is refused until the first one's deadline has passed or it was read.
+//             T2  one trace at a time: another is refused until what the first one collected was read, or is forgotten.
 #pragma once
 
 #include <array>
