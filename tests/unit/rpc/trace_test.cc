@@ -112,6 +112,61 @@ TEST_F(Trace, APayloadIsPulledWithinTheWork) {
   EXPECT_EQ((sums[{Method::kWrite, TraceStage::kHold}].first), 0u);
 }
 
+// The network by a way that keeps messages until it is told to let them go.
+struct SlowWay final : Transport {
+  struct Waiting {
+    EndpointId to;
+    Bytes header, payload;
+    Completion* done;
+  };
+  Transport* inner = nullptr;
+  std::vector<Waiting> waiting;
+  void SetReceiver(Receiver* receiver) override { inner->SetReceiver(receiver); }
+  Bytes address() const override { return inner->address(); }
+  Result<EndpointId> Connect(Bytes address) override { return inner->Connect(address); }
+  void Close(EndpointId endpoint) override { inner->Close(endpoint); }
+  Sent Send(EndpointId to, Bytes header, Bytes payload, Completion* done) override {
+    waiting.push_back({to, header, payload, done});
+    return Sent::kPending;
+  }
+  bool Progress() override { return false; }
+  void Register(MutableBytes) override {}
+  std::string Describe() const override { return "slow"; }
+  void LetGo() {
+    for (const Waiting& w : std::exchange(waiting, {})) {
+      if (inner->Send(w.to, w.header, w.payload, w.done) == Sent::kDone) w.done->fn(w.done, Status());
+    }
+  }
+};
+
+TEST(TraceHeld, AReplyThatIsHeldBackShowsForHowLong) {
+  World w;
+  SlowWay slow;
+  Responder::Options options = w.ShardOptions(0);
+  options.held = &slow;
+  options.holds = [](const Party&, Method method) { return method == Method::kUnlink; };
+  TestShard& shard = w.StartShard(0, options);
+  slow.inner = shard.transport.get();
+  TestLane& lane = w.AddLane();
+  TraceBook& book = shard.responder->trace();
+  ASSERT_TRUE(book.Switch(kTrace, kSecond).ok());
+  ASSERT_EQ(w.Await(lane.Ping(0)), Code::kOk);
+  Task<Status> call = lane.Unlink(0, "a");
+  ASSERT_TRUE(w.RunUntil([&] { return !slow.waiting.empty(); }));
+  w.clock.Advance(5'000);
+  slow.LetGo();
+  ASSERT_EQ(w.Await(call), Code::kOk);
+  w.RunFor(2 * TraceNotes::kSentEvery);
+  ASSERT_EQ(w.Await(lane.Ping(0)), Code::kOk);
+  w.RunFor(kMillisecond);
+  Sums sums = SumsOf(book);
+  EXPECT_EQ((sums[{Method::kUnlink, TraceStage::kHold}].first), 1u);
+  EXPECT_GE((sums[{Method::kUnlink, TraceStage::kHold}].second), 5'000u);
+  EXPECT_GE((sums[{Method::kUnlink, TraceStage::kWire}].second), 5'000u);  // which it is a part of
+  EXPECT_EQ((sums[{Method::kUnlink, TraceStage::kWork}].second), 0u);
+  EXPECT_EQ((sums[{Method::kPing, TraceStage::kHold}].first), 0u);
+}
+
 TEST_F(Trace, OffNothingIsSaidAndNothingIsNoted) {
   Tap replies(w, MessageKind::kReply, false);
   for (int i = 0; i < 10; ++i) ASSERT_EQ(w.Await(lane.Unlink(0, "a")), Code::kOk);
