@@ -46,6 +46,17 @@ class PartTable {
     if (it == parts_.end()) return nullptr;
     return last_ = it->second.get();
   }
+  // What Find reads first, on its way; and, once that is here, the part. Neither is remembered as asked for.
+  void Prefetch(InodeId dir) const {
+    if (last_ == nullptr || last_->rights.dir != dir) parts_.prefetch(dir);
+  }
+  void PrefetchPart(InodeId dir) const {
+    if (last_ != nullptr && last_->rights.dir == dir) return;
+    const auto it = parts_.find(dir);
+    if (it == parts_.end()) return;
+    const auto* line = reinterpret_cast<const char*>(it->second.get());
+    for (size_t at = 0; at < sizeof(DirPart); at += 64) __builtin_prefetch(line + at, 1);
+  }
   // Joins, or takes newer rights; the part if it changed.
   DirPart* Join(const DirRights& rights);
   // Newer rights of a joined part; nothing otherwise.

@@ -232,6 +232,26 @@ ReadDirReply Namespace::List(InodeId dir, uint64_t after, Encoder& out, const Un
   return reply;
 }
 
+// ---- what requests are about to look at ----
+
+Namespace::Foreseen Namespace::Foresee(InodeId parent, std::string_view name, ClientId process, uint64_t births) const {
+  Foreseen seen;
+  seen.parent = parent;
+  seen.born = InodeId::Make(impl_->options.self, impl_->next_sequence + births);
+  seen.hash = DentryTable::HashOf(parent, name);
+  seen.process = process;
+  impl_->dentries.PrefetchPlace(seen.hash);
+  impl_->parts.Prefetch(parent);
+  impl_->opens.Prefetch(process);
+  return seen;
+}
+
+void Namespace::Foresee(const Foreseen& again) const {
+  impl_->dentries.PrefetchSlot(again.hash);
+  impl_->parts.PrefetchPart(again.parent);
+  impl_->opens.Prefetch(again.born, again.process);
+}
+
 // ---- open files ----
 
 void Namespace::RegisterOpen(Inode& inode, ClientId process, bool writes) {

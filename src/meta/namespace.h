@@ -74,6 +74,19 @@ class Namespace {
   // shards are not the caller's to change.
   void Changed(const Inode& inode);
 
+  // ---- what requests are about to look at ----
+  // With many clients and files each table is a cache miss or two, and the second needs what the first brought. So
+  // requests that wait are announced, all of them once and then all of them again; when they are served the lines are
+  // there. That changes nothing, and a wrong guess costs a little time.
+  struct Foreseen {
+    InodeId parent, born;  // born: what a create will make
+    uint32_t hash = 0;
+    ClientId process;
+  };
+  // `births`: how many of those announced before will make an inode.
+  Foreseen Foresee(InodeId parent, std::string_view name, ClientId process, uint64_t births) const;
+  void Foresee(const Foreseen& again) const;
+
   // ---- parts of directories ----
   bool Joined(InodeId dir) const;
   void Join(const DirRights& rights);          // idempotent; an older version is ignored

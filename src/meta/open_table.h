@@ -22,6 +22,12 @@ class OpenTable {
   uint32_t CountOf(InodeId inode, ClientId process) const;
   bool WrittenBy(InodeId inode, ClientId process) const;        // F2
   bool WrittenByOthers(InodeId inode, ClientId process) const;  // asks each process that has anything open
+  // What a look at a process reads first, on its way; and, once that is here, at an inode of it.
+  void Prefetch(ClientId process) const { processes_.prefetch(process); }
+  void Prefetch(InodeId inode, ClientId process) const {
+    const auto counts = processes_.find(process);
+    if (counts != processes_.end()) counts->second.prefetch(inode);
+  }
   // What an image says; 0 opens: the process does not have it open.
   void Set(InodeId inode, ClientId process, uint32_t opens, bool writes);
   // Who has anything open, and what, in an order of no meaning.

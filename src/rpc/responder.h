@@ -162,6 +162,11 @@ class Responder final : public Receiver {
   // The next request to work on, or null.
   Request* Next();
   bool idle() const { return arrived_.empty(); }
+  // The requests that Next will give, in that order, until `visit(const Request&)` says false.
+  template <class Visit>
+  void ForEachArrived(Visit&& visit) const {
+    for (Request* r = arrived_.first(); r != nullptr && visit(static_cast<const Request&>(*r));) r = arrived_.Next(r);
+  }
 
   // Named in every reply.
   void SetGeneration(Generation g) { generation_ = g; }

@@ -171,6 +171,28 @@ Task<Status> Shard::Run(Request* r) {
   co_return Code::kOk;
 }
 
+// Lets the cache misses of requests that came together overlap: one after the other they are half of a create's time
+// where thousands of clients take turns (share/doc/SCALING.md).
+void Shard::Foresee() {
+  std::array<Namespace::Foreseen, kForeseenMax> seen;
+  size_t count = 0;
+  uint64_t births = 0;
+  responder_.ForEachArrived([&](const Request& r) {
+    const Method m = r.method();
+    if (m != Method::kOpen && m != Method::kLookup && m != Method::kUnlink && m != Method::kMkdir) return true;
+    Decoder d(r.body());
+    InodeId parent;
+    std::string_view name;
+    d.Get(parent);  // the first two fields of each of them
+    d.Get(name);
+    if (!d.ok()) return true;
+    seen[count++] = names_.Foresee(parent, name, r.party().process, births);
+    if (m == Method::kOpen || m == Method::kMkdir) ++births;
+    return count < kForeseenMax;
+  });
+  for (size_t i = 0; i < count; ++i) names_.Foresee(seen[i]);
+}
+
 void Shard::Serve(Request* r) {
   switch (r->method()) {
 #define MAYFLY_DISPATCH(name, number, request, reply, once, who)                         \

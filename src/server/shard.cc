@@ -136,6 +136,7 @@ bool Shard::RunOnce() {
   // Nothing is listened to before all is back: what has been answered must be known before it is asked again.
   bool worked = serving_ && doors_.transport.Progress();
   worked |= doors_.offload.Poll();
+  if (serving_ && !responder_.idle()) Foresee();
   // What arrives while these run waits for the next turn, so that timers and replies are not starved.
   while (serving_) {
     Request* request = NextRequest();

@@ -194,6 +194,8 @@ class Shard {
   friend class Flusher;
 
   // dispatch.cc
+  static constexpr size_t kForeseenMax = 32;  // their lines must still be there when they are served
+  void Foresee();
   void Serve(Request* request);
   template <Method M, auto Fn>
   Task<Status> Run(Request* request);

@@ -242,5 +242,32 @@ TEST(Namespace, WritingClearsPrivileges) {
   EXPECT_EQ(inode->permissions, 0755);
 }
 
+TEST(Namespace, AnnouncedRequestsChangeNothing) {
+  Shard shard;
+  const InodeId dir = shard.MakeDir(shard.root, "d");
+  const InodeId file = (*shard.Make(dir, "f"))->id;
+  const InodeId elsewhere = InodeId::Make(ShardId(9), 77);
+  const uint64_t bytes = shard.ns.memory_bytes(), next = shard.ns.next_sequence();
+  std::vector<Namespace::Foreseen> seen;
+  uint64_t births = 0;
+  for (const InodeId parent : {shard.root, dir, file, elsewhere, InodeId()}) {
+    for (const std::string& name : {std::string("f"), std::string("none"), std::string(), std::string(300, 'x')}) {
+      seen.push_back(shard.ns.Foresee(parent, name, ClientId(++births), births));
+      EXPECT_EQ(seen.back().parent, parent);
+      EXPECT_EQ(seen.back().born, InodeId::Make(ShardId(3), next + births));
+    }
+  }
+  for (const auto& one : seen) shard.ns.Foresee(one);
+  EXPECT_EQ(shard.ns.memory_bytes(), bytes);
+  EXPECT_EQ(shard.ns.next_sequence(), next);
+  EXPECT_FALSE(shard.ns.Joined(elsewhere));
+  EXPECT_EQ(shard.ns.Check(), "");
+  // What was announced goes as it would have gone.
+  EXPECT_EQ(shard.Make(elsewhere, "f").code(), Code::kConflict);
+  EXPECT_EQ(shard.Make(dir, "f").code(), Code::kExists);
+  EXPECT_EQ((*shard.Make(dir, "none"))->id, InodeId::Make(ShardId(3), next));
+  EXPECT_EQ(shard.Remove(dir, "f"), Code::kOk);
+}
+
 }  // namespace
 }  // namespace mayfly
