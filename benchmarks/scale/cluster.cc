@@ -83,6 +83,7 @@ class Cluster {
       joined_.emplace(o_.shared_directory ? 1 : clients_, shards_);
     }
     for (uint32_t i = 0; i < close_jobs_; ++i) free_closes_.push_back(jobs_ + shards_ + i);
+    create_ = o_.costs.create + GrowthAt(o_.costs, clients_);
     lone_close_odds_ = std::max(0.0, 1 / o_.closes_a_message - 1 / kFullBatch);
     MakeDirectories();
   }
@@ -133,6 +134,7 @@ class Cluster {
   std::vector<uint64_t> creates_of_;
   std::optional<Bits> connected_, joined_;                                  // by client, by directory; cold
   std::map<std::pair<uint64_t, uint32_t>, std::vector<uint32_t>> joining_;  // {directory, shard}: who waits
+  Nanos create_ = 0;                                                        // mean, with so many clients
   double lone_close_odds_ = 0;
   std::string name_;
   Outcome out_;
@@ -155,11 +157,11 @@ void Cluster::MakeDirectories() {
 }
 
 Nanos Cluster::CreateTime() {
-  const double mean = static_cast<double>(o_.costs.create);
+  const double mean = static_cast<double>(create_);
   if (o_.costs.exponential) return static_cast<Nanos>(chance_.Exponential(mean));
-  if (o_.costs.create_spread.empty()) return o_.costs.create;
+  if (o_.costs.create_spread.empty()) return create_;
   const int64_t more = o_.costs.create_spread[chance_.Below(o_.costs.create_spread.size())];
-  return static_cast<Nanos>(std::max<int64_t>(0, static_cast<int64_t>(o_.costs.create) + more));
+  return static_cast<Nanos>(std::max<int64_t>(0, static_cast<int64_t>(create_) + more));
 }
 
 Nanos Cluster::Work(uint32_t job, uint32_t) {
@@ -305,7 +307,7 @@ void Cluster::Measure() {
 }
 
 Outcome Cluster::Run() {
-  const Nanos cycle = o_.costs.create + o_.costs.client + 2 * o_.costs.hop;
+  const Nanos cycle = create_ + o_.costs.client + 2 * o_.costs.hop;
   for (uint32_t j = 0; j < jobs_; ++j) {
     // Cold: all come from a barrier.
     const Nanos at = o_.cold ? 0 : chance_.Below(cycle);
@@ -354,6 +356,18 @@ Result<Outcome> Simulate(const Options& o) {
   auto placement = Placement::Build(*layout);
   if (!placement.ok()) return placement.code();
   return Cluster(o, std::move(*layout), std::move(*placement)).Run();
+}
+
+Nanos GrowthAt(const Costs& costs, uint32_t clients) {
+  const auto& growth = costs.growth;
+  if (growth.empty() || clients <= growth.front().first) return 0;
+  const auto above = std::find_if(growth.begin(), growth.end(), [&](const auto& at) { return at.first >= clients; });
+  if (above == growth.end()) return growth.back().second;
+  const auto below = above - 1;
+  const double part = std::log(static_cast<double>(clients) / below->first) /
+                      std::log(static_cast<double>(above->first) / below->first);
+  const auto from = static_cast<double>(below->second), to = static_cast<double>(above->second);
+  return static_cast<Nanos>(from + part * (to - from));
 }
 
 double ClosesAMessage(uint32_t shards, double rate, uint64_t seed) {

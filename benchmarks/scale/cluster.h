@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/ids.h"
@@ -20,6 +21,9 @@ struct Costs {
   Nanos create = 1500;  // of a shard: one file opened, registered and closed, closes by full batches
   // How much a create differs from the mean, one value for each equally probable part; none: not at all.
   std::vector<int64_t> create_spread;
+  // How much more a create costs a shard with so many clients: {clients, ns} in ascending order, between them by the
+  // logarithm; before the first nothing, past the last no more.
+  std::vector<std::pair<uint32_t, Nanos>> growth;
   bool exponential = false;  // the times of creates are that instead
   Nanos message = 500;       // of a shard: an empty request; a join, a lease, a close that travels alone
   Nanos hello = 50'000;      // of a shard: a connection
@@ -60,6 +64,9 @@ struct Outcome {
 
 // Fails with kInvalid if the options make no cluster.
 Result<Outcome> Simulate(const Options& options);
+
+// What Costs::growth says of so many clients.
+Nanos GrowthAt(const Costs& costs, uint32_t clients);
 
 // How many closes a client's messages carry on average if it closes `rate` files a second, evenly over so many shards:
 // by the library's own queue, with its helper looking twice a second.

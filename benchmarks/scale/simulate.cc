@@ -12,12 +12,13 @@
 namespace mayfly::scale {
 namespace {
 
-void Read(const nlohmann::json& from, Costs* to) {
+void Read(const nlohmann::json& from, bool shared, Costs* to) {
   const auto take = [&](const char* name, auto* value) {
     if (from.contains(name)) from.at(name).get_to(*value);
   };
   take("create", &to->create);
   take("create_spread", &to->create_spread);
+  take(shared ? "growth_shared" : "growth", &to->growth);
   take("message", &to->message);
   take("hello", &to->hello);
   take("client", &to->client);
@@ -29,7 +30,7 @@ int Main(int argc, char** argv) {
   Options o;
   std::string costs;
   Nanos hop = 0;
-  bool close_queue = false, no_leases = false;
+  bool close_queue = false, no_leases = false, no_growth = false;
   CLI::App app("Creates in a simulated cluster.");
   app.add_option("--members", o.members)->required();
   app.add_option("--shards", o.shards, "of a member");
@@ -42,6 +43,7 @@ int Main(int argc, char** argv) {
   app.add_option("--warm-up", o.warm_up, "creates a shard before the measured ones");
   app.add_option("--cores", o.cores, "all servers and clients share so many; 0: each has its own");
   app.add_flag("--no-leases", no_leases, "shards do not ask the root's for leases");
+  app.add_flag("--no-growth", no_growth, "a create costs the same however many clients there are");
   app.add_option("--seed", o.seed);
   app.add_option("--costs", costs);
   app.add_option("--hop", hop, "one way between nodes, in ns, instead of that of --costs");
@@ -56,9 +58,10 @@ int Main(int argc, char** argv) {
       std::cerr << "mayfly_scale_simulation: " << costs << " is not a JSON object of costs" << std::endl;
       return 1;
     }
-    Read(json, &o.costs);
+    Read(json, o.shared_directory, &o.costs);
   }
   if (hop != 0) o.costs.hop = hop;
+  if (no_growth) o.costs.growth.clear();
   if (no_leases) o.lease_renewal = 0;
   const uint32_t clients = o.clients_total != 0 ? o.clients_total : o.members * o.clients;
   auto outcome = Simulate(o);

@@ -137,6 +137,22 @@ TEST(ScaleCluster, ProcessesThatShareCoresGetNoMoreThanTheseHave) {
   EXPECT_NEAR(Simulated(o).rate * static_cast<double>(o.costs.create + o.costs.client) / 2e9, 1, 0.01);
 }
 
+TEST(ScaleCluster, ACreateCostsMoreTheMoreClientsThereAre) {
+  Costs costs;
+  EXPECT_EQ(GrowthAt(costs, 1000), 0u);
+  costs.growth = {{16, 0}, {256, 400}, {65'536, 1000}};
+  EXPECT_EQ(GrowthAt(costs, 1), 0u);
+  EXPECT_EQ(GrowthAt(costs, 16), 0u);
+  EXPECT_EQ(GrowthAt(costs, 64), 200u);
+  EXPECT_EQ(GrowthAt(costs, 256), 400u);
+  EXPECT_EQ(GrowthAt(costs, 4096), 700u);
+  EXPECT_EQ(GrowthAt(costs, 1'000'000), 1000u);
+  Options o = Steady(1);
+  o.clients = 64;
+  o.costs.growth = costs.growth;
+  EXPECT_NEAR(Simulated(o).rate * static_cast<double>(o.costs.create + 200) / 1e9, 1, 0.001);
+}
+
 TEST(ScaleCluster, ASpreadOfTimesKeepsTheMean) {
   Options o = Steady(1);
   o.costs.create_spread = {-1000, -500, 0, 1500};
