@@ -30,7 +30,7 @@ int Main(int argc, char** argv) {
   Options o;
   std::string costs;
   Nanos hop = 0;
-  bool close_queue = false, no_leases = false, no_growth = false;
+  bool close_queue = false, no_leases = false, no_growth = false, constant = false;
   CLI::App app("Creates in a simulated cluster.");
   app.add_option("--members", o.members)->required();
   app.add_option("--shards", o.shards, "of a member");
@@ -47,6 +47,7 @@ int Main(int argc, char** argv) {
   app.add_option("--seed", o.seed);
   app.add_option("--costs", costs);
   app.add_option("--hop", hop, "one way between nodes, in ns, instead of that of --costs");
+  app.add_flag("--constant", constant, "every create takes the mean time");
   app.add_flag("--exponential", o.costs.exponential, "creates take exponentially distributed times");
   app.add_flag("--close-queue", close_queue,
                "closes come in batches as the library's queue makes them at the rate found");
@@ -61,6 +62,7 @@ int Main(int argc, char** argv) {
     Read(json, o.shared_directory, &o.costs);
   }
   if (hop != 0) o.costs.hop = hop;
+  if (constant) o.costs.create_spread.clear();
   if (no_growth) o.costs.growth.clear();
   if (no_leases) o.lease_renewal = 0;
   const uint32_t clients = o.clients_total != 0 ? o.clients_total : o.members * o.clients;
