@@ -252,7 +252,8 @@ TEST(Namespace, AnnouncedRequestsChangeNothing) {
   uint64_t births = 0;
   for (const InodeId parent : {shard.root, dir, file, elsewhere, InodeId()}) {
     for (const std::string& name : {std::string("f"), std::string("none"), std::string(), std::string(300, 'x')}) {
-      seen.push_back(shard.ns.Foresee(parent, name, ClientId(++births), births));
+      ++births;
+      seen.push_back(shard.ns.Foresee(parent, name, ClientId(births), births));
       EXPECT_EQ(seen.back().parent, parent);
       EXPECT_EQ(seen.back().born, InodeId::Make(ShardId(3), next + births));
     }

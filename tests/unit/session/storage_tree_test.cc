@@ -66,12 +66,13 @@ TEST_P(StorageTree, ATrailLeadsThere) {
   Trail trail;
   trail.storage = base;
   const std::string& host = CharterOf(1).members[1].host;
-  EXPECT_EQ(LookAlong(trail, uuid, geteuid(), "elsewhere").here, std::vector<std::string>());
-  const std::vector<std::string> here = LookAlong(trail, uuid, geteuid(), host).here;
+  const TrailLook mine{uuid, geteuid(), host, ""}, anothers{uuid, geteuid(), "elsewhere", ""};
+  EXPECT_EQ(LookAlong(trail, anothers).here, std::vector<std::string>());
+  const std::vector<std::string> here = LookAlong(trail, mine).here;
   ASSERT_FALSE(here.empty());
-  EXPECT_TRUE(RemoveTrail(trail, uuid, geteuid(), host).empty());
+  EXPECT_TRUE(RemoveTrail(trail, mine).empty());
   for (const std::string& path : here) EXPECT_FALSE(IsStorageDirectory(path)) << path;
-  EXPECT_TRUE(LookAlong(trail, uuid, geteuid(), host).here.empty());
+  EXPECT_TRUE(LookAlong(trail, mine).here.empty());
 }
 
 INSTANTIATE_TEST_SUITE_P(All, StorageTree, testing::Bool(),
