@@ -100,7 +100,7 @@ class World {
       Good(fd.status(), "create");
       now_[path] = "";
       Note(false);
-      return CloseOrNot(*fd);
+      return CloseOrNot(*fd, true);
     }
     if (choice == 0) {
       Good(client_->Wait(lane().Unlink(path)), "unlink");
@@ -119,10 +119,11 @@ class World {
     Change(path, choice);
   }
 
-  void CloseOrNot(int fd) {
+  // A close of what nothing was changed through has nothing to wait for.
+  void CloseOrNot(int fd, bool changed) {
     if (!OneIn(12)) return;  // it stays open until the client goes
     Good(client_->Wait(lane().Close(fd)), "close");
-    Note(true);
+    Note(changed);
   }
 
   void Change(const std::string& path, uint64_t choice) {
@@ -131,16 +132,19 @@ class World {
     if (!fd.ok()) return;
     const FileRef file = client_->mount().files().Find(*fd);
     std::string& content = now_[path];
+    bool changed = false;
     for (uint64_t writes = 1 + Below(6); writes != 0 && !testing::Test::HasFailure(); --writes) {
       if (choice == 2) {
         const uint64_t size = Below(kFileBytesMax);
         Good(client_->Wait(lane().Truncate(file, size)), "truncate");
+        changed = true;
         content.resize(size);
       } else if (choice == 3 && content.size() < kFileBytesMax) {
         const uint64_t more = 1 + Below(kFileBytesMax - content.size());
         const Status had = client_->Wait(lane().Fallocate(file, Lane::Allocate::kExtend, content.size(), more));
         if (had.code() == Code::kNoSpace) continue;
         Good(had, "fallocate");
+        changed = true;
         content.resize(content.size() + more);
         choice = 4;
       } else {
@@ -155,6 +159,7 @@ class World {
           const auto written = client_->Wait(lane().WriteAt(file, AsBytes(data).subspan(at, part), offset + at));
           if (written.code() == Code::kNoSpace) break;  // what clients that are gone had open may fill a small disk
           Good(written.status(), "write");
+          changed = true;
           if (content.size() < offset + at + part) content.resize(offset + at + part);
           content.replace(offset + at, part, data, at, part);
           at += part;
@@ -167,7 +172,7 @@ class World {
         Note(true);
       }
     }
-    CloseOrNot(*fd);
+    CloseOrNot(*fd, changed);
   }
 
   void LosePower() {
