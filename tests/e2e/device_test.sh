@@ -4,6 +4,10 @@
 # what is acknowledged survives a kill of all and a loss of the node's memory, the tools read it, other things on a
 # device are not overwritten, and at the end nothing is left.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# Mounted where nobody else sees it: another script's namespace that began meanwhile would keep it mounted.
+if [[ -z ${DEVICE_TEST_INSIDE:-} && $(id -u) == 0 ]] && unshare -m true 2>/dev/null; then
+  DEVICE_TEST_INSIDE=yes exec unshare -m bash "$0"
+fi
 . "$here/lib.sh"
 . "$here/survive_common.sh"
 e2e_mpirun=(--enable-recovery)

@@ -4,6 +4,10 @@
 # goes all that lay in memory. What was acknowledged is there after --recover: with --fsync always all of it, with commit
 # what was closed.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# Mounted where nobody else sees it: another script's namespace that began meanwhile would keep it mounted.
+if [[ -z ${POWER_TEST_INSIDE:-} && $(id -u) == 0 ]] && unshare -m true 2>/dev/null; then
+  POWER_TEST_INSIDE=yes exec unshare -m bash "$0"
+fi
 . "$here/lib.sh"
 . "$here/survive_common.sh"
 [[ $(id -u) == 0 ]] || e2e_skip "not root: cannot mount a loop image"

@@ -58,7 +58,8 @@ gone() { # PID...
 kill_all() { # the launcher too
   mapfile -t servers < <(pgrep -P "$e2e_launcher" -x mayflyd)
   note_segments
-  kill -KILL "$e2e_launcher" "${servers[@]}" "${rejoined[@]}"
+  # The launcher last: when it dies, servers that were stopped (power_test.sh) are sent SIGHUP and SIGCONT.
+  kill -KILL "${servers[@]}" "${rejoined[@]}" "$e2e_launcher"
   wait "$e2e_launcher" "${rejoined[@]}" 2>/dev/null
   e2e_launcher=''
   e2e_within 20 gone "${servers[@]}" || e2e_fail "killed servers live"
