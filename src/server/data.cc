@@ -122,19 +122,22 @@ void Shard::UnlockSize(InodeId id) {
 // All or nothing: a shard that takes no changes is found before anything is cut.
 Task<Status> Shard::Truncate(InodeId id, uint64_t size, bool touch, Nanos deadline) {
   MAYFLY_CO_TRY(co_await LockSize(id, deadline));
-  Status status;
-  const Inode* inode = names_.FindInode(id);
-  if (log_.active() && inode != nullptr && inode->extra != nullptr && !inode->extra->shards.empty()) {
-    TruncateRequest probe;
-    probe.inode = id;
-    status = co_await TruncateAtAll(inode->extra->shards, probe, deadline);
-  }
+  Status status = co_await AskToCut(id, deadline);
   if (status.ok()) {
     status = co_await TruncateLocked(id, size, touch, deadline);
     status = IoInsteadOf(Code::kReadOnly, status);  // it says that nothing has changed
   }
   if (!Resuming(id)) UnlockSize(id);
   co_return status;
+}
+
+Task<Status> Shard::AskToCut(InodeId id, Nanos deadline) {
+  const Inode* inode = names_.FindInode(id);
+  if (!log_.active() || inode == nullptr || inode->extra == nullptr || inode->extra->shards.empty())
+    co_return Code::kOk;
+  TruncateRequest probe;
+  probe.inode = id;
+  co_return co_await TruncateAtAll(inode->extra->shards, probe, deadline);
 }
 
 // Parts of an append that were stored before another failed must not show as the file's new end. A shard that takes no

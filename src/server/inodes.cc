@@ -256,6 +256,12 @@ Task<Status> Shard::ChangeAttr(Request* r, const SetAttrRequest& q, AttrReply* a
     inode = names_.FindInode(q.inode);
     if (inode == nullptr) co_return Code::kStale;
   }
+  const bool with_size = (q.mask & kSetSize) != 0 && (q.mask & ~(kSetSize | kByHandle)) != 0;
+  if (with_size) {  // all of it or nothing: the rest is changed first
+    MAYFLY_CO_TRY(co_await AskToCut(q.inode, r->deadline()));
+    inode = names_.FindInode(q.inode);
+    if (inode == nullptr) co_return Code::kStale;
+  }
   const Nanos mtime = inode->mtime, ctime = inode->ctime;
   const bool mtime_set = inode->mtime_set != 0;
   bool rights_changed = false;
@@ -288,9 +294,13 @@ Task<Status> Shard::ChangeAttr(Request* r, const SetAttrRequest& q, AttrReply* a
     }
   } else if (inode->type == FileType::kFile) {
     if ((q.mask & kSetMode) != 0 && Namespace::HasPrivileges(*inode)) {
-      MAYFLY_CO_TRY(co_await TellPrivileged(q.inode, r->deadline()));
+      const Status told = co_await TellPrivileged(q.inode, r->deadline());
+      MAYFLY_CO_TRY(IoInsteadOf(Code::kReadOnly, told));
     }
-    if ((q.mask & kSetSize) != 0) MAYFLY_CO_TRY(co_await Truncate(q.inode, q.size, !same_size, r->deadline()));
+    if ((q.mask & kSetSize) != 0) {
+      const Status cut = co_await Truncate(q.inode, q.size, !same_size, r->deadline());
+      MAYFLY_CO_TRY(with_size ? IoInsteadOf(Code::kReadOnly, cut) : cut);
+    }
     inode = names_.FindInode(q.inode);
     if (inode == nullptr) co_return Code::kStale;
     if (times_set && inode->extra != nullptr) {
@@ -304,7 +314,8 @@ Task<Status> Shard::ChangeAttr(Request* r, const SetAttrRequest& q, AttrReply* a
         request.clear_mtime = true;
         tasks.push_back(GlimpseAt(shards[i], request, &replies[i], r->deadline()));
       }
-      MAYFLY_CO_TRY(co_await All(std::move(tasks)));
+      const Status cleared = co_await All(std::move(tasks));
+      MAYFLY_CO_TRY(IoInsteadOf(Code::kReadOnly, cleared));
     }
   }
   inode = names_.FindInode(q.inode);

@@ -395,6 +395,7 @@ class Shard {
   enum class Refused : uint8_t { kIsLeft, kIsDone };
   Task<Status> TruncateLocked(InodeId id, uint64_t size, bool touch, Nanos deadline,
                               Refused refused = Refused::kIsLeft);
+  Task<Status> AskToCut(InodeId id, Nanos deadline);
   Task<void> CutBack(InodeId id, uint64_t size);
   Task<Status> CutElsewhere(IntentImage intent, uint8_t chunk_bits, Nanos deadline, Refused refused = Refused::kIsLeft);
   void EndCut(InodeId id);

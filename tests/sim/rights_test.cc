@@ -192,7 +192,7 @@ struct RightsTest : testing::Test {
     ExpectUntouched();
   }
   bool Counts(ShardId shard, uint64_t refused) {
-    return cluster.shard(shard.value).StatusJson().find(fmt::format("\"refused_grants\":{}}}", refused)) !=
+    return cluster.shard(shard.value).StatusJson().find(fmt::format("\"refused_grants\":{},", refused)) !=
            std::string::npos;
   }
 };
