@@ -3,9 +3,12 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <iterator>
 #include <memory>
+#include <string_view>
 #include <utility>
 
 namespace mayfly {
@@ -29,6 +32,12 @@ struct Mapping {
   uintptr_t begin = 0, end = 0;
 };
 
+// Of what is mapped: a device's registers are not to be read.
+bool IsMemory(std::string_view path) {
+  if (path.starts_with("/dev/")) return path.starts_with("/dev/shm/") || path.starts_with("/dev/zero");
+  return path.starts_with("/");
+}
+
 // The shared writable mappings of this process that are small enough for a FIFO.
 std::vector<Mapping> SharedMappings() {
   std::vector<Mapping> mappings;
@@ -39,13 +48,32 @@ std::vector<Mapping> SharedMappings() {
   while (fgets(line, sizeof line, file.get()) != nullptr) {
     Mapping mapping;
     char rights[5] = "";
-    const bool mapped = start_of_line && sscanf(line, "%zx-%zx %4s", &mapping.begin, &mapping.end, rights) == 3 &&
-                        std::strcmp(rights, "rw-s") == 0;
+    int path_at = 0;
+    const bool mapped =
+        start_of_line &&
+        sscanf(line, "%zx-%zx %4s %*s %*s %*s %n", &mapping.begin, &mapping.end, rights, &path_at) == 3 &&
+        std::strcmp(rights, "rw-s") == 0 && IsMemory(line + path_at);
     start_of_line = std::strchr(line, '\n') != nullptr;
     constexpr size_t kMost = size_t{2} << 20;  // a FIFO on a huge page
     if (mapped && mapping.end - mapping.begin <= kMost) mappings.push_back(mapping);
   }
   return mappings;
+}
+
+// The segments for payloads of all elements have one length.
+bool AreElements(const uint8_t* elements) {
+  uint32_t first = 0;
+  std::memcpy(&first, elements + kSegmentBytesAt, sizeof first);
+  bool alike = first != 0;
+  for (uint32_t i = 1; i < SharedFifo::kElements; ++i) {
+    alike &= std::memcmp(elements + i * SharedFifo::kElementBytes + kSegmentBytesAt, &first, sizeof first) == 0;
+  }
+  return alike;
+}
+bool HasElements(const uint8_t* memory, size_t bytes) {
+  return std::any_of(std::begin(kHeaderBytes), std::end(kHeaderBytes), [&](size_t header) {
+    return bytes >= header + SharedFifo::kElements * SharedFifo::kElementBytes && AreElements(memory + header);
+  });
 }
 
 }  // namespace
@@ -60,18 +88,29 @@ bool SharedFifo::IsNew(const void* memory, size_t bytes, size_t* header_bytes) {
     std::memcpy(&tail, at + kTailAt, sizeof tail);
     std::memcpy(&pid, at + kPidAt, sizeof pid);
     if ((head & ~kArmed) != 0 || tail != 0 || pid != static_cast<uint32_t>(getpid())) continue;
-    bool fresh = true;  // every element as if of the round before the first, with its place for a payload
-    for (uint32_t i = 0; i < kElements; ++i) {
-      const uint8_t* element = at + header + i * kElementBytes;
-      uint32_t segment_bytes;
-      std::memcpy(&segment_bytes, element + kSegmentBytesAt, sizeof segment_bytes);
-      fresh &= element[kFlagsAt] == kOwner && segment_bytes != 0;
-    }
+    bool fresh = AreElements(at + header);  // and as if of the round before the first
+    for (uint32_t i = 0; i < kElements; ++i) fresh &= at[header + i * kElementBytes + kFlagsAt] == kOwner;
     if (!fresh) continue;
     *header_bytes = header;
     return true;
   }
   return false;
+}
+
+bool SharedFifo::Drain(uint32_t dead) {
+  bool found = false;
+  for (const Mapping& mapping : SharedMappings()) {
+    auto* at = reinterpret_cast<uint8_t*>(mapping.begin);
+    uint32_t pid;
+    std::memcpy(&pid, at + kPidAt, sizeof pid);
+    if (pid != dead || !HasElements(at, mapping.end - mapping.begin)) continue;
+    const uint64_t head = Word(at).load(std::memory_order_acquire) & ~kArmed;
+    const uint64_t tail = Word(at + kTailAt).load(std::memory_order_relaxed);
+    if (tail > head || head - tail > kElements) continue;
+    Word(at + kTailAt).store(head, std::memory_order_release);
+    found = true;
+  }
+  return found;
 }
 
 uint64_t SharedFifo::FirstUnwritten() const {

@@ -5,6 +5,8 @@
 // UCX waits for it for ever, and everything that anybody on the host sends us stands behind it. Nothing in UCX notices
 // (up to 1.20; source: uct/sm/mm/base/mm_ep.c, uct_mm_ep_am_common_send). Here a slot that stays unwritten
 // for far longer than a living sender takes is marked as a message that UCX drops.
+// And the other way round: what was sent to a process that has ended, and stands before its full FIFO, waits there for
+// ever, and keeps the worker from sleeping.
 // The layout is UCX's own affair (the same from 1.13 to 1.20): a FIFO that does not look as expected, to the last
 // element, when it is new is left alone, and Find says so.
 #pragma once
@@ -27,6 +29,10 @@ class SharedFifo {
   // True if `bytes` at `memory` are a FIFO that this process receives by, and nobody has sent to yet; then with the
   // bytes before its elements.
   static bool IsNew(const void* memory, size_t bytes, size_t* header_bytes);
+
+  // What a process that is dead had not read yet counts as read, in all FIFOs of it that are mapped here: what waits
+  // for room there can go, and UCX can let go of it. False if none is mapped.
+  static bool Drain(uint32_t dead);
 
   // To be called every kCheckInterval. `deaths`: how many processes of this host are known to have ended, ever.
   // True if it skipped a slot.

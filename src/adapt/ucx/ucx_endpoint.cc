@@ -1,4 +1,5 @@
 // The endpoints of UcxTransport: how they come, go down, close, and what becomes of what they had pending.
+#include <algorithm>
 #include <utility>
 
 #include "adapt/posix/clock.h"
@@ -12,7 +13,8 @@ namespace {
 
 constexpr Nanos kGoodbyeWait = 100 * kMillisecond;  // a peer that takes nothing for so long hears nothing
 constexpr Nanos kReapWait = 500 * kMillisecond;     // UCX completes what it can complete at once or within a flush
-constexpr Nanos kCheckInterval = 20 * kMillisecond;
+constexpr Nanos kCheckInterval = 20 * kMillisecond, kDrainInterval = 100 * kMillisecond;
+constexpr size_t kDepartedMax = 1024;
 
 Nanos Now() { return PosixClock().Now(); }
 
@@ -125,6 +127,7 @@ void UcxTransport::CheckProcesses() {
 void UcxTransport::CheckFifos(Nanos now) {  // U9
   if (now < next_fifo_check_) return;
   next_fifo_check_ = now + kCheckInterval;
+  if (stuck_) DrainDeparted(now);
   for (SharedFifo& fifo : worker_->fifos()) {
     if (fifo.Check(deaths_)) {
       MAYFLY_WARN(
@@ -132,6 +135,24 @@ void UcxTransport::CheckFifos(Nanos now) {  // U9
           "say): skipped, what waited behind it goes on");
     }
   }
+}
+
+void UcxTransport::DrainDeparted(Nanos now) {  // U8
+  if (now < next_drain_) return;
+  next_drain_ = now + kDrainInterval;
+  constexpr uint32_t kNoEndpoint = ~uint32_t{0};
+  std::erase_if(departed_, [&](const ProcessName& process) {
+    switch (watch_.Add(process, kNoEndpoint)) {
+      case ProcessWatch::Added::kWatched:  // it lives: to the same process there may be other endpoints
+        watch_.Remove(process, kNoEndpoint);
+        return false;
+      case ProcessWatch::Added::kGone:
+        return !SharedFifo::Drain(process.pid);
+      case ProcessWatch::Added::kBlind:
+        break;
+    }
+    return true;
+  });
 }
 
 bool UcxTransport::RunDown() {
@@ -173,6 +194,12 @@ void UcxTransport::SayGoodbye(Endpoint& endpoint) {  // U5
 void UcxTransport::ForceClose(Endpoint& endpoint) {
   if (endpoint.ep == nullptr) return;
   by_ep_.erase(endpoint.ep);
+  const ProcessName& process = endpoint.process;
+  if (process.host == ProcessName::OfSelf().host &&
+      std::find(departed_.begin(), departed_.end(), process) == departed_.end()) {
+    if (departed_.size() == kDepartedMax) departed_.erase(departed_.begin());
+    departed_.push_back(process);
+  }
   ucp_request_param_t param{};
   param.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS;
   param.flags = UCP_EP_CLOSE_FLAG_FORCE;

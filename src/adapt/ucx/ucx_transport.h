@@ -21,8 +21,9 @@
 //       rendezvous never end, and arming the worker says BUSY for ever. A send on an endpoint that was closed for a
 //       while completes here instead (UCX only reads, if anything, and what a late reader gets is nobody's content); a
 //       fetch only when its sender's process has ended and nothing of it is left to arrive. The record stays until UCX
-//       lets go of it. A worker that stays BUSY without doing anything is stuck until it arms again: it is slept on in
-//       naps that grow while nothing happens.
+//       lets go of it: once the process has ended, its queue is emptied for it (shared_fifo.h). A worker that stays
+//       BUSY without doing anything is stuck until it arms again: it is slept on in naps that grow while nothing
+//       happens.
 //   U9  a process that is killed while it writes into our queue of shared memory leaves us deaf for its whole host:
 //       the slot that it had taken is skipped after a second (shared_fifo.h).
 // One thread owns it. In a forked child only Abandon and the destructor may be called.
@@ -145,6 +146,7 @@ class UcxTransport final : public Transport, public EventSource, private Payload
   void SayGoodbye(Endpoint& endpoint);
   void CheckProcesses();
   void CheckFifos(Nanos now);
+  void DrainDeparted(Nanos now);
   bool RunDown();
   bool RunClosing();
   void RunReaping();
@@ -183,6 +185,8 @@ class UcxTransport final : public Transport, public EventSource, private Payload
   uint64_t quiet_rounds_ = 0;  // in which UCX had nothing to do
   Nanos next_check_ = 0;
   Nanos next_fifo_check_ = 0;
+  std::vector<ProcessName> departed_;  // of this host, to which an endpoint was closed
+  Nanos next_drain_ = 0;
   uint64_t deaths_ = 0;  // of processes that were watched, once an endpoint
   bool check_now_ = false;
   int event_fds_[2];

@@ -2,6 +2,7 @@
 #include "adapt/ucx/shared_fifo.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -99,6 +100,30 @@ TEST_P(SharedFifoTest, OneDeathMayHaveLeftSeveral) {
     EXPECT_EQ(ChecksUntilSkipped(1, 10'000), SharedFifo::kChecksAfterDeath) << slot;
     EXPECT_TRUE(IsWritten(slot));
   }
+}
+
+// As UCX sees it in a sender: the queue of a process that is dead, mapped here.
+TEST_P(SharedFifoTest, TheQueueOfTheDeadIsEmptied) {
+  constexpr size_t kBytes = 12288;
+  void* mapped = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(mapped, MAP_FAILED);
+  constexpr uint32_t kDead = 0x7ffffff0;  // no process has such a number
+  std::memcpy(at(136), &kDead, sizeof kDead);
+  const uint64_t head = 200, tail = 160;
+  std::memcpy(at(0), &head, sizeof head);
+  Read(tail);
+  std::memcpy(mapped, memory.data(), memory.size() * 8);
+  const auto tail_of = [&] {
+    uint64_t now;
+    std::memcpy(&now, static_cast<uint8_t*>(mapped) + 128, sizeof now);
+    return now;
+  };
+  EXPECT_FALSE(SharedFifo::Drain(kDead + 1));
+  EXPECT_EQ(tail_of(), tail);
+  EXPECT_TRUE(SharedFifo::Drain(kDead));
+  EXPECT_EQ(tail_of(), head);
+  munmap(mapped, kBytes);
+  EXPECT_FALSE(SharedFifo::Drain(kDead));
 }
 
 INSTANTIATE_TEST_SUITE_P(All, SharedFifoTest, testing::Values(192, 256));
