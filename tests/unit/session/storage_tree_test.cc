@@ -65,7 +65,7 @@ TEST_P(StorageTree, ATrailLeadsThere) {
   for (uint16_t m : {0, 1}) ASSERT_TRUE(WriteCharter(Member(m), CharterOf(m)).ok());
   Trail trail;
   trail.storage = base;
-  const std::string& host = CharterOf(1).members[1].host;
+  const std::string host = CharterOf(1).members[1].host;
   const TrailLook mine{uuid, geteuid(), host, ""}, anothers{uuid, geteuid(), "elsewhere", ""};
   EXPECT_EQ(LookAlong(trail, anothers).here, std::vector<std::string>());
   const std::vector<std::string> here = LookAlong(trail, mine).here;
