@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "flush/text.h"
+#include "inspect/mend.h"
 #include "inspect/piece_reader.h"
 #include "meta/namespace_look.h"
 
@@ -318,6 +319,35 @@ FsckCounts Fsck(const FsckInput& input, FsckSink* sink) {
   MAYFLY_CHECK(input.shards.size() == input.layout->shard_count());
   MAYFLY_CHECK(input.chunk_file_blocks.size() == input.shards.size());
   return Checker(input, sink).Run();
+}
+
+std::string_view Text(FindingKind kind) {
+  switch (kind) {
+    case FindingKind::kName:
+      return "name";
+    case FindingKind::kLinks:
+      return "links";
+    case FindingKind::kInode:
+      return "inode";
+    case FindingKind::kData:
+      return "data";
+    case FindingKind::kLeaked:
+      return "leaked";
+    case FindingKind::kBlocks:
+      return "blocks";
+    case FindingKind::kBytes:
+      return "bytes";
+  }
+  return "";
+}
+
+std::string LineOf(const Finding& finding) {
+  const std::string inode = finding.inode.valid()
+                                ? fmt::format("inode {}:{}: ", finding.inode.home().value, finding.inode.sequence())
+                                : std::string();
+  const std::string_view mend = TextOf(finding.mend.kind);
+  return fmt::format("{}: shard {}: {}{}{}{}", Text(finding.kind), finding.shard.value, inode, finding.text,
+                     mend.empty() ? "" : "; --repair: ", mend);
 }
 
 }  // namespace mayfly

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -88,5 +89,8 @@ struct FsckInput {
 };
 
 FsckCounts Fsck(const FsckInput& input, FsckSink* sink);
+
+std::string_view Text(FindingKind kind);
+std::string LineOf(const Finding& finding);
 
 }  // namespace mayfly

@@ -43,35 +43,6 @@ Outcome<Checked> CheckStorage(const FsckRequest& request, FsckSink* sink) {
   return checked;
 }
 
-std::string_view Text(FindingKind kind) {
-  switch (kind) {
-    case FindingKind::kName:
-      return "name";
-    case FindingKind::kLinks:
-      return "links";
-    case FindingKind::kInode:
-      return "inode";
-    case FindingKind::kData:
-      return "data";
-    case FindingKind::kLeaked:
-      return "leaked";
-    case FindingKind::kBlocks:
-      return "blocks";
-    case FindingKind::kBytes:
-      return "bytes";
-  }
-  return "";
-}
-
-std::string LineOf(const Finding& finding) {
-  const std::string inode = finding.inode.valid()
-                                ? fmt::format("inode {}:{}: ", finding.inode.home().value, finding.inode.sequence())
-                                : std::string();
-  const std::string_view mend = TextOf(finding.mend.kind);
-  return fmt::format("{}: shard {}: {}{}{}{}", Text(finding.kind), finding.shard.value, inode, finding.text,
-                     mend.empty() ? "" : "; --repair: ", mend);
-}
-
 Json DescribeFinding(const Finding& finding) {
   return {
       {"kind", Text(finding.kind)},

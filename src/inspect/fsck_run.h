@@ -30,8 +30,6 @@ struct Checked {
 // kBusy if a server lives, or came to life meanwhile; and whatever keeps it from the storage.
 Outcome<Checked> CheckStorage(const FsckRequest& request, FsckSink* sink);
 
-std::string_view Text(FindingKind kind);
-std::string LineOf(const Finding& finding);
 nlohmann::ordered_json DescribeFinding(const Finding& finding);
 nlohmann::ordered_json DescribeChecked(const Checked& checked);
 std::string SummaryOf(const Checked& checked);
