@@ -3,11 +3,10 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <iterator>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -70,31 +69,33 @@ bool AreElements(const uint8_t* elements) {
   }
   return alike;
 }
-bool HasElements(const uint8_t* memory, size_t bytes) {
-  return std::any_of(std::begin(kHeaderBytes), std::end(kHeaderBytes), [&](size_t header) {
-    return bytes >= header + SharedFifo::kElements * SharedFifo::kElementBytes && AreElements(memory + header);
-  });
+// Before the elements of a FIFO; none if there is no FIFO.
+std::optional<size_t> HeaderBytesOf(const uint8_t* memory, size_t bytes) {
+  for (const size_t header : kHeaderBytes) {
+    if (bytes >= header + SharedFifo::kElements * SharedFifo::kElementBytes && AreElements(memory + header))
+      return header;
+  }
+  return std::nullopt;
 }
+// Of a slot that is written: it flips with each round.
+uint8_t OwnerOf(uint64_t slot) { return slot / SharedFifo::kElements % 2; }
 
 }  // namespace
 
 bool SharedFifo::IsNew(const void* memory, size_t bytes, size_t* header_bytes) {
   const auto* at = static_cast<const uint8_t*>(memory);
-  for (size_t header : kHeaderBytes) {
-    if (bytes < header + kElements * kElementBytes) continue;
-    uint64_t head, tail;
-    uint32_t pid;
-    std::memcpy(&head, at, sizeof head);
-    std::memcpy(&tail, at + kTailAt, sizeof tail);
-    std::memcpy(&pid, at + kPidAt, sizeof pid);
-    if ((head & ~kArmed) != 0 || tail != 0 || pid != static_cast<uint32_t>(getpid())) continue;
-    bool fresh = AreElements(at + header);  // and as if of the round before the first
-    for (uint32_t i = 0; i < kElements; ++i) fresh &= at[header + i * kElementBytes + kFlagsAt] == kOwner;
-    if (!fresh) continue;
-    *header_bytes = header;
-    return true;
-  }
-  return false;
+  const std::optional<size_t> header = HeaderBytesOf(at, bytes);
+  if (!header) return false;
+  uint64_t head, tail;
+  uint32_t pid;
+  std::memcpy(&head, at, sizeof head);
+  std::memcpy(&tail, at + kTailAt, sizeof tail);
+  std::memcpy(&pid, at + kPidAt, sizeof pid);
+  bool fresh = (head & ~kArmed) == 0 && tail == 0 && pid == static_cast<uint32_t>(getpid());
+  // As if of the round before the first.
+  for (uint32_t i = 0; i < kElements; ++i) fresh &= at[*header + i * kElementBytes + kFlagsAt] == kOwner;
+  if (fresh) *header_bytes = *header;
+  return fresh;
 }
 
 bool SharedFifo::Drain(uint32_t dead) {
@@ -103,7 +104,7 @@ bool SharedFifo::Drain(uint32_t dead) {
     auto* at = reinterpret_cast<uint8_t*>(mapping.begin);
     uint32_t pid;
     std::memcpy(&pid, at + kPidAt, sizeof pid);
-    if (pid != dead || !HasElements(at, mapping.end - mapping.begin)) continue;
+    if (pid != dead || !HeaderBytesOf(at, mapping.end - mapping.begin)) continue;
     const uint64_t head = Word(at).load(std::memory_order_acquire) & ~kArmed;
     const uint64_t tail = Word(at + kTailAt).load(std::memory_order_relaxed);
     if (tail > head || head - tail > kElements) continue;
@@ -117,8 +118,8 @@ uint64_t SharedFifo::FirstUnwritten() const {
   const uint64_t head = Word(memory_).load(std::memory_order_acquire) & ~kArmed;
   const uint64_t tail = Word(memory_ + kTailAt).load(std::memory_order_relaxed);  // ours; it follows in steps
   for (uint64_t slot = tail; slot < head; ++slot) {
-    const uint8_t owner = slot / kElements % 2;  // flips with each round
-    if ((Byte(element(slot) + kFlagsAt).load(std::memory_order_acquire) & kOwner) != owner) return slot;
+    const uint8_t flags = Byte(element(slot) + kFlagsAt).load(std::memory_order_acquire);
+    if ((flags & kOwner) != OwnerOf(slot)) return slot;
   }
   return kNone;
 }
@@ -135,8 +136,7 @@ bool SharedFifo::Check(uint64_t deaths) {
   const uint16_t no_bytes = 0;
   at[kMessageIdAt] = kNobodysId;
   std::memcpy(at + kLengthAt, &no_bytes, sizeof no_bytes);
-  const uint8_t owner = slot / kElements % 2;
-  Byte(at + kFlagsAt).store(kInline | owner, std::memory_order_release);
+  Byte(at + kFlagsAt).store(kInline | OwnerOf(slot), std::memory_order_release);
   waiting_for_ = kNone;  // deaths_before_ stays: deaths of several senders may have left several
   return true;
 }

@@ -8,13 +8,12 @@
 // And the other way round: what was sent to a process that has ended, and stands before its full FIFO, waits there for
 // ever, and keeps the worker from sleeping.
 // The layout is UCX's own affair (the same from 1.13 to 1.20): a FIFO that does not look as expected, to the last
-// element, when it is new is left alone, and Find says so.
+// element, when it is new is not found, and left alone.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <set>
-#include <string>
 #include <vector>
 
 namespace mayfly {
@@ -34,7 +33,7 @@ class SharedFifo {
   // for room there can go, and UCX can let go of it. False if none is mapped.
   static bool Drain(uint32_t dead);
 
-  // To be called every kCheckInterval. `deaths`: how many processes of this host are known to have ended, ever.
+  // To be called every 20 ms. `deaths`: how many processes of this host are known to have ended, ever.
   // True if it skipped a slot.
   bool Check(uint64_t deaths);
   // Takes the next slot as a sender does that is killed before it writes. For tests.
@@ -42,8 +41,8 @@ class SharedFifo {
 
   // A living sender needs a microsecond for a slot, and some scheduling rounds if it loses its core meanwhile. Counted
   // in checks, not in time: a job that was suspended as a whole goes on as if nothing had been.
-  static constexpr int kChecksAfterDeath = 50;  // at 20 ms each
-  static constexpr int kChecks = 500;           // nobody is known to have ended: perhaps one that we never met
+  static constexpr int kChecksAfterDeath = 50;
+  static constexpr int kChecks = 500;  // nobody is known to have ended: perhaps one that we never met
 
  private:
   uint8_t* element(uint64_t slot) const { return memory_ + header_bytes_ + slot % kElements * kElementBytes; }
