@@ -15,8 +15,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr Nanos kSpin = 20 * kMicrosecond;
-
 // Of a journal that leaves nothing in memory. A region that goes with this process is what a loss of power leaves.
 class OwnMemory final : public KeptMemory {
  public:
@@ -46,8 +44,7 @@ class Nothing final : public JournalVisitor {
 
 }  // namespace
 
-JournalDoor::JournalDoor(const StoredShard& shard, const PlacesOptions& user)
-    : shard_(shard), spinner_(executor_, idle_, kSpin) {
+JournalDoor::JournalDoor(const StoredShard& shard, const PlacesOptions& user) : shard_(shard) {
   LocalDiskOptions options;
   options.directory.path = shard.place.directory;
   options.directory.lock_wait = user.lock_wait;
@@ -64,12 +61,13 @@ JournalDoor::JournalDoor(const StoredShard& shard, const PlacesOptions& user)
   } else {
     kept_ = std::make_unique<OwnMemory>();
   }
-  if (disk_ != nullptr) idle_.Add(disk_.get());
+  loop_.Add(disk_.get());
+  loop_.SetAlso([this] { return journal_ != nullptr && journal_->Turn(); });
 }
 
 JournalDoor::~JournalDoor() {
   if (journal_ != nullptr) (void)End();
-  if (disk_ != nullptr) idle_.Remove(disk_.get());
+  loop_.Remove(disk_.get());
 }
 
 Outcome<Done> JournalDoor::Open(bool survives_power) {
@@ -81,14 +79,15 @@ Outcome<Done> JournalDoor::Open(bool survives_power) {
   options.survives_power = survives_power;
   JournalFailure failure;
   Nothing nothing;
-  auto recovered = Run(Recover(&executor_, {disk_.get(), kept_.get(), options.identity}, &nothing, &failure));
+  auto recovered =
+      loop_.Run(Recover(&loop_.executor(), {disk_.get(), kept_.get(), options.identity}, &nothing, &failure));
   if (recovered.ok() && recovered->superblock.sequence != shard_.superblock.sequence) {
     return Fail(Code::kBusy, "{}: a server had the journal open meanwhile; look again", name);
   }
   Status status = recovered.status();
   if (status.ok()) {
     clean_ = recovered->region.empty();
-    auto opened = Run(Journal::Open(&executor_, disk_.get(), kept_.get(), options, std::move(*recovered)));
+    auto opened = loop_.Run(Journal::Open(&loop_.executor(), disk_.get(), kept_.get(), options, std::move(*recovered)));
     status = opened.status();
     if (opened.ok()) journal_ = std::move(*opened);
   }
@@ -97,7 +96,7 @@ Outcome<Done> JournalDoor::Open(bool survives_power) {
 }
 
 Outcome<Done> JournalDoor::Write(Bytes fields, Bytes more_fields) {
-  Status status = Run(Checkpoint(journal_.get(), fields, more_fields));
+  Status status = loop_.Run(Checkpoint(journal_.get(), fields, more_fields));
   if (status.ok()) status = End();
   if (status.ok()) return Done{};
   return Fail(status.code(), "{}: its new checkpoint cannot be written in {} ({}); make room there, and do it again",
@@ -118,23 +117,12 @@ Task<Status> JournalDoor::Checkpoint(Journal* journal, Bytes fields, Bytes more_
 Status JournalDoor::End() {
   Status status;
   if (clean_) {
-    status = Run(journal_->Close());
+    status = loop_.Run(journal_->Close());
   } else {
-    Run(journal_->Stop());
+    loop_.Run(journal_->Stop());
   }
   journal_.reset();
   return status;
-}
-
-void JournalDoor::Turn() {
-  bool worked = journal_ != nullptr && journal_->Turn();
-  worked |= disk_->Poll();
-  worked |= executor_.RunOnce();
-  if (worked) {
-    spinner_.Worked();
-  } else {
-    spinner_.Empty();
-  }
 }
 
 }  // namespace mayfly

@@ -7,16 +7,12 @@
 
 #include <memory>
 #include <string>
-#include <type_traits>
 
 #include "adapt/local_disk.h"
-#include "adapt/posix/clock.h"
-#include "adapt/posix/idle.h"
+#include "inspect/disk_loop.h"
 #include "inspect/storage.h"
 #include "journal/journal.h"
 #include "os/kept_memory.h"
-#include "task/executor.h"
-#include "task/spinner.h"
 
 namespace mayfly {
 
@@ -37,21 +33,12 @@ class JournalDoor {
  private:
   static Task<Status> Checkpoint(Journal* journal, Bytes fields, Bytes more_fields);
   Status End();
-  template <class T>
-  T Run(Task<T> task) {
-    while (!task.done()) Turn();
-    if constexpr (!std::is_void_v<T>) return task.Take();
-  }
-  void Turn();
 
   const StoredShard& shard_;
-  PosixClock clock_;
-  Executor executor_{clock_};
+  DiskLoop loop_;
   std::unique_ptr<LocalDisk> disk_;  // null: it cannot be written, and why
   std::string refusal_;
   std::unique_ptr<KeptMemory> kept_;
-  PosixIdle idle_;
-  Spinner spinner_;
   std::unique_ptr<Journal> journal_;
   bool clean_ = false;  // it leaves nothing in memory
 };

@@ -5,7 +5,6 @@
 namespace mayfly {
 namespace {
 
-constexpr Nanos kSpin = 20 * kMicrosecond;
 constexpr Nanos kOfLivingWait = 200 * kMillisecond;  // a server of a session that lives probably lives itself
 
 Failure InUse(const std::string& name) {
@@ -17,19 +16,19 @@ Failure InUse(const std::string& name) {
 
 ShardDoor::ShardDoor(std::string name, std::unique_ptr<LocalDisk> disk, JournalIdentity identity,
                      const std::string& kept_in)
-    : name_(std::move(name)), identity_(identity), disk_(std::move(disk)), spinner_(executor_, idle_, kSpin) {
+    : name_(std::move(name)), identity_(identity), disk_(std::move(disk)) {
   if (!kept_in.empty()) {
     kept_ = std::make_unique<PosixKeptMemory>(
         PosixKeptMemory::Options{.directory = kept_in, .prefix = KeptPrefix(identity.shard), .look_only = true});
     memory_ = OpenToRead(kept_in, 0).disk;
   }
-  idle_.Add(disk_.get());
-  if (memory_ != nullptr) idle_.Add(memory_.get());
+  loop_.Add(disk_.get());
+  loop_.Add(memory_.get());
 }
 
 ShardDoor::~ShardDoor() {
-  idle_.Remove(disk_.get());
-  if (memory_ != nullptr) idle_.Remove(memory_.get());
+  loop_.Remove(disk_.get());
+  loop_.Remove(memory_.get());
 }
 
 LocalDiskOpened ShardDoor::OpenToRead(const std::string& directory, Nanos lock_wait) {
@@ -79,21 +78,10 @@ Outcome<Done> ShardDoor::Unchanged(const Superblock& superblock) {
   identity.uuid = superblock.uuid;
   identity.shard = superblock.shard;
   // A server's first word is a superblock.
-  const auto now = Run(ReadSuperblock(&executor_, disk_.get(), *file, identity, &failure));
+  const auto now = Run(ReadSuperblock(&executor(), disk_.get(), *file, identity, &failure));
   disk_->Close(*file);
   if (now.ok() && now->sequence == superblock.sequence) return Done{};
   return Fail(Code::kBusy, "{}: a server had the journal open meanwhile; look again", name_);
-}
-
-void ShardDoor::Turn() {
-  bool worked = disk_->Poll();
-  if (memory_ != nullptr) worked |= memory_->Poll();
-  worked |= executor_.RunOnce();
-  if (worked) {
-    spinner_.Worked();
-  } else {
-    spinner_.Empty();
-  }
 }
 
 }  // namespace mayfly

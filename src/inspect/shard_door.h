@@ -6,16 +6,13 @@
 
 #include <memory>
 #include <string>
-#include <type_traits>
+#include <utility>
 
 #include "adapt/local_disk.h"
-#include "adapt/posix/clock.h"
-#include "adapt/posix/idle.h"
 #include "adapt/posix/posix_kept_memory.h"
+#include "inspect/disk_loop.h"
 #include "inspect/places.h"
 #include "journal/recover.h"
-#include "task/executor.h"
-#include "task/spinner.h"
 
 namespace mayfly {
 
@@ -29,7 +26,7 @@ class ShardDoor {
   ShardDoor& operator=(const ShardDoor&) = delete;
   ~ShardDoor();
 
-  Executor& executor() { return executor_; }
+  Executor& executor() { return loop_.executor(); }
   // The shard's directory, and the session's in the node's memory; null if that is elsewhere or gone.
   Disk* disk() { return disk_.get(); }
   Disk* memory() { return memory_.get(); }
@@ -39,27 +36,22 @@ class ShardDoor {
   // kBusy if a server has had the journal open since `superblock` was read.
   Outcome<Done> Unchanged(const Superblock& superblock);
 
-  // Turns the loop until the task is done. It ends: nothing here waits but for the disk.
+  // As DiskLoop.
   template <class T>
   T Run(Task<T> task) {
-    while (!task.done()) Turn();
-    if constexpr (!std::is_void_v<T>) return task.Take();
+    return loop_.Run(std::move(task));
   }
 
  private:
   ShardDoor(std::string name, std::unique_ptr<LocalDisk> disk, JournalIdentity identity, const std::string& kept_in);
   static LocalDiskOpened OpenToRead(const std::string& directory, Nanos lock_wait);
-  void Turn();
 
   const std::string name_;  // for sentences
   const JournalIdentity identity_;
-  PosixClock clock_;
-  Executor executor_{clock_};
+  DiskLoop loop_;
   std::unique_ptr<LocalDisk> disk_;
   std::unique_ptr<PosixKeptMemory> kept_;  // null if that is elsewhere
   std::unique_ptr<LocalDisk> memory_;      // likewise
-  PosixIdle idle_;
-  Spinner spinner_;
 };
 
 }  // namespace mayfly
