@@ -1,6 +1,7 @@
 #include "adapt/ucx/shared_fifo.h"
 
 #include <stdio.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -29,15 +30,19 @@ std::atomic_ref<uint8_t> Byte(uint8_t* at) { return std::atomic_ref<uint8_t>(*at
 
 struct Mapping {
   uintptr_t begin = 0, end = 0;
+  SecondMapping Second() const { return {begin, end - begin}; }
 };
 
-// Of what is mapped: a device's registers are not to be read.
+// What UCX receives in: System V's or POSIX's shared memory (/dev/zero: what is mapped without a name). Not a file of
+// the application, which may be shorter than its mapping, nor a device's registers.
 bool IsMemory(std::string_view path) {
-  if (path.starts_with("/dev/")) return path.starts_with("/dev/shm/") || path.starts_with("/dev/zero");
-  return path.starts_with("/");
+  for (const std::string_view start : {"/SYSV", "/dev/shm/ucx_", "/dev/zero"}) {
+    if (path.starts_with(start)) return true;
+  }
+  return false;
 }
 
-// The shared writable mappings of this process that are small enough for a FIFO.
+// The shared writable mappings of this process that are small enough for a FIFO. Each may be gone by now.
 std::vector<Mapping> SharedMappings() {
   std::vector<Mapping> mappings;
   const std::unique_ptr<FILE, int (*)(FILE*)> file(fopen("/proc/self/maps", "re"), fclose);
@@ -82,6 +87,22 @@ uint8_t OwnerOf(uint64_t slot) { return slot / SharedFifo::kElements % 2; }
 
 }  // namespace
 
+// An old size of zero asks for a second mapping of the same pages (mremap(2)).
+SecondMapping::SecondMapping(uintptr_t address, size_t bytes) : bytes_(bytes) {
+  void* const mapped = mremap(reinterpret_cast<void*>(address), 0, bytes, MREMAP_MAYMOVE);
+  if (mapped != MAP_FAILED) memory_ = static_cast<uint8_t*>(mapped);
+}
+SecondMapping::SecondMapping(SecondMapping&& other) noexcept
+    : memory_(std::exchange(other.memory_, nullptr)), bytes_(other.bytes_) {}
+SecondMapping& SecondMapping::operator=(SecondMapping&& other) noexcept {
+  std::swap(memory_, other.memory_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+SecondMapping::~SecondMapping() {
+  if (memory_ != nullptr) munmap(memory_, bytes_);
+}
+
 bool SharedFifo::IsNew(const void* memory, size_t bytes, size_t* header_bytes) {
   const auto* at = static_cast<const uint8_t*>(memory);
   const std::optional<size_t> header = HeaderBytesOf(at, bytes);
@@ -100,11 +121,13 @@ bool SharedFifo::IsNew(const void* memory, size_t bytes, size_t* header_bytes) {
 
 bool SharedFifo::Drain(uint32_t dead) {
   bool found = false;
-  for (const Mapping& mapping : SharedMappings()) {
-    auto* at = reinterpret_cast<uint8_t*>(mapping.begin);
+  for (const Mapping& there : SharedMappings()) {
+    const SecondMapping mapping = there.Second();
+    uint8_t* const at = mapping.get();
+    if (at == nullptr || !HeaderBytesOf(at, mapping.bytes())) continue;
     uint32_t pid;
     std::memcpy(&pid, at + kPidAt, sizeof pid);
-    if (pid != dead || !HeaderBytesOf(at, mapping.end - mapping.begin)) continue;
+    if (pid != dead) continue;
     const uint64_t head = Word(at).load(std::memory_order_acquire) & ~kArmed;
     const uint64_t tail = Word(at + kTailAt).load(std::memory_order_relaxed);
     if (tail > head || head - tail > kElements) continue;
@@ -152,11 +175,13 @@ SharedFifoFinder::SharedFifoFinder() {
 
 std::vector<SharedFifo> SharedFifoFinder::Find() const {
   std::vector<SharedFifo> found;
-  for (const Mapping& mapping : SharedMappings()) {
-    if (before_.contains(mapping.begin)) continue;
-    auto* memory = reinterpret_cast<void*>(mapping.begin);
+  for (const Mapping& there : SharedMappings()) {
+    if (before_.contains(there.begin)) continue;
+    SecondMapping mapping = there.Second();
     size_t header_bytes = 0;
-    if (SharedFifo::IsNew(memory, mapping.end - mapping.begin, &header_bytes)) found.emplace_back(memory, header_bytes);
+    if (mapping.get() != nullptr && SharedFifo::IsNew(mapping.get(), mapping.bytes(), &header_bytes)) {
+      found.emplace_back(std::move(mapping), header_bytes);
+    }
   }
   return found;
 }

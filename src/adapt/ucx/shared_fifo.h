@@ -14,9 +14,27 @@
 #include <cstddef>
 #include <cstdint>
 #include <set>
+#include <utility>
 #include <vector>
 
 namespace mayfly {
+
+// A second mapping of shared memory that is mapped somewhere in this process. UCX and other libraries unmap theirs in
+// other threads at any time; this one stays as long as the object.
+class SecondMapping {
+ public:
+  SecondMapping() = default;
+  SecondMapping(uintptr_t address, size_t bytes);  // null if nothing shared is mapped there (any more)
+  SecondMapping(SecondMapping&& other) noexcept;
+  SecondMapping& operator=(SecondMapping&& other) noexcept;
+  ~SecondMapping();
+  uint8_t* get() const { return memory_; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  uint8_t* memory_ = nullptr;
+  size_t bytes_ = 0;
+};
 
 class SharedFifo {
  public:
@@ -24,6 +42,8 @@ class SharedFifo {
 
   // `memory`: a FIFO of this process, new or used; `header_bytes` before its elements.
   SharedFifo(void* memory, size_t header_bytes) : memory_(static_cast<uint8_t*>(memory)), header_bytes_(header_bytes) {}
+  SharedFifo(SecondMapping mapping, size_t header_bytes)
+      : mapping_(std::move(mapping)), memory_(mapping_.get()), header_bytes_(header_bytes) {}
 
   // True if `bytes` at `memory` are a FIFO that this process receives by, and nobody has sent to yet; then with the
   // bytes before its elements.
@@ -50,6 +70,7 @@ class SharedFifo {
   // The first slot that was taken and is not written; kNone if there is none.
   uint64_t FirstUnwritten() const;
 
+  SecondMapping mapping_;
   uint8_t* memory_;
   size_t header_bytes_;
   uint64_t waiting_for_ = kNone;  // a slot

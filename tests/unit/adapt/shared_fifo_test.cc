@@ -5,7 +5,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstring>
+#include <thread>
 #include <vector>
 
 namespace mayfly {
@@ -124,6 +126,42 @@ TEST_P(SharedFifoTest, TheQueueOfTheDeadIsEmptied) {
   EXPECT_EQ(tail_of(), head);
   munmap(mapped, kBytes);
   EXPECT_FALSE(SharedFifo::Drain(kDead));
+}
+
+// UCX unmaps its peers' queues in other threads while this one looks for them.
+TEST_P(SharedFifoTest, WhatIsUnmappedMeanwhileIsNotRead) {
+  constexpr size_t kBytes = 12288;
+  std::atomic<bool> stop = false;
+  std::thread other([&] {
+    while (!stop) {
+      void* mapped[32];
+      for (void*& m : mapped) m = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+      for (void* m : mapped) munmap(m, kBytes);
+    }
+  });
+  const SharedFifoFinder finder;
+  for (int i = 0; i < 2000; ++i) {
+    EXPECT_TRUE(finder.Find().empty());
+    EXPECT_FALSE(SharedFifo::Drain(0x7ffffff0));
+  }
+  stop = true;
+  other.join();
+}
+
+TEST_P(SharedFifoTest, WhatWasFoundStaysMapped) {
+  constexpr size_t kBytes = 12288;
+  const SharedFifoFinder finder;
+  void* mapped = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(mapped, MAP_FAILED);
+  std::memcpy(mapped, memory.data(), memory.size() * 8);
+  std::vector<SharedFifo> found = finder.Find();
+  ASSERT_EQ(found.size(), 1);
+  found[0].TakeSlot();
+  EXPECT_EQ(static_cast<uint64_t*>(mapped)[0], 1) << "it is another memory";
+  munmap(mapped, kBytes);
+  int checks = 1;
+  while (!found[0].Check(1)) ++checks;
+  EXPECT_EQ(checks, SharedFifo::kChecksAfterDeath);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, SharedFifoTest, testing::Values(192, 256));
