@@ -29,6 +29,7 @@ const char* NameOf(DiskOp::Kind kind) {
     case DiskOp::Kind::kRead:
       return "read";
     case DiskOp::Kind::kWrite:
+    case DiskOp::Kind::kWriteThrough:
       return "write";
     case DiskOp::Kind::kFlush:
       return "flush";
@@ -93,7 +94,7 @@ void LocalDisk::Begin(DiskOp::Kind kind, DiskFileId file, uint64_t offset, const
   op.left = bytes;
   op.data = const_cast<uint8_t*>(data);  // a write's is only read
   op.done = done;
-  if (kind == DiskOp::Kind::kWrite) op.status = MakeRoom(&entry, offset + bytes);
+  if (op.writes()) op.status = MakeRoom(&entry, offset + bytes);
   op.on_device = entry.file.on_device.get();
   if (kind == DiskOp::Kind::kRead && op.on_device != nullptr && offset + bytes > entry.file.bytes) {
     op.status = Code::kCorrupt;  // there is something behind a file on a device
@@ -126,6 +127,10 @@ void LocalDisk::Write(DiskFileId file, uint64_t offset, Bytes from, Completion* 
   Begin(DiskOp::Kind::kWrite, file, offset, from.data(), from.size(), done);
 }
 
+void LocalDisk::WriteThrough(DiskFileId file, uint64_t offset, Bytes from, Completion* done) {
+  Begin(DiskOp::Kind::kWriteThrough, file, offset, from.data(), from.size(), done);
+}
+
 void LocalDisk::Flush(DiskFileId file, Completion* done) { Begin(DiskOp::Kind::kFlush, file, 0, nullptr, 0, done); }
 
 void LocalDisk::Discard(DiskFileId file, uint64_t offset, uint64_t bytes, Completion* done) {
@@ -143,8 +148,8 @@ void LocalDisk::Ended(const DiskOp& op) {
 
 bool LocalDisk::IsGone(DiskOp::Kind kind, Entry& entry) {
   constexpr uint32_t kWritesALook = 64;
-  const bool look =
-      kind == DiskOp::Kind::kFlush || (kind == DiskOp::Kind::kWrite && ++entry.writes % kWritesALook == 0);
+  const bool look = kind == DiskOp::Kind::kFlush || kind == DiskOp::Kind::kWriteThrough ||
+                    (kind == DiskOp::Kind::kWrite && ++entry.writes % kWritesALook == 0);
   return look && place_->IsGone(entry.file);
 }
 

@@ -35,6 +35,7 @@ class LocalDisk : public Disk, public EventSource {
 
   void Read(DiskFileId file, uint64_t offset, MutableBytes to, Completion* done) final;
   void Write(DiskFileId file, uint64_t offset, Bytes from, Completion* done) final;
+  void WriteThrough(DiskFileId file, uint64_t offset, Bytes from, Completion* done) final;
   void Flush(DiskFileId file, Completion* done) final;
   void Discard(DiskFileId file, uint64_t offset, uint64_t bytes, Completion* done) final;
   uint32_t pending() const final { return pending_; }

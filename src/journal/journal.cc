@@ -14,6 +14,7 @@ Journal::Journal(Executor& executor, Disk& disk, KeptMemory& kept, const Journal
       kept_(kept),
       options_(options),
       session_(SessionMark(options.identity)),
+      writes_through_(disk.facts().writes_through),
       ring_bytes_(options.ring_bytes),
       durable_waiters_(executor),
       idle_(executor),
@@ -196,17 +197,27 @@ bool Journal::StartWrites() {
   return worked;
 }
 
+bool Journal::IsWholeGroup(uint64_t bytes) const {
+  return writes_through_ && group_ && !flushing_ && durable_ == issued_ && group_target_ == issued_ + bytes;
+}
+
 void Journal::StartWrite(uint64_t bytes) {
+  const bool through = IsWholeGroup(bytes);
   WriteOp& op = writes_[(first_write_ + write_count_++) % kWritesMax];
   op.done = false;
   op.to = issued_ + bytes;
+  op.through = through;
   const Bytes from = window_.Piece(issued_, bytes);
   MAYFLY_CHECK(from.size() == bytes && op.to <= BlockFloor(tail_) + ring_bytes_);  // J4
   const uint64_t at = issued_;
   issued_ += bytes;
   ++counts_.writes;
   counts_.write_bytes += bytes;
-  disk_.Write(file_, kRingOffset + at % ring_bytes_, from, &op);
+  if (through) {
+    disk_.WriteThrough(file_, kRingOffset + at % ring_bytes_, from, &op);
+  } else {
+    disk_.Write(file_, kRingOffset + at % ring_bytes_, from, &op);
+  }
 }
 
 void Journal::OnWritten(Completion* self, Status status) {
@@ -223,6 +234,7 @@ void Journal::OnWritten(Completion* self, Status status) {
   journal.window_.SetLow(Lsn(journal.low_));
   journal.SetLimits();
   journal.WakeRoom();
+  if (op->through) journal.EndGroup("write", status, op->to);
   if (journal.write_count_ == 0) journal.idle_.WakeAll();
 }
 
@@ -237,18 +249,22 @@ bool Journal::StartFlush() {
 void Journal::OnFlushed(Completion* self, Status status) {
   Journal& journal = *static_cast<FlushOp*>(self)->journal;
   journal.flushing_ = false;
-  journal.group_ = false;
-  journal.committed_at_ = journal.executor_.now();
-  ++journal.counts_.flushes;
-  if (!status.ok()) {
-    journal.Fail("flush", status);
-  } else {
-    ++journal.counts_.groups;
-    journal.counts_.group_waiters += journal.group_waiters_;
-    journal.counts_.group_waiters_max = std::max(journal.counts_.group_waiters_max, journal.group_waiters_);
-    journal.SetDurable(journal.flush_covers_);
-  }
+  journal.EndGroup("flush", status, journal.flush_covers_);
   journal.idle_.WakeAll();
+}
+
+void Journal::EndGroup(const char* what, Status status, uint64_t covers) {
+  group_ = false;
+  committed_at_ = executor_.now();
+  ++counts_.flushes;
+  if (!status.ok()) {
+    Fail(what, status);
+    return;
+  }
+  ++counts_.groups;
+  counts_.group_waiters += group_waiters_;
+  counts_.group_waiters_max = std::max(counts_.group_waiters_max, group_waiters_);
+  SetDurable(covers);
 }
 
 void Journal::SetDurable(uint64_t durable) {

@@ -5,7 +5,8 @@
 // Format: share/doc/format/journal.md; reading: recover.h.
 // Invariants  J1  a record is in the region before Append returns: a kill loses nothing that was appended.
 //             J2  Durable(lsn) resolves only after a flush that was asked for after the writes of all before `lsn` had
-//                 completed. Who asks while a flush is under way is in the next group.
+//                 completed, or after a write through of all that no such flush had covered. Who asks while either is
+//                 under way is in the next group.
 //             J3  a block that was flushed is never written again until the ring's tail has passed it: before a flush
 //                 the stream is padded to the block's end.
 //             J4  nothing at or behind the tail of the last durable superblock is written over.
@@ -130,6 +131,7 @@ class Journal {
     Journal* journal = nullptr;
     uint64_t to = 0;
     bool done = false;
+    bool through = false;  // and is all that its group waits for
   };
   struct FlushOp : Completion {
     Journal* journal = nullptr;
@@ -145,7 +147,7 @@ class Journal {
 
   Journal(Executor& executor, Disk& disk, KeptMemory& kept, const JournalOptions& options);
 
-  static Status CreateFiles(Disk& disk, uint64_t ring_bytes);
+  static Status CreateFiles(Disk& disk, const JournalOptions& options);
   static Task<Status> Refresh(Journal* journal);
   Status OpenFiles();
   Status AdoptRegion(const Recovered& recovered);
@@ -159,9 +161,12 @@ class Journal {
   bool StartGroup(Nanos now);
   bool StartWrites();
   bool StartFlush();
+  // One piece that may be written through, and is all of the group.
+  bool IsWholeGroup(uint64_t bytes) const;
   void StartWrite(uint64_t bytes);
   static void OnWritten(Completion* self, Status status);
   static void OnFlushed(Completion* self, Status status);
+  void EndGroup(const char* what, Status status, uint64_t covers);
   void SetDurable(uint64_t durable);
   void WakeRoom();
   void WakeAll();
@@ -175,6 +180,7 @@ class Journal {
   KeptMemory& kept_;
   const JournalOptions options_;
   const uint32_t session_;
+  const bool writes_through_;  // the disk can
   uint64_t ring_bytes_;
   uint64_t payload_max_ = 0;
   DiskFileId file_, checkpoint_files_[2];

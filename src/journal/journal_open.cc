@@ -9,14 +9,15 @@
 
 namespace mayfly {
 
-Status Journal::CreateFiles(Disk& disk, uint64_t ring_bytes) {
+Status Journal::CreateFiles(Disk& disk, const JournalOptions& options) {
   const auto create = [&](std::string_view name, uint64_t bytes) -> Status {
-    auto file = disk.Open(name, Disk::OpenHow{.create = true, .bytes = bytes});
+    // `written` is for those who wait for flushes.
+    auto file = disk.Open(name, Disk::OpenHow{.create = true, .bytes = bytes, .written = options.survives_power});
     if (!file.ok()) return file.status();
     disk.Close(*file);
     return {};
   };
-  MAYFLY_TRY(create(kJournalFileName, kRingOffset + ring_bytes));
+  MAYFLY_TRY(create(kJournalFileName, kRingOffset + options.ring_bytes));
   for (std::string_view name : kCheckpointFileNames) MAYFLY_TRY(create(name, 0));
   return disk.SyncNames();
 }
@@ -117,7 +118,7 @@ Task<Result<std::unique_ptr<Journal>>> Journal::Create(Executor* executor, Disk*
                                                        JournalOptions options) {
   if (!CheckJournalBytes(options.ring_bytes).empty()) co_return Code::kInvalid;
   if (!CheckWindowBytes(options.window_bytes, options.ring_bytes).empty()) co_return Code::kInvalid;
-  MAYFLY_CO_TRY(CreateFiles(*disk, options.ring_bytes));
+  MAYFLY_CO_TRY(CreateFiles(*disk, options));
   Recovered nothing;
   Superblock& first = nothing.superblock;
   first.shard = options.identity.shard;

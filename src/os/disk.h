@@ -6,6 +6,7 @@
 //             K2  a completion with kOk: all bytes were moved (short transfers, EINTR and EAGAIN are the adapter's).
 //             K3  nothing written is durable before a Flush that was asked for after its completion has completed;
 //                 until then a loss of power may keep it, lose it, or tear it at any sector of 512 bytes, in any order.
+//                 What was written through is durable with its completion; that says nothing of other writes.
 //             K4  a death of the process loses nothing whose Write has completed.
 //             K5  a failed Flush says that anything written since the last good one may be lost, whatever a later one
 //                 says: the caller must not ask again and believe it.
@@ -40,6 +41,7 @@ class Disk {
     std::string how;                           // "io_uring, O_DIRECT", "posix": for reports
     bool direct = false;                       // O_DIRECT: past the page cache
     bool in_memory = false;                    // tmpfs and the like: survives the process, not the node
+    bool writes_through = false;               // WriteThrough may be called
     uint64_t bytes_total = 0, bytes_free = 0;  // of its file system, as of now
     uint64_t bytes_registered = 0;             // of memory (Register), as of now
     // System calls' worth of reads and writes so far, and how many of them were in registered memory and took it so.
@@ -47,8 +49,11 @@ class Disk {
   };
 
   struct OpenHow {
-    bool create = false;     // a new file (kExists if there is one); zeros, on a raw device its first MiB alone
-    uint64_t bytes = 0;      // with `create`: all of them allocated, so that a write never meets a full file system
+    bool create = false;  // a new file (kExists if there is one); zeros, on a raw device its first MiB alone
+    uint64_t bytes = 0;   // with `create`: all of them allocated, so that a write never meets a full file system
+    // With `create`: all blocks are written once, as zeros. A file system that only allocated them has a change of its
+    // own to make at the first write to each, and a flush behind that is twice as long.
+    bool written = false;
     bool read_only = false;  // for tools
   };
 
@@ -73,6 +78,9 @@ class Disk {
   virtual void Read(DiskFileId file, uint64_t offset, MutableBytes to, Completion* done) = 0;
   virtual void Write(DiskFileId file, uint64_t offset, Bytes from, Completion* done) = 0;
   virtual void Flush(DiskFileId file, Completion* done) = 0;  // K3
+  // A Write and a flush of these bytes in one (K3), which is faster than the two. Where facts() say so: not every file
+  // system is known to keep that promise. K5 as well.
+  virtual void WriteThrough(DiskFileId file, uint64_t offset, Bytes from, Completion* done) = 0;
   // The range, of whole blocks, takes no room any more and reads as zeros; a write into it may meet a full file system.
   // kNotSupported: the file system cannot, nothing has changed.
   virtual void Discard(DiskFileId file, uint64_t offset, uint64_t bytes, Completion* done) = 0;

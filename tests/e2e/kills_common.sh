@@ -80,4 +80,3 @@ life() {
   [[ -n $(ls "$work/out/a") && -n $(ls "$work/out/b") ]] || e2e_fail "nothing was flushed"
   rm -rf "$work/out"
 }
-

@@ -175,6 +175,7 @@ Disk::Facts SimDisk::facts() const {
           .how = "simulated",
           .direct = true,
           .in_memory = platter_.options_.in_memory,
+          .writes_through = platter_.options_.writes_through.value_or(platter_.options_.seed % 2 == 0),
           .bytes_total = total,
           .bytes_free = total - std::min(used, total)};
 }
@@ -299,6 +300,11 @@ void SimDisk::Write(DiskFileId file, uint64_t offset, Bytes from, Completion* do
   Begin(Kind::kWrite, file, offset, from.data(), from.size(), done);
 }
 
+void SimDisk::WriteThrough(DiskFileId file, uint64_t offset, Bytes from, Completion* done) {
+  MAYFLY_CHECK(dead_ || facts().writes_through);
+  Begin(Kind::kWriteThrough, file, offset, from.data(), from.size(), done);
+}
+
 void SimDisk::Flush(DiskFileId file, Completion* done) { Begin(Kind::kFlush, file, 0, nullptr, 0, done); }
 
 void SimDisk::Discard(DiskFileId file, uint64_t offset, uint64_t bytes, Completion* done) {
@@ -345,7 +351,7 @@ void SimDisk::StartAsked() {
   for (Op& op : asked_) {
     op.at = clock_.Now() + faults.latency_min + platter_.random_.Below(faults.latency_max - faults.latency_min + 1);
     op.tie = platter_.random_.U64();
-    if (op.kind == Kind::kWrite && op.tie % 2 == 0) op.early.assign(op.data, op.data + op.bytes);
+    if (op.kind != Kind::kRead && op.data != nullptr && op.tie % 2 == 0) op.early.assign(op.data, op.data + op.bytes);
     flying_.push_back(std::move(op));
   }
   asked_.clear();
@@ -389,6 +395,8 @@ Status SimDisk::End(Op& op) {
       return EndRead(op);
     case Kind::kFlush:
       return EndFlush(op);
+    case Kind::kWriteThrough:
+      return EndThrough(op);
     case Kind::kWrite:
     case Kind::kDiscard:
       return EndChange(op);
@@ -412,7 +420,7 @@ SimPlatter::Change SimDisk::ChangeOf(const Op& op) {
   SimPlatter::Change change;
   change.first_block = op.offset / kBlockBytes;
   change.blocks.resize(op.bytes / kBlockBytes);
-  change.extends = op.kind == Kind::kWrite;
+  change.extends = op.kind != Kind::kDiscard;
   if (op.kind == Kind::kDiscard) return change;
   for (size_t i = 0; i < change.blocks.size(); ++i) {
     auto block = std::make_shared<SimPlatter::Block>();
@@ -449,6 +457,32 @@ Status SimDisk::EndChange(const Op& op) {
   return {};
 }
 
+Status SimDisk::EndThrough(const Op& op) {
+  SimPlatter::File& file = *op.file;
+  SimPlatter::Change change = ChangeOf(op);
+  if (!platter_.Take(file, op.offset, op.bytes)) return Code::kNoSpace;
+  const bool fails = platter_.random_.PerMille(platter_.faults.write_errors) ||
+                     platter_.random_.PerMille(platter_.faults.flush_errors);
+  if (fails) {
+    if (!platter_.Suffer(file.now, change)) return Code::kIo;
+    Record(file, std::move(change));
+    if (platter_.random_.Below(2) == 0) file.unflushed.pop_back();  // K5: never durable, whatever comes
+    return Code::kIo;
+  }
+  Record(file, change);
+  if (platter_.faults.lose_flushes) return {};
+  file.unflushed.pop_back();
+  // What the device had of the same blocks before does not come after it.
+  std::erase_if(file.unflushed, [&](const SimPlatter::Change& before) {
+    const bool apart = before.first_block + before.blocks.size() <= change.first_block ||
+                       change.first_block + change.blocks.size() <= before.first_block;
+    if (!apart) SimPlatter::Apply(file.durable, before);
+    return !apart;
+  });
+  SimPlatter::Apply(file.durable, change);
+  return {};
+}
+
 Status SimDisk::EndFlush(const Op& op) {
   SimPlatter::File& file = *op.file;
   const bool fails = platter_.random_.PerMille(platter_.faults.flush_errors);
@@ -471,7 +505,7 @@ void SimDisk::Interrupt(const Op& op) {
     std::swap(none, platter_.faults);
   }
   if (op.kind == Kind::kDiscard && platter_.random_.Below(2) == 0) (void)EndChange(op);
-  if (op.kind != Kind::kWrite) return;
+  if (op.kind != Kind::kWrite && op.kind != Kind::kWriteThrough) return;
   SimPlatter::Change change = ChangeOf(op);
   if (!platter_.Suffer(file.now, change) || !platter_.Take(file, op.offset, op.bytes)) return;
   Record(file, std::move(change));

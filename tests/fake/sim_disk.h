@@ -23,6 +23,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -49,6 +50,8 @@ class SimPlatter {
     uint64_t seed = 0;
     uint64_t bytes = uint64_t{1} << 30;  // its size: kNoSpace beyond
     bool in_memory = false;
+    // Whether facts() say writes_through; by the seed where nothing is said.
+    std::optional<bool> writes_through;
   };
   explicit SimPlatter(Options options) : options_(options), random_(options.seed) {}
   SimPlatter(const SimPlatter&) = delete;
@@ -135,6 +138,7 @@ class SimDisk final : public Disk {
   Result<std::vector<std::string>> List() override;
   void Read(DiskFileId file, uint64_t offset, MutableBytes to, Completion* done) override;
   void Write(DiskFileId file, uint64_t offset, Bytes from, Completion* done) override;
+  void WriteThrough(DiskFileId file, uint64_t offset, Bytes from, Completion* done) override;
   void Flush(DiskFileId file, Completion* done) override;
   void Discard(DiskFileId file, uint64_t offset, uint64_t bytes, Completion* done) override;
   bool Poll() override;
@@ -145,7 +149,7 @@ class SimDisk final : public Disk {
   bool IsRegistered(Bytes memory) const;
 
  private:
-  enum class Kind : uint8_t { kRead, kWrite, kFlush, kDiscard };
+  enum class Kind : uint8_t { kRead, kWrite, kWriteThrough, kFlush, kDiscard };
   struct Op {
     Kind kind = Kind::kRead;
     uint32_t index = 0;
@@ -171,6 +175,7 @@ class SimDisk final : public Disk {
   Status End(Op& op);
   Status EndRead(const Op& op);
   Status EndChange(const Op& op);
+  Status EndThrough(const Op& op);
   Status EndFlush(const Op& op);
   SimPlatter::Change ChangeOf(const Op& op);
   void Record(SimPlatter::File& file, SimPlatter::Change change);

@@ -41,12 +41,13 @@ class DiskDirectory final : public DiskPlace {
   // Tries until `lock_wait` is over; 0 or an errno.
   int TryLock(int fd, int how) const;
   Status Lock(int fd, const std::string& name);
-  Status Allocate(int fd, uint64_t bytes);
+  Status Allocate(int fd, const Disk::OpenHow& how) const;
 
   Options options_;
   int fd_ = -1;
   bool direct_ = false;
   bool in_memory_ = false;
+  bool writes_through_ = false;
 };
 
 }  // namespace mayfly

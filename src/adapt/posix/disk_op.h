@@ -13,7 +13,7 @@
 namespace mayfly {
 
 struct DiskOp {
-  enum class Kind : uint8_t { kRead, kWrite, kFlush, kDiscard };
+  enum class Kind : uint8_t { kRead, kWrite, kWriteThrough, kFlush, kDiscard };
   // Without any progress in between: a device that wants more is broken.
   static constexpr uint16_t kTriesMax = 1000;
   // A call moves at most so much (the kernel: 2 GiB less a page).
@@ -32,6 +32,7 @@ struct DiskOp {
   const DeviceFile* on_device = nullptr;  // where the file's bytes lie in `fd`; null: it is a file of its own
   Status status;
 
+  bool writes() const { return kind == Kind::kWrite || kind == Kind::kWriteThrough; }
   // What the next call moves, and where that lies in `fd`. Nothing: behind the file's end on a device.
   uint32_t call_bytes() const { return Call().bytes; }
   uint64_t call_offset() const { return Call().offset; }
@@ -53,8 +54,8 @@ struct DiskOp {
       return true;
     }
     if (kind == Kind::kRead) status = Code::kCorrupt;  // the end of the file
-    if (kind == Kind::kWrite && ++tries < kTriesMax) return true;
-    if (kind == Kind::kWrite) status = Code::kIo;
+    if (writes() && ++tries < kTriesMax) return true;
+    if (writes()) status = Code::kIo;
     return false;
   }
 

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -31,6 +32,11 @@ void CarryOut(DiskOp& op) {
       case DiskOp::Kind::kWrite:
         result = pwrite(op.fd, op.data, op.call_bytes(), static_cast<off_t>(op.call_offset()));
         break;
+      case DiskOp::Kind::kWriteThrough: {
+        const iovec from{op.data, op.call_bytes()};
+        result = pwritev2(op.fd, &from, 1, static_cast<off_t>(op.call_offset()), RWF_DSYNC);
+        break;
+      }
       case DiskOp::Kind::kFlush:
         result = fdatasync(op.fd);
         break;

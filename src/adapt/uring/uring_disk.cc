@@ -182,8 +182,10 @@ void UringDisk::Prepare(io_uring_sqe* sqe, uint32_t slot) {
       if (!op.fixed) io_uring_prep_read(sqe, fd, op.data, bytes, op.call_offset());
       break;
     case DiskOp::Kind::kWrite:
+    case DiskOp::Kind::kWriteThrough:
       if (op.fixed) io_uring_prep_write_fixed(sqe, fd, op.data, bytes, op.call_offset(), region->slot);
       if (!op.fixed) io_uring_prep_write(sqe, fd, op.data, bytes, op.call_offset());
+      if (op.kind == DiskOp::Kind::kWriteThrough) sqe->rw_flags = RWF_DSYNC;
       break;
     case DiskOp::Kind::kFlush:
       io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);

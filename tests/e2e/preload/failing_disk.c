@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static int Fails(int fd) {
@@ -35,6 +36,18 @@ ssize_t pwrite(int fd, const void* data, size_t bytes, off_t offset) {
 }
 
 ssize_t pwrite64(int fd, const void* data, size_t bytes, off64_t offset) { return pwrite(fd, data, bytes, offset); }
+
+ssize_t pwritev2(int fd, const struct iovec* data, int count, off_t offset, int flags) {
+  static ssize_t (*real)(int, const struct iovec*, int, off_t, int);
+  if (real == NULL) *(void**)&real = dlsym(RTLD_NEXT, "pwritev2");
+  if (!Fails(fd)) return real(fd, data, count, offset, flags);
+  errno = EIO;
+  return -1;
+}
+
+ssize_t pwritev64v2(int fd, const struct iovec* data, int count, off64_t offset, int flags) {
+  return pwritev2(fd, data, count, offset, flags);
+}
 
 int fdatasync(int fd) {
   static int (*real)(int);

@@ -20,7 +20,7 @@ struct Op : DiskOp {
 };
 
 TEST(DiskOp, ShortTransfersGoOnAtTheNextWholeBlock) {
-  for (Kind kind : {Kind::kRead, Kind::kWrite}) {
+  for (Kind kind : {Kind::kRead, Kind::kWrite, Kind::kWriteThrough}) {
     Op op(kind, 4);
     EXPECT_TRUE(op.Advance(kBlock));
     EXPECT_TRUE(op.Advance(kBlock + 512)) << "half a block is moved again";

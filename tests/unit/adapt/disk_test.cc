@@ -89,7 +89,7 @@ class SimPlace final : public Place {
   void Wait(Disk& disk) override { clock_.AdvanceTo(static_cast<SimDisk&>(disk).NextAt()); }
 
  private:
-  SimPlatter platter_{{.seed = 1}};
+  SimPlatter platter_{{.seed = 1, .writes_through = true}};
   SimClock clock_;
 };
 
@@ -164,6 +164,24 @@ TEST_P(DiskTest, WhatWasWrittenIsReadAtEachSize) {
     block += blocks;
   }
   EXPECT_TRUE(Flush(file).ok());
+}
+
+TEST_P(DiskTest, WhatWasWrittenThroughIsReadLikeAnythingElse) {
+  if (!disk->facts().writes_through) GTEST_SKIP() << "not on this file system";
+  const DiskFileId file = Create("f", 300);
+  uint64_t block = 0;
+  for (uint64_t blocks : {1, 3, 256}) {
+    Buffer out(blocks * kBlock), in(blocks * kBlock);
+    out.Pattern(blocks);
+    Outcome outcome;
+    disk->WriteThrough(file, block * kBlock, out.bytes(), &outcome);
+    Finish();
+    EXPECT_EQ(outcome.times, 1);
+    ASSERT_TRUE(outcome.status.ok());
+    ASSERT_TRUE(Read(file, block, in).ok());
+    EXPECT_EQ(in, out) << blocks << " blocks";
+    block += blocks;
+  }
 }
 
 TEST_P(DiskTest, MoreThanTheRingHoldsMayBeUnderWay) {

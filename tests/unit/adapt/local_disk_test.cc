@@ -4,12 +4,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/fiemap.h>
 #include <linux/filter.h>
+#include <linux/fs.h>
 #include <linux/magic.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -20,6 +23,7 @@
 
 #include <deque>
 #include <fstream>
+#include <optional>
 #include <thread>
 
 #include "adapt/posix/clock.h"
@@ -104,10 +108,47 @@ TEST(LocalDisk, WhatGoesToARemovedFileIsNotTakenForKept) {
     EXPECT_EQ(flush(), Code::kOk);
     std::filesystem::remove(directory.path + "/f");
     EXPECT_EQ(flush(), Code::kNoEntry);
+    if (opened.disk->facts().writes_through) {
+      Outcome outcome;
+      opened.disk->WriteThrough(*file, 0, out.bytes(), &outcome);
+      Finish(*opened.disk);
+      EXPECT_EQ(outcome.status.code(), Code::kNoEntry);
+    }
     int failed = 0;
     for (uint64_t i = 0; i < 64; ++i) failed += WriteBlock(*opened.disk, *file, i, out.Pattern(1)).ok() ? 0 : 1;
     EXPECT_EQ(failed, 1);
   }
+}
+
+// What a file system has allocated and nobody has written, in bytes; none if it does not say.
+std::optional<uint64_t> UnwrittenBytes(const std::string& path) {
+  constexpr uint32_t kExtents = 512;
+  std::vector<uint64_t> memory((sizeof(fiemap) + kExtents * sizeof(fiemap_extent)) / 8 + 1);
+  auto* map = reinterpret_cast<fiemap*>(memory.data());
+  map->fm_length = ~uint64_t{0};
+  map->fm_flags = FIEMAP_FLAG_SYNC;
+  map->fm_extent_count = kExtents;
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const bool told = fd >= 0 && ioctl(fd, FS_IOC_FIEMAP, map) == 0;
+  if (fd >= 0) close(fd);
+  if (!told) return std::nullopt;
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < map->fm_mapped_extents; ++i) {
+    if ((map->fm_extents[i].fe_flags & FIEMAP_EXTENT_UNWRITTEN) != 0) bytes += map->fm_extents[i].fe_length;
+  }
+  return bytes;
+}
+
+TEST(LocalDisk, AFileIsWrittenOnceWhereThatIsWanted) {
+  TemporaryDirectory directory;
+  const LocalDiskOpened opened = OpenLocalDisk({.directory = {.path = directory.path}});
+  ASSERT_NE(opened.disk, nullptr) << opened.failure.sentence;
+  constexpr uint64_t kBytes = (5 << 20) + 3 * kBlock;
+  ASSERT_TRUE(opened.disk->Open("allocated", {.create = true, .bytes = kBytes}).ok());
+  ASSERT_TRUE(opened.disk->Open("written", {.create = true, .bytes = kBytes, .written = true}).ok());
+  EXPECT_EQ(std::filesystem::file_size(directory.path + "/written"), kBytes);
+  if (UnwrittenBytes(directory.path + "/allocated").value_or(0) == 0) GTEST_SKIP() << "the file system does not tell";
+  EXPECT_EQ(UnwrittenBytes(directory.path + "/written"), 0u);
 }
 
 TEST(LocalDisk, AMemoryFileSystemIsToldApart) {

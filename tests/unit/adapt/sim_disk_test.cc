@@ -17,7 +17,8 @@ constexpr uint64_t kBlock = Disk::kBlockBytes;
 constexpr uint64_t kSeeds = 300;
 
 struct World {
-  explicit World(uint64_t seed, uint64_t bytes = uint64_t{1} << 30) : platter({.seed = seed, .bytes = bytes}) {
+  explicit World(uint64_t seed, uint64_t bytes = uint64_t{1} << 30)
+      : platter({.seed = seed, .bytes = bytes, .writes_through = true}) {
     disk = std::make_unique<SimDisk>(platter, clock);
   }
   void Finish() {
@@ -36,6 +37,15 @@ struct World {
   }
   Status Write(DiskFileId file, uint64_t block, uint8_t fill, uint64_t blocks = 1) {
     Ask(file, block, fill, blocks);
+    Finish();
+    return outcomes.back().status;
+  }
+  void AskThrough(DiskFileId file, uint64_t block, uint8_t fill) {
+    memory.emplace_back(kBlock, fill);
+    disk->WriteThrough(file, block * kBlock, memory.back().bytes(), &outcomes.emplace_back());
+  }
+  Status WriteThrough(DiskFileId file, uint64_t block, uint8_t fill) {
+    AskThrough(file, block, fill);
     Finish();
     return outcomes.back().status;
   }
@@ -187,6 +197,52 @@ TEST(SimDisk, AFlushedWriteNeverVanishes) {
               return world.Look("f");
             })),
             (Set{"abaa"}));
+}
+
+TEST(SimDisk, WhatWasWrittenThroughNeverVanishesAndNothingElseIsFlushed) {
+  EXPECT_EQ(KeysOf(OverSeeds([](World& world) {
+              const DiskFileId file = world.Create("f", 4);
+              EXPECT_TRUE(world.Write(file, 0, 'a', 2).ok());
+              EXPECT_TRUE(world.WriteThrough(file, 1, 'b').ok());
+              world.Crash(true);
+              return world.Look("f").substr(1);
+            })),
+            (Set{"b00"}));
+  EXPECT_EQ(KeysOf(OverSeeds([](World& world) {
+              const DiskFileId file = world.Create("f", 2);
+              EXPECT_TRUE(world.Write(file, 0, 'a').ok());
+              EXPECT_TRUE(world.WriteThrough(file, 1, 'b').ok());
+              world.Crash(true);
+              return world.Look("f");
+            })),
+            (Set{"ab", "0b", "Tb"}));
+}
+
+TEST(SimDisk, AWriteThroughThatFailsOrIsCutOffIsThereOrNotOrTorn) {
+  EXPECT_EQ(KeysOf(OverSeeds([](World& world) {
+              const DiskFileId file = world.Create("f", 1);
+              world.platter.faults.flush_errors = 1000;
+              EXPECT_EQ(world.WriteThrough(file, 0, 'a').code(), Code::kIo);
+              world.Crash(true);
+              return world.Look("f");
+            })),
+            (Set{"a", "0", "T"}));
+  EXPECT_EQ(KeysOf(OverSeeds([](World& world) {
+              const DiskFileId file = world.Create("f", 1);
+              world.AskThrough(file, 0, 'a');
+              world.disk->Poll();
+              world.Crash(true);
+              return world.Look("f");
+            })),
+            (Set{"a", "0", "T"}));
+  EXPECT_EQ(KeysOf(OverSeeds([](World& world) {
+              const DiskFileId file = world.Create("f", 1);
+              world.platter.faults.lose_flushes = true;
+              EXPECT_TRUE(world.WriteThrough(file, 0, 'a').ok());
+              world.Crash(true);
+              return world.Look("f");
+            })),
+            (Set{"a", "0", "T"}));
 }
 
 TEST(SimDisk, UnflushedWritesFareEachOnItsOwn) {

@@ -37,9 +37,13 @@ struct Journaled : testing::Test {
       table[static_cast<uint32_t>(value % 100)] = value;
     }
   }
-  JournalWorld world;
+  explicit Journaled(uint64_t seed = 1) : world(seed) {}
+  JournalWorld world;  // on a disk that writes through by its seed, as SimPlatter says
   Table table;
   uint64_t next = 0;
+};
+struct JournalThrough : Journaled {
+  JournalThrough() : Journaled(2) {}
 };
 
 using JournalAppend = Journaled;
@@ -169,6 +173,76 @@ TEST_F(JournalCommit, NobodyIsToldBeforeAFlushThatCoversHim) {
   TableVisitor visitor;
   world.Reopen(&visitor);
   EXPECT_EQ(visitor.table, (Table{{1, 1}, {2, 2}, {3, 3}, {9, 9}}));
+}
+
+// A disk that can write through does so with what is all of a group, and nobody is told before it has.
+TEST_F(JournalThrough, AGroupThatIsOnePieceIsWrittenThrough) {
+  const uint64_t flushes = world.disk->flushes_asked, writes = world.disk->writes_asked;
+  world.disk->hold_flushes = true;
+  Waited a, b;
+  auto first = world.AppendCell(1, 1);
+  world.gate.Spawn(Commit(&world, *first, &a), "a");
+  Turns(20);
+  EXPECT_EQ(world.disk->throughs_asked, 1u);
+  auto second = world.AppendCell(2, 2);
+  world.gate.Spawn(Commit(&world, *second, &b), "b");
+  Turns(20);
+  EXPECT_FALSE(a.done || b.done);
+  EXPECT_EQ(world.disk->throughs_asked, 1u);
+  world.disk->hold_flushes = false;
+  Turns(20);
+  EXPECT_TRUE(a.done && a.status.ok() && b.done && b.status.ok());
+  EXPECT_EQ(world.disk->throughs_asked, 2u);
+  EXPECT_EQ(world.disk->flushes_asked, flushes);
+  EXPECT_EQ(world.disk->writes_asked, writes);
+  const JournalStats stats = world.journal->stats();
+  EXPECT_EQ(stats.groups, 2u);
+  EXPECT_EQ(stats.group_waiters, 2u);
+  EXPECT_EQ(stats.unflushed_bytes, 0u);
+  world.Crash(true);
+  TableVisitor visitor;
+  world.Reopen(&visitor);
+  EXPECT_EQ(visitor.table, (Table{{1, 1}, {2, 2}}));
+}
+
+TEST_F(JournalThrough, WhatWasWrittenBeforeTakesAFlush) {
+  const uint64_t flushes = world.disk->flushes_asked, writes = world.disk->writes_asked;
+  while (world.disk->writes_asked == writes) {  // behind, for nobody
+    const auto key = static_cast<uint32_t>(++next);
+    ASSERT_TRUE(world.AppendCell(key, key, 900).ok());
+    table[key] = key;
+    Turns(1);
+  }
+  Turns(20);
+  ASSERT_EQ(world.disk->flushes_asked, flushes);
+  Waited w;
+  table[0] = 9;
+  auto end = world.AppendCell(0, 9);
+  world.gate.Spawn(Commit(&world, *end, &w), "commit");
+  Turns(20);
+  EXPECT_TRUE(w.done && w.status.ok());
+  EXPECT_EQ(world.disk->throughs_asked, 0u);
+  EXPECT_EQ(world.disk->flushes_asked, flushes + 1);
+  world.Crash(true);
+  TableVisitor visitor;
+  world.Reopen(&visitor);
+  EXPECT_EQ(visitor.table, table);
+}
+
+TEST_F(JournalThrough, OneThatFailsIsFinal) {
+  world.platter.faults.flush_errors = 1000;
+  Waited w, later;
+  auto end = world.AppendCell(1, 1);
+  world.gate.Spawn(Commit(&world, *end, &w), "commit");
+  Turns(20);
+  EXPECT_EQ(world.disk->throughs_asked, 1u);
+  EXPECT_EQ(w.status.code(), Code::kIo);
+  EXPECT_TRUE(world.journal->failed());
+  world.platter.faults.flush_errors = 0;
+  world.gate.Spawn(Commit(&world, *end, &later), "commit");
+  Turns(20);
+  EXPECT_EQ(later.status.code(), Code::kIo);
+  EXPECT_EQ(world.disk->throughs_asked, 1u);
 }
 
 TEST_F(JournalCommit, WhatOneTurnBringsIsOneGroup) {

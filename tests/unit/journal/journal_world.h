@@ -32,7 +32,7 @@ class EndingDisk final : public Disk {
   SimDisk& sim() { return sim_; }
   // Flushes of that file stay unanswered until it is false again.
   bool hold_flushes = false;
-  uint64_t flushes_asked = 0, writes_asked = 0;
+  uint64_t flushes_asked = 0, writes_asked = 0, throughs_asked = 0;
   int registered = 0;
   // Reads that touch [bad_from, bad_to) of any file fail.
   uint64_t bad_from = 0, bad_to = 0;
@@ -57,12 +57,19 @@ class EndingDisk final : public Disk {
     ++writes_asked;
     if (Op* op = Begin(done)) sim_.Write(file, offset, from, op);
   }
+  void WriteThrough(DiskFileId file, uint64_t offset, Bytes from, Completion* done) override {
+    ++throughs_asked;
+    Op* op = Begin(done);
+    if (op == nullptr) return;
+    held_.push_back({file, op, offset, from});
+    if (!hold_flushes) Unhold();
+  }
   void Flush(DiskFileId file, Completion* done) override {
     ++flushes_asked;
     Op* op = Begin(done);
     if (op == nullptr) return;
     if (hold_flushes) {
-      held_.push_back({file, op});
+      held_.push_back({file, op, 0, {}});
     } else {
       sim_.Flush(file, op);
     }
@@ -71,9 +78,7 @@ class EndingDisk final : public Disk {
     if (Op* op = Begin(done)) sim_.Discard(file, offset, bytes, op);
   }
   bool Poll() override {
-    if (!hold_flushes && !dead_) {
-      for (const Held& held : std::exchange(held_, {})) sim_.Flush(held.file, held.op);
-    }
+    if (!hold_flushes && !dead_) Unhold();
     bool worked = sim_.Poll();
     while (dead_ && !ops_.empty()) {
       End(ops_.front(), Code::kIo);
@@ -94,7 +99,18 @@ class EndingDisk final : public Disk {
   struct Held {
     DiskFileId file;
     Op* op;
+    uint64_t offset;
+    Bytes through;  // empty: a flush
   };
+  void Unhold() {
+    for (const Held& held : std::exchange(held_, {})) {
+      if (held.through.empty()) {
+        sim_.Flush(held.file, held.op);
+      } else {
+        sim_.WriteThrough(held.file, held.offset, held.through, held.op);
+      }
+    }
+  }
   Op* Begin(Completion* done) {
     auto* op = new Op;
     op->fn = [](Completion* self, Status status) {
