@@ -36,6 +36,7 @@ class Checker {
     for (const SalvageShard& shard : input_.shards) {
       if (shard.tables != nullptr) Inodes(*shard.tables);
     }
+    Circles();
     for (uint32_t i = 0; i < input_.shards.size(); ++i) {
       if (input_.shards[i].tables != nullptr) Data(ShardId(i));
     }
@@ -59,6 +60,8 @@ class Checker {
   void Inodes(ShardTables& tables);
   void InodeOf(ShardId shard, const Inode& inode);
   void Opens(ShardTables& tables);
+  void Circles();
+  void Circle(InodeId first);
   void Data(ShardId shard);
   bool IsKept(ShardId shard, InodeId file);
   void Pieces(ShardId shard, InodeId file, const Inode* inode);
@@ -204,6 +207,43 @@ void Checker::InodeOf(ShardId shard, const Inode& inode) {
   const std::string text = fmt::format("{} links, and {} name{}", inode.nlink, names, names == 1 ? "" : "s");
   Report(names == 0 ? FindingKind::kInode : FindingKind::kLinks, shard, inode.id, text,
          {.kind = names == 0 ? MendKind::kAdopt : MendKind::kSetLinks, .links = names});
+}
+
+// Directories that lie in each other have names, all of them, and nobody finds one.
+void Checker::Circles() {
+  absl::flat_hash_map<InodeId, uint64_t> walked;  // by which walk upwards
+  std::vector<InodeId> circles;                   // one of each
+  uint64_t walk = 0;
+  for (const auto& [dir, parent] : parents_) {
+    ++walk;
+    InodeId at = dir;
+    for (auto up = parents_.find(at); up != parents_.end() && walked.emplace(at, walk).second; up = parents_.find(at)) {
+      at = up->second;
+    }
+    const auto met = walked.find(at);
+    if (met == walked.end() || met->second != walk || !parents_.contains(at)) continue;
+    InodeId first = at;  // the one that has no place there is the root, or any: that of the lowest number
+    for (InodeId i = parents_.at(at); i != at; i = parents_.at(i)) first = std::min(first, i);
+    const InodeId root = input_.placement->RootInode();
+    for (InodeId i = parents_.at(at); i != at; i = parents_.at(i)) first = i == root ? i : first;
+    circles.push_back(at == root ? at : first);
+  }
+  std::sort(circles.begin(), circles.end());
+  for (const InodeId first : circles) Circle(first);
+}
+
+void Checker::Circle(InodeId first) {
+  const InodeId dir = parents_.at(first);
+  for (const SalvageShard& shard : input_.shards) {
+    if (shard.tables == nullptr) continue;
+    NamespaceLook(shard.tables->names()).ForEachEntry(dir, [&](std::string_view name, InodeId inode, FileType) {
+      if (inode != first) return;
+      Report(FindingKind::kName, shard.tables->self(), first,
+             fmt::format("the name \"{}\" in the directory {} puts a directory into itself",
+                         flush_internal::Printable(name), NumberOf(dir)),
+             {.kind = MendKind::kRemoveName, .dir = dir, .name = std::string(name)});
+    });
+  }
 }
 
 // ---- bytes ----

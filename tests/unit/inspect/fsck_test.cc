@@ -272,6 +272,26 @@ TEST_F(FsckTest, ADirectoryWithTwoNamesHasOne) {
   EXPECT_EQ(Tree().size(), 2u);
 }
 
+TEST_F(FsckTest, DirectoriesThatLieInEachOtherAreFound) {
+  const InodeId outer = Make(root, "outer", FileType::kDirectory), middle = Make(outer, "middle", FileType::kDirectory),
+                inner = Make(middle, "inner", FileType::kDirectory);
+  Write(Make(inner, "file"), "content");
+  Make(Make(root, "other", FileType::kDirectory), "below", FileType::kDirectory);
+  Plant(placement->DentryShard(root, "outer").value, EntryGoneImage{root, 9, "outer"});
+  const ShardId shard = inner.home();
+  Plant(shard.value, EntryOf(inner, NameOn(shard.value, inner, "back"), outer, FileType::kDirectory));
+  InodeImage moved = InodeImage::Of(*shards[outer.home().value].names.FindInode(outer));
+  moved.parent = inner;
+  Plant(outer.home().value, moved);
+  ExpectOne(Run(), FindingKind::kName);
+  EXPECT_NE(lines.at(0).find("puts a directory into itself"), std::string::npos) << lines.at(0);
+  Repair();
+  const Paths tree = Tree();
+  EXPECT_EQ(tree.size(), 2u + 1 + 3 + 1);  // other/below, lost+found, the three, and the file
+  EXPECT_EQ(std::count_if(tree.begin(), tree.end(), [](const std::string& path) { return path.ends_with("/file 1"); }),
+            1);
+}
+
 // All that a shard knew is gone. What others still have of its inodes goes too, and no inode gets such a number.
 TEST_F(FsckTest, NumbersOfInodesThatAreLostDoNotComeAgain) {
   InodeId lost, kept;
