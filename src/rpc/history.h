@@ -46,6 +46,7 @@ class History {
     Request* working = nullptr;  // in kWorking, Y2
     State state = State::kOpen;
     Code code = Code::kOk;
+    bool ahead = false;  // in kWorking: what it will be is known, and in the journal
     uint8_t body_bytes = 0;
     uint32_t payload_bytes = 0;
     std::unique_ptr<uint8_t[]> payload;
@@ -71,20 +72,26 @@ class History {
     answer.sequence = sequence;
     answer.working = working;
     answer.state = Answer::State::kWorking;
+    answer.ahead = false;
     answer.payload.reset();
+  }
+  // The answer that a working one will have.
+  static void Foresee(Answer& answer, Bytes body) {
+    MAYFLY_CHECK(answer.state == Answer::State::kWorking && body.size() <= kBodyMax);
+    answer.ahead = true;
+    SetAnswer(answer, Code::kOk, body, {});
   }
   static void End(Answer& answer, Code code, Bytes body, Bytes payload) {
     MAYFLY_CHECK(answer.state == Answer::State::kWorking && body.size() <= kBodyMax && payload.size() <= kPayloadMax);
     answer.state = Answer::State::kAnswered;
     answer.working = nullptr;
-    answer.code = code;
-    answer.body_bytes = static_cast<uint8_t>(body.size());
-    answer.payload_bytes = static_cast<uint32_t>(payload.size());
-    if (!body.empty()) std::memcpy(answer.body, body.data(), body.size());
-    if (!payload.empty()) {
-      answer.payload.reset(new uint8_t[payload.size()]);
-      std::memcpy(answer.payload.get(), payload.data(), payload.size());
-    }
+    answer.ahead = false;
+    SetAnswer(answer, code, body, payload);
+  }
+  // Whether the journal has to know of it: a failure changed nothing, and whoever asks again after a restart may well
+  // get another answer.
+  static bool IsKept(const Answer& answer) {
+    return (answer.state == Answer::State::kAnswered || answer.ahead) && answer.code == Code::kOk;
   }
   size_t places() const { return answers_.size(); }
   const std::vector<Answer>& answers() const { return answers_; }
@@ -96,6 +103,17 @@ class History {
   Nanos idle_since = 0;
 
  private:
+  static void SetAnswer(Answer& answer, Code code, Bytes body, Bytes payload) {
+    answer.code = code;
+    answer.body_bytes = static_cast<uint8_t>(body.size());
+    answer.payload_bytes = static_cast<uint32_t>(payload.size());
+    if (!body.empty()) std::memcpy(answer.body, body.data(), body.size());
+    if (!payload.empty()) {
+      answer.payload.reset(new uint8_t[payload.size()]);
+      std::memcpy(answer.payload.get(), payload.data(), payload.size());
+    }
+  }
+
   std::vector<Answer> answers_;  // a power of two
 };
 

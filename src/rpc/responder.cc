@@ -499,7 +499,7 @@ void Responder::RecordAnswers(ClientId lane, TlvWriter* out) const {
   const auto it = histories_.find(lane);
   if (it == histories_.end()) return;
   for (const History::Answer& answer : it->second->answers()) {
-    if (answer.state == History::Answer::State::kAnswered && answer.code == Code::kOk) Record(answer, lane, out);
+    if (History::IsKept(answer)) Record(answer, lane, out);
   }
 }
 
@@ -563,8 +563,9 @@ void Request::SendReply(Code code, size_t body_bytes, Bytes payload) {
   answered_ = true;
   if (History::Answer* answer = OwnAnswer()) {
     History::End(*answer, code, Bytes(out_ + kReplyBefore, body_bytes), payload);  // P2
-    // A failure changed nothing: whoever asks again after a restart may well get another answer.
-    if (responder_->recorder_ != nullptr && code == Code::kOk) Record(*answer, party_->client, responder_->recorder_);
+    if (responder_->recorder_ != nullptr && History::IsKept(*answer)) {
+      Record(*answer, party_->client, responder_->recorder_);
+    }
   }
   DropSuccessor();
   Responder& responder = *responder_;
@@ -600,12 +601,10 @@ void Request::TraceReply(ReplyHeader* header) {
 }
 
 void Request::RecordAhead(Bytes body) {
-  if (responder_->recorder_ == nullptr || OwnAnswer() == nullptr) return;
-  AnswerImage image;
-  image.client = party_->client;
-  image.sequence = sequence_;
-  image.body = body;
-  responder_->recorder_->Put(kTagAnswer, image, AnswerImage::kBytes + body.size());
+  History::Answer* answer = OwnAnswer();
+  if (responder_->recorder_ == nullptr || answer == nullptr) return;
+  History::Foresee(*answer, body);
+  Record(*answer, party_->client, responder_->recorder_);
 }
 
 void Request::Abandon() {
@@ -617,6 +616,7 @@ void Request::Abandon() {
   if (answer != nullptr) {
     answer->state = again ? History::Answer::State::kWorking : History::Answer::State::kOpen;
     answer->working = again ? next : nullptr;
+    answer->ahead = false;
   }
   if (again) {
     next->standing_by_ = false;

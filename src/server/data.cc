@@ -189,6 +189,7 @@ Task<Status> Shard::CutElsewhere(IntentImage intent, uint8_t chunk_bits, Nanos d
   request.size = intent.size;
   request.epoch = intent.epoch;
   request.chunk_bits = chunk_bits;
+  request.unanswered = refused == Refused::kIsDone;
   const Status told = co_await TruncateAtAll(intent.shards, request, deadline);
   if (told.code() != Code::kReadOnly) co_return told;
   if (refused == Refused::kIsDone) co_return Code::kOk;

@@ -96,6 +96,8 @@ constexpr bool OnlyReads(const T&) {
 }
 constexpr bool OnlyReads(const OpenRequest& q) { return (q.flags & kOpenToChange) == 0; }
 constexpr bool OnlyReads(const OpenInodeRequest& q) { return (q.flags & kOpenToChange) == 0; }
+// Its journal has not kept what this takes back: it is in memory, and would be read as the file's end.
+constexpr bool OnlyReads(const TruncateRequest& q) { return q.unanswered; }
 
 }  // namespace
 

@@ -489,9 +489,10 @@ struct TruncateRequest {
   uint64_t size = 0;
   uint64_t epoch = 0;  // 0: would it be done? Nothing is changed
   uint8_t chunk_bits = 0;
+  bool unanswered = false;  // what it cuts nobody was told of: done by a shard that takes no changes as well
   template <class Io>
   void Fields(Io& io) {
-    io(inode, size, epoch, chunk_bits);
+    io(inode, size, epoch, chunk_bits, unanswered);
   }
 };
 

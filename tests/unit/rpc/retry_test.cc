@@ -176,6 +176,38 @@ TEST(Retry, OfARequestThatWasAbandonedIsKnownByItsOwnRepetitions) {
   EXPECT_EQ(w.Await(lookup, kMillisecond), Code::kNotEmpty);
 }
 
+// A checkpoint that is made while a request still waits, after its answer went to the journal.
+TEST(Retry, AnAnswerThatIsKnownAheadIsInACheckpointToo) {
+  Connected w;
+  TlvWriter journal, before, during, after;
+  w.shard.responder->SetRecorder(&journal);
+  w.shard.hold = w.shard.ahead = true;
+  Task<Status> unlink = w.lane.Unlink(0, "a", w.clock.Now() + 60 * kSecond);
+  w.RunFor(kMillisecond);
+  ASSERT_EQ(w.shard.responder->Lanes().size(), 1u);
+  const ClientId lane = w.shard.responder->Lanes()[0];
+  ASSERT_FALSE(journal.empty());
+  w.shard.responder->RecordAnswers(lane, &during);
+  const auto equal = [](const TlvWriter& a, const TlvWriter& b) {
+    return std::equal(a.bytes().begin(), a.bytes().end(), b.bytes().begin(), b.bytes().end());
+  };
+  EXPECT_TRUE(equal(during, journal));
+  w.shard.Release();
+  EXPECT_EQ(w.Await(unlink), Code::kOk);
+  w.shard.responder->RecordAnswers(lane, &after);
+  EXPECT_TRUE(equal(after, during));
+  // One that is not known yet is not there.
+  w.shard.ahead = false;
+  w.shard.hold = true;
+  Task<Status> other = w.lane.Unlink(0, "b", w.clock.Now() + 60 * kSecond);
+  w.RunFor(kMillisecond);
+  w.shard.responder->RecordAnswers(lane, &before);
+  EXPECT_TRUE(before.empty());
+  w.shard.Release();
+  EXPECT_EQ(w.Await(other), Code::kOk);
+  w.shard.responder->SetRecorder(nullptr);
+}
+
 TEST(Retry, GoesBeforeWhatWaitedBehindIt) {
   Connected w;
   w.shard.paused = true;

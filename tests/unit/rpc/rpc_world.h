@@ -78,6 +78,7 @@ struct TestShard {
     return executor.RunOnce() || worked;
   }
   static Task<Status> Serve(TestShard* self, Request* r) {
+    if (self->ahead) r->AnswerAhead(Empty());
     if (self->hold) (void)co_await self->held.Wait(kNever);
     if (self->delay) {
       auto sleep = self->executor.Sleep(self->delay());
@@ -166,6 +167,7 @@ struct TestShard {
   WaitQueue held;
   Gate gate;
   bool hold = false;
+  bool ahead = false;            // what the answer will be is said before `hold`
   std::function<Nanos()> delay;  // of a request, before it is executed
   bool paused = false;
   uint64_t started = 0, bad_payloads = 0, failed_fetches = 0;
