@@ -280,7 +280,11 @@ Task<Result<std::string>> Shard::FetchText(Request* r, size_t bytes_max) {
   std::string text(r->payload().size(), '\0');
   if (!text.empty()) {
     MutableBytes to(reinterpret_cast<uint8_t*>(text.data()), text.size());
-    MAYFLY_CO_TRY(co_await r->Fetch(to));
+    const Status fetched = co_await r->Fetch(to);
+    if (!fetched.ok()) {
+      r->Abandon();  // nothing was executed: what the sender asks again is no repetition of this
+      co_return fetched;
+    }
   }
   if (executor_.now() >= r->deadline()) co_return Code::kTimedOut;  // V2
   co_return std::move(text);

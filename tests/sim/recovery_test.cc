@@ -382,8 +382,9 @@ TEST(Recovery, WhatWasAcknowledgedIsThereAfterFaultsOfTheNetwork) { RunKind(Kind
 // Each found a fault, which is named; they find it as long as the draws before it stay the same.
 TEST(Recovery, SeedsThatOnceFailed) {
   constexpr std::pair<Kind, uint64_t> kSeeds[] = {
-      {Kind::kNode, 1008672},  // a checkpoint without the answer that a decided transaction would have had
-      {Kind::kDisk, 1000415},  // part of an append that was taken back, at a shard whose journal had failed
+      {Kind::kNode, 1008672},     // a checkpoint without the answer that a decided transaction would have had
+      {Kind::kDisk, 1000415},     // part of an append that was taken back, at a shard whose journal had failed
+      {Kind::kNetwork, 1016232},  // a text whose connection broke was answered, and its repetition got that
   };
   for (const auto& [kind, seed] : kSeeds) {
     SCOPED_TRACE(seed);
