@@ -103,11 +103,17 @@ Task<Status> Shard::DropAt(ShardId shard, InodeId id, Nanos deadline) {
 
 // ---- size ---------------------------------------------------------------------------------------------------------
 
+// A truncation that is under way and never ends, or not soon: nobody waits for it. What a shard whose journal has
+// failed left to be settled it settles no more.
+bool Shard::CutIsStuck(InodeId id) const {
+  return (reads_only() && settled_) || half_cut_.contains(id) || (log_.failed() && Resuming(id));
+}
+
 Task<Status> Shard::LockSize(InodeId id, Nanos deadline) {
   for (;;) {
     auto it = size_locks_.find(id);
     if (it == size_locks_.end()) break;
-    if (half_cut_.contains(id)) co_return Code::kIo;
+    if (CutIsStuck(id)) co_return Code::kIo;
     MAYFLY_CO_TRY(co_await it->second->Wait(deadline));
   }
   size_locks_[id] = std::make_unique<WaitQueue>(executor_);

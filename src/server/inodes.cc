@@ -169,7 +169,7 @@ Task<Status> Shard::ExactAttr(InodeId id, Nanos deadline, Attr* attr) {
 Task<Status> Shard::GlimpseAll(InodeId id, Nanos deadline, Attr* attr, bool* whole) {
   Inode* inode = names_.FindInode(id);
   while (inode != nullptr && inode->extra != nullptr && inode->extra->truncating) {
-    if ((reads_only() && settled_) || half_cut_.contains(id)) co_return Code::kIo;  // it never ends, or not soon
+    if (CutIsStuck(id)) co_return Code::kIo;
     MAYFLY_CO_TRY(co_await size_locks_.at(id)->Wait(deadline));
     inode = names_.FindInode(id);
   }

@@ -396,6 +396,7 @@ class Shard {
   Task<Status> TruncateLocked(InodeId id, uint64_t size, bool touch, Nanos deadline,
                               Refused refused = Refused::kIsLeft);
   Task<Status> AskToCut(InodeId id, Nanos deadline);
+  bool CutIsStuck(InodeId id) const;
   Task<void> CutBack(InodeId id, uint64_t size);
   Task<Status> CutElsewhere(IntentImage intent, uint8_t chunk_bits, Nanos deadline, Refused refused = Refused::kIsLeft);
   void EndCut(InodeId id);

@@ -385,6 +385,8 @@ TEST(Recovery, SeedsThatOnceFailed) {
       {Kind::kNode, 1008672},     // a checkpoint without the answer that a decided transaction would have had
       {Kind::kDisk, 1000415},     // part of an append that was taken back, at a shard whose journal had failed
       {Kind::kNetwork, 1016232},  // a text whose connection broke was answered, and its repetition got that
+      {Kind::kDisk, 1001944},     // a file's size was waited for at a shard that would never settle it
+      {Kind::kDisk, 1016832},     // likewise
   };
   for (const auto& [kind, seed] : kSeeds) {
     SCOPED_TRACE(seed);
