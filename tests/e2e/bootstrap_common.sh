@@ -108,7 +108,7 @@ expect_sentence() { # PATTERN: it is the only one, and names this host
   local lines
   lines=$(grep -c '^mayflyd: ' "$output") || true
   ((lines == 1)) || fail "$lines sentences instead of one"
-  grep '^mayflyd: ' "$output" | grep -qE "^mayflyd: ${host:-$(uname -n)}: .*($1)" || fail "no sentence like: $1"
+  grep -qE "^mayflyd: ${host:-$(uname -n)}: .*($1)" "$output" || fail "no sentence like: $1"
 }
 
 # CPU time that all threads of all servers have used, in nanoseconds.

@@ -24,8 +24,8 @@ for tls in "" tcp,self; do
   as_sent() { counted >"$work/counted" && cmp -s "$work/expected" "$work/counted"; }
   e2e_within 20 as_sent || e2e_fail "sent (shard, kind, number): $(cat "$work/expected"); counted: $(cat "$work/counted")"
   expected="messages refused: 3 malformed, 2 truncated, 1 too large, 2 not authenticated, 1 of no connection, 1 not allowed, 1 false answers"
-  text | grep -qxF "$expected" || e2e_fail "$(text)"
-  timeout 60 mayfly mkdir /d && timeout 60 mayfly ls / | grep -qx d || e2e_fail "the servers do not go on"
+  grep -qxF "$expected" <<<"$(text)" || e2e_fail "$(text)"
+  timeout 60 mayfly mkdir /d && grep -qx d <<<"$(timeout 60 mayfly ls /)" || e2e_fail "the servers do not go on"
   echo "${tls:-default transports}: $(text | tail -n 1)"
   e2e_stop
 done
