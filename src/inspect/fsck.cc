@@ -214,6 +214,10 @@ void Checker::Circles() {
   absl::flat_hash_map<InodeId, uint64_t> walked;  // by which walk upwards
   std::vector<InodeId> circles;                   // one of each
   uint64_t walk = 0;
+  // The one that has no place there is the root, or any: that of the lowest number.
+  const auto sooner = [root = input_.placement->RootInode()](InodeId a, InodeId b) {
+    return a != b && (a == root || (b != root && a < b));
+  };
   for (const auto& [dir, parent] : parents_) {
     ++walk;
     InodeId at = dir;
@@ -221,12 +225,10 @@ void Checker::Circles() {
       at = up->second;
     }
     const auto met = walked.find(at);
-    if (met == walked.end() || met->second != walk || !parents_.contains(at)) continue;
-    InodeId first = at;  // the one that has no place there is the root, or any: that of the lowest number
-    for (InodeId i = parents_.at(at); i != at; i = parents_.at(i)) first = std::min(first, i);
-    const InodeId root = input_.placement->RootInode();
-    for (InodeId i = parents_.at(at); i != at; i = parents_.at(i)) first = i == root ? i : first;
-    circles.push_back(at == root ? at : first);
+    if (met == walked.end() || met->second != walk) continue;
+    InodeId first = at;
+    for (InodeId i = parents_.at(at); i != at; i = parents_.at(i)) first = std::min(first, i, sooner);
+    circles.push_back(first);
   }
   std::sort(circles.begin(), circles.end());
   for (const InodeId first : circles) Circle(first);

@@ -35,18 +35,17 @@ Nanos MonotonicNow() {
   return static_cast<Nanos>(t.tv_sec) * kSecond + static_cast<Nanos>(t.tv_nsec);
 }
 
-bool IsInMemory(int fd) {
+// What kind of file system it is (linux/magic.h); 0 if it does not say.
+uint32_t TypeOf(int fd) {
   struct statfs fs {};
-  if (fstatfs(fd, &fs) != 0) return false;
-  return fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC;
+  return fstatfs(fd, &fs) == 0 ? static_cast<uint32_t>(fs.f_type) : 0;
 }
 
+bool IsInMemory(uint32_t type) { return type == TMPFS_MAGIC || type == RAMFS_MAGIC || type == HUGETLBFS_MAGIC; }
+
 // Of the local file systems it is known that RWF_DSYNC flushes the device; some of a network took no notice of it.
-bool WritesThrough(int fd) {
-  struct statfs fs {};
+bool WritesThrough(uint32_t type) {
   constexpr uint32_t kF2fs = 0xf2f52010;  // linux/magic.h lacks it before 5.9
-  if (fstatfs(fd, &fs) != 0) return false;
-  const auto type = static_cast<uint32_t>(fs.f_type);
   return type == EXT4_SUPER_MAGIC || type == XFS_SUPER_MAGIC || type == BTRFS_SUPER_MAGIC || type == kF2fs;
 }
 
@@ -134,8 +133,9 @@ DiskFailure DiskDirectory::Open(Options options) {
   options_ = std::move(options);
   fd_ = open(options_.path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd_ < 0) return DirectoryFailure(options_.path, errno);
-  in_memory_ = IsInMemory(fd_);
-  writes_through_ = WritesThrough(fd_);
+  const uint32_t type = TypeOf(fd_);
+  in_memory_ = IsInMemory(type);
+  writes_through_ = WritesThrough(type);
   return options_.read_only ? DiskFailure() : TryOut();
 }
 
