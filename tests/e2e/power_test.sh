@@ -2,7 +2,7 @@
 # ctest: TIMEOUT 900
 # Level `node`: the disk of all servers loses its power (a file system on a loop image) while clients work, and with it
 # goes all that lay in memory. What was acknowledged is there after --recover: with --fsync always all of it, with commit
-# what was closed.
+# what was closed. The file system: POWER_TEST_DISK, ext4 or xfs (power_xfs_test.sh).
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # Mounted where nobody else sees it: another script's namespace that began meanwhile would keep it mounted.
 if [[ -z ${POWER_TEST_INSIDE:-} && $(id -u) == 0 ]] && unshare -m true 2>/dev/null; then
@@ -11,9 +11,11 @@ fi
 . "$here/lib.sh"
 . "$here/survive_common.sh"
 [[ $(id -u) == 0 ]] || e2e_skip "not root: cannot mount a loop image"
-e2e_have mkfs.ext4 python3
+disk=${POWER_TEST_DISK:-ext4}
+e2e_have "mkfs.$disk" python3
+grep -qw "$disk" /proc/filesystems || e2e_skip "this kernel has no $disk"
 truncate -s 2G "$work/image"
-mkfs.ext4 -qF "$work/image" || e2e_skip "mkfs.ext4 does not work here"
+"mkfs.$disk" -q "$work/image" || e2e_skip "mkfs.$disk does not work here"
 mkdir "$work/disk"
 mount -o loop "$work/image" "$work/disk" 2>/dev/null || e2e_skip "this kernel or container does not mount loop images"
 unmount() {
@@ -23,7 +25,8 @@ unmount() {
 }
 trap 'unmount; end_all' EXIT
 
-# Nothing is written to the image any more, and what was not flushed is lost. Linux: EXT4_IOC_SHUTDOWN.
+# Nothing is written to the image any more, and what was not flushed is lost. Linux: EXT4_IOC_SHUTDOWN,
+# XFS_IOC_GOINGDOWN: one number, and 2 is `without the log` of both.
 cut_power() {
   python3 - "$work/disk" <<'EOF'
 import fcntl, os, struct, sys
