@@ -18,6 +18,7 @@ class Arenas {
   Arenas(ArenaViews* views, uint32_t shard_count) : views_(views), shards_(shard_count) { Forget(); }
 
   ArenaView* Get(ShardId shard) const { return shards_[shard.value].view.load(std::memory_order_acquire); }
+  bool IsUnknown(ShardId shard) const { return shards_[shard.value].state.load(std::memory_order_relaxed) == kUnknown; }
   // True once for a shard whose arena may be mapped: the caller asks it for its arena's name and then calls Attach or
   // Refuse.
   bool BeginAsking(ShardId shard) {

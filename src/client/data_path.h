@@ -10,6 +10,7 @@
 #pragma once
 
 #include "client/mount.h"
+#include "client/open_file.h"
 #include "rpc/caller.h"
 #include "task/executor.h"
 #include "task/task.h"
@@ -40,6 +41,10 @@ class DataPath {
   // Where all of [offset, offset + bytes) lies, in one piece in a mapped arena; invalid where it does not, or where
   // bytes are to be verified when they are copied.
   Task<Placed> Where(FileId file, uint64_t offset, size_t bytes);
+  // Where a small file lies, by what its home said when it was opened by a request of `asked`.
+  Content ContentOf(const Attr& attr, const PlacedFile& told, Nanos asked);
+  // The arena of a shard if it is mapped, or can be now; else null.
+  Task<ArenaView*> ArenaOf(ShardId shard);
   // The count: a prefix of `data` when a later piece failed. kFileTooBig at the limit.
   Task<Result<size_t>> Write(FileId file, uint64_t offset, Bytes data);
   // A place of its shard's arena for what will be written from `offset` on, up to `bytes` and within one chunk; invalid

@@ -126,6 +126,7 @@ class Lane {
     Attr attr;
     bool sole = false;
     Grant grant;
+    Content content;
   };
   Task<Result<Opened>> OpenPath(std::string_view path, uint32_t flags, uint16_t permissions);
   // `inherited`: what an open of another process gave, or nothing.
@@ -133,6 +134,8 @@ class Lane {
                           TargetBuffer* target);
   // Asks for the file alone only where the helper would hear that another wants it.
   uint32_t WithSharing(uint32_t flags, ShardId home);
+  // Whether where a file's bytes lie is worth knowing to who opens it so: then every read may go without a message.
+  bool MayReadPlaced(uint32_t flags) const;
   void QueueClose(InodeId inode);
   // After a fork the home does not know this process: opens the file again.
   Task<Status> Adopt(OpenFile& file);
@@ -146,6 +149,8 @@ class Lane {
   Task<Status> Lock(OpenFile& file, FileGuard* guard);
   Task<Status> LockSlow(OpenFile& file, FileGuard* guard);
   FileId IdOf(const OpenFile& file) const { return {file.inode, file.chunk_bits, file.grant()}; }
+  // From what the open told of a small file (F5); nothing if it is to be asked for.
+  std::optional<size_t> ReadContent(const OpenFile& file, MutableBytes to, uint64_t offset);
   Task<Result<size_t>> ReadHere(OpenFile& file, MutableBytes to, uint64_t offset, FileGuard* guard, bool keep);
   Task<Result<size_t>> WriteHere(OpenFile& file, Bytes data, uint64_t offset, FileGuard* guard, bool keep);
   // Before this process changes or looks at an inode other than by the open file that may buffer bytes of it.

@@ -13,6 +13,11 @@ uint32_t Lane::WithSharing(uint32_t flags, ShardId home) {
   return flags | kOpenUnshared;
 }
 
+bool Lane::MayReadPlaced(uint32_t flags) const {
+  constexpr uint32_t kOthers = kOpenWrite | kOpenCreate | kOpenTruncate | kOpenDirectory | kOpenUnshared;
+  return (flags & (kOpenRead | kOthers)) == kOpenRead && mount_.options().readahead_bytes != 0;
+}
+
 Task<Status> Lane::OpenAtHome(InodeId inode, uint32_t flags, Granted inherited, Nanos deadline, OpenReply* reply,
                               TargetBuffer* target) {
   OpenInodeRequest request;
@@ -28,6 +33,7 @@ Task<Status> Lane::OpenAtHome(InodeId inode, uint32_t flags, Granted inherited, 
 Task<Result<Lane::Opened>> Lane::OpenPath(std::string_view path, uint32_t flags, uint16_t permissions) {
   const bool create = (flags & kOpenCreate) != 0;
   const bool exclusive = create && (flags & kOpenExclusive) != 0;
+  const bool placed = MayReadPlaced(flags);
   Walk walk(walker_, path, Deadline());
   TargetBuffer target(walker_);
   for (;;) {
@@ -36,6 +42,7 @@ Task<Result<Lane::Opened>> Lane::OpenPath(std::string_view path, uint32_t flags,
     Status status;
     OpenReply reply;
     uint32_t sent = flags;
+    const Nanos asked = executor_.now();
     if (!walk.is_name()) {
       if (create) co_return exclusive ? Code::kExists : Code::kIsDirectory;
       status = co_await OpenAtHome(walk.dots(), flags, Granted(), walk.deadline(), &reply, &target);
@@ -50,6 +57,8 @@ Task<Result<Lane::Opened>> Lane::OpenPath(std::string_view path, uint32_t flags,
       if (walk.too_long()) co_return Code::kNameTooLong;
       if (walk.slash()) sent = (sent | kOpenDirectory) & ~kOpenNoFollow;
       if (exclusive) sent |= kOpenNoFollow;
+      if (placed && mount_.arenas().IsUnknown(walk.shard())) (void)co_await data_.ArenaOf(walk.shard());
+      if (placed && mount_.arenas().Get(walk.shard()) != nullptr) sent |= kOpenPlaced;
       OpenRequest request;
       request.parent = walk.parent();
       request.name = walk.name();
@@ -62,6 +71,9 @@ Task<Result<Lane::Opened>> Lane::OpenPath(std::string_view path, uint32_t flags,
       if (status.ok() && reply.elsewhere) {
         const InodeId inode = reply.attr.inode;
         reply = OpenReply();
+        sent &= ~uint32_t{kOpenPlaced};
+        if (placed && mount_.arenas().IsUnknown(inode.home())) (void)co_await data_.ArenaOf(inode.home());
+        if (placed && mount_.arenas().Get(inode.home()) != nullptr) sent |= kOpenPlaced;
         status = co_await OpenAtHome(inode, sent & ~kOpenExclusive, Granted(), walk.deadline(), &reply, &target);
       }
       if (status.ok() && reply.attr.type == FileType::kSymlink) {
@@ -78,6 +90,7 @@ Task<Result<Lane::Opened>> Lane::OpenPath(std::string_view path, uint32_t flags,
       opened.attr = reply.attr;
       opened.sole = reply.sole;
       opened.grant = reply.grant;
+      if (reply.placed.told) opened.content = data_.ContentOf(reply.attr, reply.placed, asked);
       co_return opened;
     }
     if (!Walk::MayRetry(status)) co_return status;
@@ -92,6 +105,7 @@ Task<Result<int>> Lane::Open(std::string_view path, uint32_t flags, uint16_t per
   const Granted granted{caller_.identity().process, opened->grant};
   auto file = std::make_shared<OpenFile>(mount_, opened->attr, flags, mount_.epoch(), granted);
   file->sole = opened->sole;
+  file->content = opened->content;
   // A home with chunks on other shards does not know the size; what is certain is that it is not small.
   file->size_hint = opened->attr.partial ? kNever : opened->attr.size;
   std::vector<FileRef> others;

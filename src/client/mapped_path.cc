@@ -30,7 +30,26 @@ MutableBytes Locate(ArenaView* arena, uint64_t offset, uint32_t bytes, uint32_t*
   return segment.data.subspan(within, bytes);
 }
 
+// A run as it is said to lie in the arena; invalid if what is mapped is not what the shard has.
+Placed PlacedAt(ArenaView* arena, const PlacedRun& run, uint32_t stamp) {
+  Placed placed;
+  placed.bytes = Locate(arena, run.offset, run.bytes, nullptr);
+  if (!placed.valid()) return placed;
+  const uint32_t number = static_cast<uint32_t>(run.offset >> kPlaceSegmentBits);
+  const size_t within = run.offset & kWithinMask;
+  const size_t first = within / kStampBytes, last = (within + run.bytes - 1) / kStampBytes;
+  placed.stamps = arena->Find(number).stamps.subspan(first, last - first + 1);
+  placed.stamp = stamp;
+  return placed;
+}
+
 }  // namespace
+
+Task<ArenaView*> DataPath::ArenaOf(ShardId shard) {
+  ArenaView* arena = mount_.arenas().Get(shard);
+  if (arena == nullptr && mount_.arenas().BeginAsking(shard)) (void)co_await AskForArena(shard, &arena);
+  co_return arena;
+}
 
 Task<Status> DataPath::AskForArena(ShardId shard, ArenaView** arena) {
   std::string name(kArenaNameBytesMax, '\0');
@@ -131,10 +150,9 @@ Task<Lent> DataPath::BorrowFor(FileId file, uint64_t offset, size_t bytes) {
   Lent lent;
   const Piece piece = PieceAt(file, offset, bytes);
   const ShardId shard = ShardOf(file, piece.chunk);
-  ArenaView* arena = mount_.arenas().Get(shard);
+  ArenaView* const arena = co_await ArenaOf(shard);
   Status status;
-  if (arena == nullptr && mount_.arenas().BeginAsking(shard)) status = co_await AskForArena(shard, &arena);
-  if (arena == nullptr || !status.ok()) co_return lent;
+  if (arena == nullptr) co_return lent;
   if (!co_await Borrow(arena, shard, piece.bytes, true, &lent, &status)) lent.memory = {};
   co_return lent;
 }
@@ -175,15 +193,23 @@ Task<Placed> DataPath::Where(FileId file, uint64_t offset, size_t bytes) {
   if (!status.ok() || reply.runs.size() != 1 || reply.parts.size() != 1) co_return placed;
   const PlacedRun& run = reply.runs.front();
   if (reply.parts.front().hole || reply.parts.front().bytes != bytes || run.bytes != bytes) co_return placed;
-  const uint32_t number = static_cast<uint32_t>(run.offset >> kPlaceSegmentBits);
-  const size_t within = run.offset & kWithinMask;
-  placed.bytes = Locate(arena, run.offset, run.bytes, nullptr);
+  placed = PlacedAt(arena, run, reply.stamp);
   if (!placed.valid()) co_return placed;
-  const size_t first = within / kStampBytes, last = (within + bytes - 1) / kStampBytes;
-  placed.stamps = arena->Find(number).stamps.subspan(first, last - first + 1);
-  placed.stamp = reply.stamp;
-  arena->Touch(number, within, bytes);
+  arena->Touch(static_cast<uint32_t>(run.offset >> kPlaceSegmentBits), run.offset & kWithinMask, bytes);
   co_return placed;
+}
+
+Content DataPath::ContentOf(const Attr& attr, const PlacedFile& told, Nanos asked) {
+  Content content;
+  ArenaView* const arena = mount_.arenas().Get(attr.inode.home());
+  if (arena == nullptr || attr.size > kTransferBytesMax || told.counter >= arena->Changes().size()) return content;
+  content.placed = PlacedAt(arena, PlacedRun{told.offset, static_cast<uint32_t>(attr.size)}, told.stamp);
+  content.changes = &arena->Changes()[told.counter];
+  content.changes_then = told.changes;
+  content.until = asked + told.lease_ms * kMillisecond;
+  content.sum_known = told.sum_known;
+  content.sum = told.sum;
+  return content;
 }
 
 DataPath::Copied DataPath::CopyMapped(ArenaView* arena, const ReadReply& reply, MutableBytes to) {

@@ -8,6 +8,7 @@
 //                 through this file counts it up before and after.
 //             F4  the home knows this process as an opener, and `grant()` is this process's, when `epoch` is the
 //             mount's.
+//             F5  `content` is set before anybody else has the file, and served only while Content::IsThere.
 #pragma once
 
 #include <atomic>
@@ -84,6 +85,22 @@ struct Readahead {
   }
 };
 
+// All bytes of a small file, where they lay in a mapped arena when it was opened.
+struct Content {
+  Placed placed;
+  const ArenaStamp* changes = nullptr;  // the home counts it up before it answers who changed the file
+  uint32_t changes_then = 0;
+  Nanos until = 0;  // whatever the count says
+  bool sum_known = false;
+  uint64_t sum = 0;
+
+  bool valid() const { return placed.valid(); }
+  // After a copy, by a call that began at `now`: whether what was copied is what the file holds.
+  bool IsThere(Nanos now) const {
+    return now < until && placed.IsThere() && changes->load(std::memory_order_relaxed) == changes_then;
+  }
+};
+
 // What an open gave, and to which process. Its forked children show it at the home for one of their own.
 struct Granted {
   ClientId opener;
@@ -108,6 +125,7 @@ struct OpenFile {
   const FileType type;
   const uint8_t chunk_bits;
   const uint32_t flags;         // OpenFlags
+  Content content;              // F5
   const Granted original;       // of mayfly_open, in this process or one that it descends from
   std::atomic<uint64_t> tag;    // of this process's grant, F4
   std::atomic<uint64_t> epoch;  // Mount::epoch() of the process that opened it at its home

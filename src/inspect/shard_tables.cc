@@ -24,6 +24,7 @@ class ShardTables::NoMemory final : public ArenaMemory {
   Result<std::vector<Found>> Adopt() override { return std::vector<Found>(); }
   Result<MutableBytes> Map(size_t) override { return Code::kNoSpace; }
   std::span<ArenaStamp> Stamps(MutableBytes) override { return {}; }
+  std::span<ArenaStamp> Changes() override { return {}; }
   void Unmap(MutableBytes) override {}
   void Keep() override {}
   void Prefault(MutableBytes) override {}

@@ -19,6 +19,8 @@ namespace mayfly {
 using ArenaStamp = std::atomic<uint32_t>;
 static_assert(ArenaStamp::is_always_lock_free);
 constexpr size_t kStampBytes = 64 * 1024;
+// How many counts of changes an arena has (server/mapped.cc says of what).
+constexpr size_t kChangeCounts = 4096;
 
 class ArenaMemory {
  public:
@@ -38,6 +40,9 @@ class ArenaMemory {
   virtual Result<MutableBytes> Map(size_t bytes) = 0;
   // The stamps of a segment that Map gave, all 0 at first.
   virtual std::span<ArenaStamp> Stamps(MutableBytes segment) = 0;
+  // kChangeCounts, readable by all who attached; they outlive the process as the segments do. None before the first
+  // Map or Adopt, and where nobody can attach.
+  virtual std::span<ArenaStamp> Changes() = 0;
   // The memory is the node's again at once, whoever else has it mapped.
   virtual void Unmap(MutableBytes segment) = 0;
   // From now on neither Unmap nor the end of this object takes anything from the node: it is for the next Adopt.

@@ -33,7 +33,7 @@ struct AnswerImage {
 
 class History {
  public:
-  static constexpr size_t kBodyMax = 96;                    // the encoded reply of any method that executes once
+  static constexpr size_t kBodyMax = 128;                   // the encoded reply of any method that executes once
   static constexpr size_t kPayloadMax = kTransferBytesMax;  // of such a reply: targets, sets of shards, reports
 
   struct Answer {

@@ -62,6 +62,7 @@ Task<Status> Shard::HandleFileJoin(Request*, const FileJoinRequest& q, FileJoinR
   if (inode == nullptr || (inode->nlink == 0 && inode->opens == 0)) co_return Code::kStale;
   if (inode->type != FileType::kFile || q.shard.value >= placement_.shard_count()) co_return Code::kInvalid;
   names_.AddShard(*inode, q.shard);
+  CountChange(q.inode);  // of what that shard stores this one does not hear
   const InodeExtra& extra = inode->Extra();
   a->epoch = extra.truncate_epoch;
   if (Namespace::HasPrivileges(*inode)) a->privileged = extra.privileged;
@@ -159,6 +160,7 @@ Task<Status> Shard::TruncateLocked(InodeId id, uint64_t size, bool touch, Nanos 
   Inode* inode = names_.FindInode(id);
   if (inode == nullptr) co_return Code::kStale;
   MAYFLY_CHECK(store_.Truncate(id, size));
+  CountChange(id);
   inode->size = size;
   if (touch) Touch(*inode);
   ++inode->version;
@@ -250,6 +252,7 @@ void Shard::Touch(Inode& inode) {
 
 // After bytes up to file offset `end` were stored here, at the home.
 void Shard::Wrote(Inode& inode, uint64_t end, const Cred* cred) {
+  CountChange(inode.id);
   inode.size = std::max(inode.size, end);
   Touch(inode);
   ++inode.version;

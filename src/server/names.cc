@@ -176,6 +176,7 @@ Task<Status> Shard::OpenHere(Request* r, Inode* inode, uint32_t flags, bool inhe
   }
   a->attr = names_.AttrOf(*inode);
   a->grant = grants_.Make(r->party(), id, flags);
+  if ((flags & kOpenPlaced) != 0) TellContent(r->party().process, *inode, a);
   co_return Code::kOk;
 }
 

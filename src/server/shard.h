@@ -428,6 +428,9 @@ class Shard {
   bool MayLendAhead() const;
   Result<PlaceLoan> Lend(ClientId process, uint64_t id, uint32_t bytes);
   void TellPlaces(const ReadPieces& pieces, ReadReply* a);
+  ArenaStamp* ChangesOf(InodeId file);
+  void CountChange(InodeId file);
+  void TellContent(ClientId process, const Inode& inode, OpenReply* a);
   void NoteLoan(ClientId process, const PlaceLoan& loan);
   void NoteAttached(ClientId process, bool attached);
   Result<Place> TakeLoan(ClientId process, uint64_t id);

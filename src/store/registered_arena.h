@@ -35,6 +35,7 @@ class RegisteredArena final : public ArenaMemory {
     inner_.Unmap(segment);
   }
   std::span<ArenaStamp> Stamps(MutableBytes segment) override { return inner_.Stamps(segment); }
+  std::span<ArenaStamp> Changes() override { return inner_.Changes(); }
   void Keep() override { inner_.Keep(); }
   void Prefault(MutableBytes range) override { inner_.Prefault(range); }
   std::string Name() const override { return inner_.Name(); }

@@ -55,9 +55,10 @@ struct OpenReply {
   bool elsewhere = false;  // not opened: the inode lives on another shard; send OpenInode to its home
   bool sole = false;       // nobody else has it open: write-behind is allowed until revoked
   Grant grant;             // of what was opened
+  PlacedFile placed;       // with kOpenPlaced: where its bytes lie
   template <class Io>
   void Fields(Io& io) {
-    io(attr, created, elsewhere, sole, grant);
+    io(attr, created, elsewhere, sole, grant, placed);
   }
 };
 

@@ -77,8 +77,9 @@ enum OpenFlags : uint32_t {
   kOpenDirectory = 64,
   kOpenNoFollow = 128,
   kOpenUnshared = 256,  // does not want write-behind (direct or strict)
-  kOpenSync = 1024,     // the client's own: each write is synced before it returns
   kOpenBrief = 512,     // opened and closed in one: registers nothing, grants nothing; not with kOpenTruncate
+  kOpenSync = 1024,     // the client's own: each write is synced before it returns
+  kOpenPlaced = 2048,   // has the home's arena mapped: wants to know where the bytes of a small file lie
 };
 
 // What an open gave its process: every request about the file's bytes shows it, and any shard can tell that it is
@@ -164,6 +165,25 @@ struct PlacedRun {
   }
 };
 constexpr int kPlaceSegmentBits = 26;
+
+// Where all bytes of a small file lie in its home's arena, as a PlacedRun. They are the file's as long as the arena's
+// count of changes number `counter` is `changes` (os/arena_memory.h), but no longer than `lease_ms` from when the
+// request was sent: for so long a home that is started again takes no changes.
+struct PlacedFile {
+  bool told = false;  // else it is not known, and nothing else travels
+  uint64_t offset = 0;
+  uint32_t stamp = 0;  // the sum of the stamps of the run
+  uint32_t changes = 0;
+  uint16_t counter = 0;
+  uint16_t lease_ms = 0;
+  bool sum_known = false;
+  uint64_t sum = 0;  // XXH3 of all of it
+  template <class Io>
+  void Fields(Io& io) {
+    io(told);
+    if (told) io(offset, stamp, changes, counter, lease_ms, sum_known, sum);
+  }
+};
 
 // A place that a shard lent to a process to write into. bytes 0: none.
 struct PlaceLoan {

@@ -54,6 +54,7 @@ class SimArenaMemory : public ArenaMemory {
     return MutableBytes(data, bytes);
   }
   std::span<ArenaStamp> Stamps(MutableBytes segment) override { return stamps_.at(segment.data()); }
+  std::span<ArenaStamp> Changes() override { return changes_; }
   void Keep() override { keep_ = true; }
   // The server that had it was killed (or went, after Keep): until the next Adopt nothing can be mapped.
   void Died() {
@@ -109,6 +110,7 @@ class SimArenaMemory : public ArenaMemory {
   std::map<uint8_t*, Mapped> segments_;
   std::map<uint8_t*, std::vector<ArenaStamp>> stamps_;
   std::vector<MutableBytes> by_number_;
+  std::vector<ArenaStamp> changes_ = std::vector<ArenaStamp>(kChangeCounts);
 };
 
 // What clients see of such arenas, by their names.
@@ -134,6 +136,7 @@ class SimArenaViews final : public ArenaViews {
       if (data.empty()) return {};
       return {data, memory_->Stamps(data)};
     }
+    std::span<const ArenaStamp> Changes() const override { return memory_->Changes(); }
     void Touch(uint32_t, size_t, size_t) override {}
 
    private:

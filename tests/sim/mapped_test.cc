@@ -1,7 +1,10 @@
 // Clients on the servers' own node, that have their arenas mapped: what they write and read without sending it.
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
+#include <utility>
+#include <vector>
 
 #include "client/quick_io.h"
 #include "sim/client.h"
@@ -350,6 +353,155 @@ TEST_F(MappedTest, ALoanIsOneProcesssOwn) {
   SimClient stranger(cluster, Direct());
   ASSERT_NE(stranger.Open("/f", kOpenRead), nullptr);
   EXPECT_EQ(stranger.Wait(Calls::Loan(&stranger.lane().caller(), ask, &loan)).code(), Code::kInvalid);
+}
+
+// ---- small files, whose place the open tells ------------------------------------------------------------------------
+
+struct ContentTest : MappedTest {
+  // A file of `bytes`, and the reader's descriptor of it.
+  FileRef NewFile(SimClient& reader, const std::string& text) {
+    FileRef file = writer.Open("/f", kNewFile | kOpenTruncate);
+    EXPECT_TRUE(file != nullptr);
+    Write(writer, file, 0, text);
+    wrote = file;
+    return reader.Open("/f", kOpenRead);
+  }
+  // What a read gives, and how many messages it took.
+  static std::pair<std::string, uint64_t> ReadCounted(SimClient& client, FileRef file, uint64_t offset, size_t bytes) {
+    const uint64_t before = client.lane().caller().stats().calls;
+    std::string text = Read(client, std::move(file), offset, bytes);
+    return {std::move(text), client.lane().caller().stats().calls - before};
+  }
+  using Counted = std::pair<std::string, uint64_t>;
+
+  SimCluster cluster{Options(4)};
+  SimClient writer{cluster, Direct()};
+  FileRef wrote;
+};
+
+TEST_F(ContentTest, IsReadWithoutAMessage) {
+  SimClient reader(cluster, {}, &cluster.views());
+  for (size_t bytes : {size_t{1}, size_t{3901}, size_t{65536}}) {
+    const std::string data = Pattern(bytes, 20);
+    FileRef file = NewFile(reader, data);
+    EXPECT_EQ(ReadCounted(reader, file, 0, bytes), Counted(data, 0));
+    EXPECT_EQ(ReadCounted(reader, file, 0, 100'000), Counted(data, 0));
+    EXPECT_EQ(ReadCounted(reader, file, bytes, 10), Counted("", 0));
+    EXPECT_EQ(ReadCounted(reader, file, bytes + 5, 10), Counted("", 0));
+  }
+  // Of a part the sum is not known.
+  const std::string data = Pattern(3901, 21);
+  FileRef file = NewFile(reader, data);
+  EXPECT_EQ(ReadCounted(reader, file, 100, 50), Counted(data.substr(100, 50), 1));
+  ClientOptions unchecked;
+  unchecked.checksum = false;
+  SimClient other(cluster, unchecked, &cluster.views());
+  file = other.Open("/f", kOpenRead);
+  EXPECT_EQ(ReadCounted(other, file, 100, 50), Counted(data.substr(100, 50), 0));
+}
+
+TEST_F(ContentTest, IsToldOnlyWhereItHelps) {
+  SimClient reader(cluster, {}, &cluster.views()), far(cluster), direct(cluster, Direct(), &cluster.views());
+  NewFile(reader, Pattern(3901, 22));
+  EXPECT_TRUE(reader.Open("/f", kOpenRead)->content.valid());
+  EXPECT_FALSE(reader.Open("/f", kOpenRead | kOpenWrite)->content.valid());
+  EXPECT_FALSE(far.Open("/f", kOpenRead)->content.valid());     // has no arena mapped
+  EXPECT_FALSE(direct.Open("/f", kOpenRead)->content.valid());  // wants to be told by the servers
+  NewFile(reader, Pattern(65537, 22));
+  EXPECT_FALSE(reader.Open("/f", kOpenRead)->content.valid());
+  NewFile(reader, "");
+  EXPECT_FALSE(reader.Open("/f", kOpenRead)->content.valid());
+  NewFile(reader, Pattern(1000, 23));
+  Write(writer, wrote, 2000, Pattern(1000, 24));  // a hole
+  EXPECT_FALSE(reader.Open("/f", kOpenRead)->content.valid());
+}
+
+// Whoever changes the file in whatever way: a read that begins after that shows it.
+TEST_F(ContentTest, IsAskedForAgainAfterAnyChange) {
+  SimClient reader(cluster, {}, &cluster.views());
+  const std::string data = Pattern(3901, 25);
+  using Change = std::function<void()>;
+  const auto with = [&](size_t at, const std::string& text) {
+    std::string changed = data;
+    if (at > changed.size()) changed.resize(at, '\0');
+    return changed.replace(at, std::min(text.size(), changed.size() - at), text);
+  };
+  const std::string mark(300, 'x');
+  FileRef appending;
+  const std::vector<std::pair<Change, std::string>> changes = {
+      {[&] { Write(writer, wrote, 0, mark); }, with(0, mark)},
+      {[&] { Write(writer, wrote, 3601, mark); }, with(3601, mark)},
+      {[&] { Write(writer, wrote, 3901, mark); }, data + mark},
+      {[&] { Write(writer, wrote, 5000, mark); }, with(5000, "") + mark},
+      {[&] { Write(writer, writer.Open("/f", kOpenWrite | kOpenAppend), 0, mark); }, data + mark},
+      {[&] { EXPECT_TRUE(writer.Wait(writer.lane().Truncate(wrote, 100)).ok()); }, data.substr(0, 100)},
+      {[&] { EXPECT_TRUE(writer.Wait(writer.lane().Truncate(wrote, 0)).ok()); }, ""},
+      {[&] { EXPECT_TRUE(writer.Wait(writer.lane().Truncate(wrote, 4000)).ok()); }, with(4000, "")},
+      {[&] { EXPECT_NE(writer.Open("/f", kOpenWrite | kOpenTruncate), nullptr); }, ""},
+      {[&] { EXPECT_TRUE(writer.Wait(writer.lane().Fallocate(wrote, Lane::Allocate::kExtend, 0, 4000)).ok()); },
+       with(4000, "")},
+      {[&] { EXPECT_TRUE(writer.Wait(writer.lane().Fallocate(wrote, Lane::Allocate::kPunch, 10, 300)).ok()); },
+       with(10, std::string(300, '\0'))},
+      {[&] { Write(writer, wrote, (3u << 20) + 5, mark); }, with(5000, "")},  // on a shard that had nothing of it
+  };
+  for (size_t i = 0; i < changes.size(); ++i) {
+    SCOPED_TRACE(i);
+    FileRef file = NewFile(reader, data);
+    ASSERT_EQ(ReadCounted(reader, file, 0, 5000), Counted(data, 0));
+    changes[i].first();
+    auto [text, calls] = ReadCounted(reader, file, 0, changes[i].second.size() + (i + 1 == changes.size() ? 0 : 10));
+    EXPECT_EQ(text, changes[i].second);
+    EXPECT_GE(calls, 1u);
+    EXPECT_TRUE(writer.Wait(writer.lane().Unlink("/f")).ok());
+  }
+}
+
+TEST_F(ContentTest, OfAnUnlinkedOrReplacedFileStays) {
+  SimClient reader(cluster, {}, &cluster.views());
+  const std::string data = Pattern(3901, 26);
+  FileRef file = NewFile(reader, data);
+  EXPECT_TRUE(writer.Wait(writer.lane().Unlink("/f")).ok());
+  cluster.RunFor(10 * kMillisecond);
+  EXPECT_EQ(ReadCounted(reader, file, 0, 4000), Counted(data, 0));
+  FileRef other = NewFile(reader, Pattern(3901, 27));
+  EXPECT_EQ(Read(reader, file, 0, 4000), data);
+  EXPECT_EQ(Read(reader, other, 0, 4000), Pattern(3901, 27));
+}
+
+// A home that died and is there again may have another arena, of which this process knows nothing: what was told is
+// good for a moment only, and a home that is started again waits for that long before it takes changes.
+TEST_F(ContentTest, IsAskedForAfterAMoment) {
+  SimClient reader(cluster, {}, &cluster.views());
+  const std::string data = Pattern(3901, 28);
+  FileRef file = NewFile(reader, data);
+  cluster.RunFor(150 * kMillisecond);
+  EXPECT_EQ(ReadCounted(reader, file, 0, 4000), Counted(data, 0));
+  cluster.RunFor(100 * kMillisecond);
+  EXPECT_EQ(ReadCounted(reader, file, 0, 4000), Counted(data, 1));
+}
+
+TEST_F(ContentTest, WhosePlaceWasGivenOutAnewIsAskedFor) {
+  SimClient reader(cluster, {}, &cluster.views());
+  const std::string data = Pattern(3901, 29);
+  FileRef file = NewFile(reader, data);
+  SimArenaMemory& arena = cluster.arena(file->inode.home().value);
+  for (ArenaStamp& stamp : arena.Stamps(arena.segment(0))) ++stamp;
+  EXPECT_EQ(ReadCounted(reader, file, 0, 4000), Counted(data, 1));
+}
+
+TEST_F(ContentTest, ThatIsDamagedIsAnError) {
+  SimClient reader(cluster, {}, &cluster.views());
+  const std::string data = Pattern(3901, 30);
+  FileRef file = NewFile(reader, data);
+  const MutableBytes segment = cluster.arena(file->inode.home().value).segment(0);
+  const Bytes bytes = BytesOf(data);
+  const auto at = std::search(segment.begin(), segment.end(), bytes.begin(), bytes.end());
+  ASSERT_NE(at, segment.end());
+  at[2000] ^= 1;
+  std::string text(4000, '?');
+  auto read =
+      reader.Wait(reader.lane().ReadAt(file, MutableBytes(reinterpret_cast<uint8_t*>(text.data()), text.size()), 0));
+  EXPECT_EQ(read.code(), Code::kIo);
 }
 
 }  // namespace

@@ -58,6 +58,7 @@ Result<int> CreateFile(const std::string& path, size_t bytes) {
 PosixArenaMemory::~PosixArenaMemory() {
   for (const Segment& segment : segments_) Release(segment);
   if (users_fd_ < 0) return;
+  if (!changes_.empty()) munmap(changes_.data(), arena_file::kUsersBytes);
   close(users_fd_);
   if (!keep_) unlink(arena_file::UsersPath(Path()).c_str());  // A3
 }
@@ -68,11 +69,18 @@ std::string PosixArenaMemory::PathOf(size_t n) const { return arena_file::Segmen
 Status PosixArenaMemory::MakeUsersFile() {
   if (users_fd_ >= 0) return {};
   const std::string path = arena_file::UsersPath(Path());
-  users_fd_ = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);  // A2
-  const int error = errno;
-  if (users_fd_ >= 0) return flock(users_fd_, LOCK_EX | LOCK_NB) == 0 ? Code::kOk : CodeOfErrno(errno);  // A5
-  MAYFLY_ERROR("cannot create {}: {}", path, std::strerror(error));
-  return CodeOfErrno(error);
+  Result<int> fd = CreateFile(path, arena_file::kUsersBytes);  // A2
+  if (!fd.ok()) return fd.code();
+  users_fd_ = fd.value();
+  if (flock(users_fd_, LOCK_EX | LOCK_NB) != 0) return CodeOfErrno(errno);  // A5
+  return MapChanges();
+}
+
+Status PosixArenaMemory::MapChanges() {
+  void* const at = mmap(nullptr, arena_file::kUsersBytes, PROT_READ | PROT_WRITE, MAP_SHARED, users_fd_, 0);
+  if (at == MAP_FAILED) return errno == ENOMEM ? Code::kNoSpace : CodeOfErrno(errno);
+  changes_ = {static_cast<ArenaStamp*>(at), kChangeCounts};  // zeroed memory at first, as the stamps
+  return Code::kOk;
 }
 
 bool PosixArenaMemory::IsAttached(uint64_t who) {
@@ -183,8 +191,11 @@ Status PosixArenaMemory::AdoptUsersFile() {
     status = errno == EWOULDBLOCK ? Code::kBusy : CodeOfErrno(errno);  // A5
   }
   if (status.ok()) {
+    if (const int error = Allocate(fd, arena_file::kUsersBytes); error != 0) status = CodeOfErrno(error);
+  }
+  if (status.ok()) {
     users_fd_ = fd;
-    return {};
+    return MapChanges();
   }
   if (fd >= 0) close(fd);
   MAYFLY_ERROR("cannot take over {}: {}", path,

@@ -9,7 +9,8 @@
 //             back
 //                 (a hole), so that a client's mapping of an old segment keeps no memory but the stamps' page.
 //             A5  `<prefix>.users` is locked (flock) by the owner, so that nobody adopts the segments of a live one.
-// `<directory>/<prefix>.users` also holds a lock (of the open file, fcntl) for each process that attached.
+// `<directory>/<prefix>.users` also holds a lock (of the open file, fcntl) for each process that attached, and the
+// counts of changes.
 #pragma once
 
 #include <string>
@@ -42,6 +43,7 @@ class PosixArenaMemory final : public ArenaMemory {
   // remains of one: logged with what to do).
   Result<MutableBytes> Map(size_t bytes) override;
   std::span<ArenaStamp> Stamps(MutableBytes segment) override;
+  std::span<ArenaStamp> Changes() override { return changes_; }
   void Unmap(MutableBytes segment) override;
   void Keep() override { keep_ = true; }
   void Prefault(MutableBytes range) override;
@@ -59,6 +61,7 @@ class PosixArenaMemory final : public ArenaMemory {
   };
   void Release(const Segment& segment);
   Status MakeUsersFile();
+  Status MapChanges();
   Status AdoptUsersFile();
   Result<std::vector<size_t>> Leftovers() const;
   Result<MutableBytes> AdoptFile(const std::string& path);
@@ -66,6 +69,7 @@ class PosixArenaMemory final : public ArenaMemory {
   const Options options_;
   std::vector<Segment> segments_;
   int users_fd_ = -1;
+  std::span<ArenaStamp> changes_;  // of the users file
   size_t created_ = 0;
   size_t used_ = 0;
   bool keep_;

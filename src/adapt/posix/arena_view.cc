@@ -36,9 +36,16 @@ std::unique_ptr<PosixArenaView> PosixArenaView::Attach(const std::string& name, 
   lock.l_whence = SEEK_SET;
   lock.l_start = static_cast<off_t>(who >> 1);
   lock.l_len = 1;
-  if (fcntl(fd, F_OFD_SETLK, &lock) == 0) return std::unique_ptr<PosixArenaView>(new PosixArenaView(name, fd));
-  close(fd);
-  return nullptr;
+  if (fcntl(fd, F_OFD_SETLK, &lock) != 0) {
+    close(fd);
+    return nullptr;
+  }
+  std::span<const ArenaStamp> changes;
+  if (bytes >= arena_file::kUsersBytes) {
+    void* const at = mmap(nullptr, arena_file::kUsersBytes, PROT_READ, MAP_SHARED, fd, 0);
+    if (at != MAP_FAILED) changes = {static_cast<const ArenaStamp*>(at), kChangeCounts};
+  }
+  return std::unique_ptr<PosixArenaView>(new PosixArenaView(name, fd, changes));
 }
 
 PosixArenaView::~PosixArenaView() {
@@ -50,6 +57,7 @@ PosixArenaView::~PosixArenaView() {
       if (mapped != nullptr) munmap(mapped->data.data(), mapped->file_bytes);
     }
   }
+  if (!changes_.empty()) munmap(const_cast<ArenaStamp*>(changes_.data()), arena_file::kUsersBytes);
   close(users_fd_);  // last: from now on the owner takes back what it lent
 }
 

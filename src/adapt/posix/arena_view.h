@@ -22,6 +22,7 @@ class PosixArenaView final : public ArenaView {
   PosixArenaView(const PosixArenaView&) = delete;
 
   Segment Find(uint32_t number) override;
+  std::span<const ArenaStamp> Changes() const override { return changes_; }
   void Touch(uint32_t segment, size_t offset, size_t bytes) override;
 
  private:
@@ -39,12 +40,14 @@ class PosixArenaView final : public ArenaView {
     std::array<std::atomic<Mapped*>, kRow> segments{};
   };
 
-  PosixArenaView(std::string name, int users_fd) : name_(std::move(name)), users_fd_(users_fd) {}
+  PosixArenaView(std::string name, int users_fd, std::span<const ArenaStamp> changes)
+      : name_(std::move(name)), users_fd_(users_fd), changes_(changes) {}
   Mapped* Get(uint32_t number) const;
   Mapped* Map(uint32_t number);
 
   const std::string name_;
-  const int users_fd_;                          // holds the lock
+  const int users_fd_;  // holds the lock
+  const std::span<const ArenaStamp> changes_;
   std::mutex mutex_;                            // of mapping
   std::array<std::atomic<Row*>, kRow> rows_{};  // numbers of 2^18 and more are not mapped: PageRuns has no more
 };

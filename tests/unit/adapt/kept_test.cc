@@ -149,6 +149,7 @@ TEST_F(PosixArenaAdoptTest, TheNextServerFindsSegmentsStampsAndClients) {
     first[2 * kMiB - 1] = 1;
     third[7] = 3;
     arena.Stamps(third)[31] = 33;
+    arena.Changes()[kChangeCounts - 1] = 55;
     arena.Unmap(second);
   });
   ASSERT_TRUE(child.ready());
@@ -176,6 +177,9 @@ TEST_F(PosixArenaAdoptTest, TheNextServerFindsSegmentsStampsAndClients) {
   EXPECT_EQ(third[7], 3);
   EXPECT_EQ(arena.Stamps(third)[31], 33u);
   EXPECT_TRUE(arena.IsAttached(77)) << "who attached to the dead still has its memory";
+  ASSERT_EQ(arena.Changes().size(), kChangeCounts);
+  EXPECT_EQ(arena.Changes()[kChangeCounts - 1]++, 55u);
+  EXPECT_EQ(view->Changes()[kChangeCounts - 1], 56u);
   view->Find(2).data[8] = 4;
   EXPECT_EQ(third[8], 4);
   view.reset();

@@ -359,6 +359,9 @@ TEST_F(PosixArenaTest, AViewIsTheOwnersMemory) {
   ASSERT_EQ(theirs.stamps.size(), 4 * kMiB / kStampBytes);
   ++arena->Stamps(second)[5];
   EXPECT_EQ(theirs.stamps[5], 1u);
+  ASSERT_EQ(view->Changes().size(), kChangeCounts);
+  ++arena->Changes()[100];
+  EXPECT_EQ(view->Changes()[100], 1u);
   EXPECT_EQ(view->Find(0).data.size(), first.size());
   EXPECT_TRUE(view->Find(2).data.empty());
   EXPECT_TRUE(view->Find(1u << 20).data.empty());
