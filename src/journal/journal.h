@@ -17,6 +17,10 @@
 //             there
 //                 first.
 //             J6  no LSN is used twice: what recovery found no record at is never gone back to.
+//             J8  where a loss of power is survived, Open makes what the region alone had durable at one moment, all of
+//             it
+//                 or nothing: who opens has brought to the disk what the last of these records speak of, not what
+//                 earlier ones spoke of and later ones took back.
 #pragma once
 
 #include <array>
@@ -154,7 +158,9 @@ class Journal {
   Status CreateRegion(uint64_t low, uint64_t window_bytes);
   // All of an adopted region: what a joint says came before it is on the disk.
   Task<Status> WriteAgain(uint64_t from, uint64_t to);
-  Task<Status> WriteOut();
+  Task<Status> WriteOut(uint64_t upto);
+  // `flushed`: all before it is known to be.
+  Task<Status> WriteOutAtOnce(uint64_t flushed);
   void SetLimits();
   void Put(RecordType type, Bytes payload, TxnId transaction);
   void Pad();

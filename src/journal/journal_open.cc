@@ -99,11 +99,11 @@ Task<Status> Journal::WriteAgain(uint64_t from, uint64_t to) {
   co_return Status();
 }
 
-Task<Status> Journal::WriteOut() {
+Task<Status> Journal::WriteOut(uint64_t upto) {
   DiskRequest request(executor_, disk_);
-  while (low_ < head_) {
+  while (low_ < upto) {
     const uint64_t to_ring_end = ring_bytes_ - low_ % ring_bytes_;
-    const Bytes from = window_.Piece(low_, std::min({head_ - low_, kWriteBytesMax, to_ring_end}));
+    const Bytes from = window_.Piece(low_, std::min({upto - low_, kWriteBytesMax, to_ring_end}));
     request.Write(file_, kRingOffset + low_ % ring_bytes_, from);
     const Status status = co_await request;
     if (!status.ok()) Fail("write", status);
@@ -111,6 +111,35 @@ Task<Status> Journal::WriteOut() {
     low_ += from.size();
   }
   issued_ = low_;
+  co_return Status();
+}
+
+// J8. The first sector of what nobody knows to be flushed goes last: as long as it is not what the stream has there,
+// the record that begins or ends in it does not hold, and nothing behind it is read. Sectors are what a device writes
+// whole (os/disk.h, K3).
+Task<Status> Journal::WriteOutAtOnce(uint64_t flushed) {
+  constexpr size_t kSectorBytes = 512;
+  MAYFLY_CO_TRY(co_await WriteOut(std::min(std::max(low_, BlockCeil(flushed)), head_)));
+  if (low_ == head_) co_return Status();
+  const uint64_t hinge = low_;
+  BlockBuffer block(kJournalBlockBytes);
+  const Bytes whole = window_.Piece(hinge, kJournalBlockBytes);
+  std::copy(whole.begin(), whole.end(), block.data());
+  for (uint8_t& byte : block.span().first(kSectorBytes)) byte = static_cast<uint8_t>(~byte);
+  DiskRequest request(executor_, disk_);
+  request.Write(file_, kRingOffset + hinge % ring_bytes_, block.span());
+  Status status = co_await request;
+  if (!status.ok()) Fail("write", status);
+  MAYFLY_CO_TRY(status);
+  low_ = hinge + kJournalBlockBytes;
+  MAYFLY_CO_TRY(co_await WriteOut(head_));
+  request.Flush(file_);
+  status = co_await request;
+  if (!status.ok()) Fail("flush", status);
+  MAYFLY_CO_TRY(status);
+  low_ = hinge;
+  MAYFLY_CO_TRY(co_await WriteOut(hinge + kJournalBlockBytes));
+  low_ = issued_ = head_;
   co_return Status();
 }
 
@@ -163,7 +192,11 @@ Task<Result<std::unique_ptr<Journal>>> Journal::Open(Executor* executor, Disk* d
   j.SetLimits();
   const bool again = j.options_.survives_power && !recovered.region.empty();
   if (again) MAYFLY_CO_TRY(co_await j.WriteAgain(BlockFloor(j.durable_), j.low_));
-  MAYFLY_CO_TRY(co_await j.WriteOut());
+  if (j.options_.survives_power) {
+    MAYFLY_CO_TRY(co_await j.WriteOutAtOnce(recovered.superblock.durable.value));
+  } else {
+    MAYFLY_CO_TRY(co_await j.WriteOut(j.head_));
+  }
   if (!first.empty()) j.Put(RecordType::kChanges, first, TxnId());
   // The first makes durable what was recovered, then says that the stream goes on. A new journal gets both blocks.
   for (int i = recovered.superblock.sequence == 0 ? 0 : 1; i < 2; ++i) {

@@ -329,6 +329,46 @@ TEST_F(JournalRecovery, ARegionThatCannotBeHadIsNoReasonToGoOnWithoutIt) {
   EXPECT_EQ(found.code(), Code::kBusy);
 }
 
+// A prefix of it would speak of data that whoever opens had no reason to bring to the disk.
+TEST(JournalOpen, WhatTheRegionAloneHadIsDurableAtOneMoment) {
+  constexpr uint32_t kRecords = 120;
+  int nothing = 0, all = 0;
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
+    bool opened = false;
+    for (int turns = 0; !opened && !testing::Test::HasFailure(); ++turns) {
+      SCOPED_TRACE("seed " + std::to_string(seed) + ", " + std::to_string(turns) + " turns");
+      JournalWorld world(seed);
+      world.Create();
+      ASSERT_TRUE(world.AppendCell(0, 1).ok());
+      ASSERT_TRUE(world.Run(Commit(&world)).ok());
+      world.journal->HoldBack();
+      for (uint32_t i = 1; i <= kRecords; ++i) ASSERT_TRUE(world.AppendCell(i, 1, 300 + i).ok());
+      world.Crash(false);
+      TableVisitor before;
+      auto found = world.Recover(&before);
+      ASSERT_TRUE(found.ok());
+      ASSERT_EQ(before.table.size(), 1 + kRecords);
+      auto opening = Journal::Open(&world.executor, world.disk.get(), world.kept.get(), world.options, *found);
+      for (int i = 0; i < turns && !opening.done(); ++i) world.Turn();
+      opened = opening.done();
+      world.disk->Crash(true);
+      auto journal = world.Run(std::move(opening));
+      if (journal.ok()) world.Run((*journal)->Stop());
+      journal = Code::kIo;
+      world.node.CutPower();
+      world.Reboot();
+      TableVisitor after;
+      ASSERT_TRUE(world.Recover(&after).ok());
+      EXPECT_TRUE(after.damage.empty());
+      EXPECT_TRUE(after.table.size() == 1 || after.table == before.table) << after.table.size();
+      EXPECT_TRUE(!opened || after.table == before.table);
+      ++(after.table.size() == 1 ? nothing : all);
+    }
+  }
+  EXPECT_GT(nothing, 0);
+  EXPECT_GT(all, 40);
+}
+
 TEST_F(JournalRecovery, AVisitorsErrorEndsIt) {
   Append(1), Append(2);
   world.Crash(false);
