@@ -74,6 +74,10 @@ int RepairAll(const FsckOptions& options, const FsckRequest& request, std::optio
       fmt::format("mend {} finding{} by a new checkpoint of {} journal{}", (*repair)->plan().mended,
                   (*repair)->plan().mended == 1 ? "" : "s", changed.size(), changed.size() == 1 ? "" : "s");
   std::vector<std::string> details = changed;
+  if (const uint64_t bytes = (*repair)->unwritten_bytes(); bytes != 0) {
+    details.push_back(
+        fmt::format("{} bytes that the killed servers had in memory are written to the disk first", bytes));
+  }
   if (const Settled& under_way = (*repair)->plan().settled; under_way.unknown != 0) {
     details.push_back(fmt::format("{} changes between members have no end that is known, and are taken as not done",
                                   under_way.unknown));
@@ -131,8 +135,9 @@ void AddFsck(CLI::App& app, Context* context) {
   fsck->add_flag(
       "--repair", options->repair,
       "Mend what is found, given the directories of all members: names that lead nowhere go, what has no name\n"
-      "gets one in /lost+found, counts are set to the names, what nobody refers to is given back. Bytes of\n"
-      "files are not touched. It is one new checkpoint a journal, beside the old one");
+      "gets one in /lost+found, counts are set to the names, what nobody refers to is given back. No byte of a\n"
+      "file is changed; at level `node` what killed servers had in memory goes to the disk first. It is one\n"
+      "new checkpoint a journal, beside the old one");
   fsck->add_flag("-y,--yes", options->yes, "Do not ask before");
   fsck->add_flag("--json", options->as_json, "One JSON document, for programs");
   fsck->callback([=] { context->run = [=] { return FsckCommand(*options); }; });

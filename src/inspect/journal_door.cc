@@ -6,7 +6,7 @@
 #include <string>
 
 #include "adapt/posix/posix_kept_memory.h"
-#include "journal/checkpoint_writer.h"
+#include "inspect/storage_sources.h"
 #include "os/block_buffer.h"
 #include "session/storage_layout.h"
 
@@ -33,18 +33,10 @@ class OwnMemory final : public KeptMemory {
   std::map<std::string, BlockBuffer, std::less<>> regions_;
 };
 
-// All of a journal, once more.
-class Nothing final : public JournalVisitor {
- public:
-  Status OnCheckpoint(Bytes) override { return {}; }
-  Status OnRecord(const JournalRecord&) override { return {}; }
-  void OnDamage(Lsn, Lsn) override {}
-  void OnCheckpointDamage(uint64_t, uint64_t) override {}
-};
-
 }  // namespace
 
-JournalDoor::JournalDoor(const StoredShard& shard, const PlacesOptions& user) : shard_(shard) {
+JournalDoor::JournalDoor(const StoredShard& shard, const PlacesOptions& user, bool survives_power)
+    : shard_(shard), survives_power_(survives_power) {
   LocalDiskOptions options;
   options.directory.path = shard.place.directory;
   options.directory.lock_wait = user.lock_wait;
@@ -61,68 +53,52 @@ JournalDoor::JournalDoor(const StoredShard& shard, const PlacesOptions& user) : 
   } else {
     kept_ = std::make_unique<OwnMemory>();
   }
+  if (disk_ == nullptr) return;
+  JournalOptions journal;
+  journal.identity.uuid = shard.superblock.uuid;
+  journal.identity.shard = shard.superblock.shard;
+  journal.survives_power = survives_power;
+  rewrite_ = std::make_unique<JournalRewrite>(&loop_.executor(), disk_.get(), kept_.get(), journal);
   loop_.Add(disk_.get());
-  loop_.SetAlso([this] { return journal_ != nullptr && journal_->Turn(); });
+  loop_.SetAlso([this] { return rewrite_->Turn(); });
 }
 
 JournalDoor::~JournalDoor() {
-  if (journal_ != nullptr) (void)End();
+  if (rewrite_ != nullptr && rewrite_->is_open()) (void)loop_.Run(rewrite_->End());
+  rewrite_.reset();
+  loop_.SetAlso({});
   loop_.Remove(disk_.get());
 }
 
-Outcome<Done> JournalDoor::Open(bool survives_power) {
+Outcome<Done> JournalDoor::Open(const ShardTables& tables) {
   const std::string name = NameOf(shard_.member, shard_.place.shard);
-  if (disk_ == nullptr) return Fail(Code::kAccess, "{}: {}", name, refusal_);
-  JournalOptions options;
-  options.identity.uuid = shard_.superblock.uuid;
-  options.identity.shard = shard_.superblock.shard;
-  options.survives_power = survives_power;
-  JournalFailure failure;
-  Nothing nothing;
-  auto recovered =
-      loop_.Run(Recover(&loop_.executor(), {disk_.get(), kept_.get(), options.identity}, &nothing, &failure));
-  if (recovered.ok() && recovered->superblock.sequence != shard_.superblock.sequence) {
+  if (rewrite_ == nullptr) return Fail(Code::kAccess, "{}: {}", name, refusal_);
+  Status status = loop_.Run(rewrite_->Recover(shard_.superblock.sequence));
+  if (status.code() == Code::kBusy) {
     return Fail(Code::kBusy, "{}: a server had the journal open meanwhile; look again", name);
   }
-  Status status = recovered.status();
-  if (status.ok()) {
-    clean_ = recovered->region.empty();
-    auto opened = loop_.Run(Journal::Open(&loop_.executor(), disk_.get(), kept_.get(), options, std::move(*recovered)));
-    status = opened.status();
-    if (opened.ok()) journal_ = std::move(*opened);
+  if (status.ok() && survives_power_) {
+    StoredSource source(&shard_);
+    const Status brought = loop_.Run(rewrite_->BringBytes(&source, StoreLook(&tables.store()).Unwritten()));
+    if (!brought.ok()) {
+      return Fail(
+          brought.code(),
+          "{}: what its memory in {} has cannot be written to {}/{} ({}); look at the kernel's log, or save what "
+          "is there with `mayfly salvage`",
+          name, shard_.member.session_directory, shard_.place.directory, kChunkFileName, TextOf(brought.code()));
+    }
   }
+  if (status.ok()) status = loop_.Run(rewrite_->Open());
   if (status.ok()) return Done{};
   return Fail(status.code(), "{}: the journal cannot be opened to be written ({})", name, TextOf(status.code()));
 }
 
 Outcome<Done> JournalDoor::Write(Bytes fields, Bytes more_fields) {
-  Status status = loop_.Run(Checkpoint(journal_.get(), fields, more_fields));
-  if (status.ok()) status = End();
+  Status status = loop_.Run(rewrite_->Write(fields, more_fields));
+  if (status.ok()) status = loop_.Run(rewrite_->End());
   if (status.ok()) return Done{};
   return Fail(status.code(), "{}: its new checkpoint cannot be written in {} ({}); make room there, and do it again",
               NameOf(shard_.member, shard_.place.shard), shard_.place.directory, TextOf(status.code()));
-}
-
-Task<Status> JournalDoor::Checkpoint(Journal* journal, Bytes fields, Bytes more_fields) {
-  auto writer = journal->BeginCheckpoint();
-  MAYFLY_CO_TRY(writer.status());
-  Status status = co_await (*writer)->Put(fields);
-  if (status.ok()) status = co_await (*writer)->Put(more_fields);
-  if (status.ok()) status = co_await (*writer)->Finish();
-  if (!status.ok()) (void)co_await (*writer)->Idle();
-  co_return status;
-}
-
-// J2.
-Status JournalDoor::End() {
-  Status status;
-  if (clean_) {
-    status = loop_.Run(journal_->Close());
-  } else {
-    loop_.Run(journal_->Stop());
-  }
-  journal_.reset();
-  return status;
 }
 
 }  // namespace mayfly

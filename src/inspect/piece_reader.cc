@@ -81,6 +81,14 @@ Task<void> PieceReader::Read(StoredPiece piece, uint64_t begin, MutableBytes to,
   }
 }
 
+bool PieceReader::IsInMemory(const StoredPiece& piece) {
+  if (!piece.place.valid() || from_.memory == nullptr) return false;
+  const DiskFileId file = SegmentFile(piece.place.segment());
+  if (file.value == 0) return false;
+  const auto bytes = from_.memory->BytesOf(file);
+  return bytes.ok() && *bytes >= uint64_t{piece.place.within()} + piece.extent_bytes;
+}
+
 // At once, or, if some of it cannot be read, block by block.
 Task<void> PieceReader::Try(Reading* r, Disk* disk, DiskFileId file, uint64_t extent_offset) {
   const bool all = co_await TryBlocks(r, disk, file, extent_offset, 0, r->had.size());

@@ -52,6 +52,8 @@ class PieceReader {
   // The bytes of the piece from file offset `begin` on, to.size() of them, at most kReadBytesMax, none behind its end.
   // What cannot be had is added to *gaps and left as it is in `to`.
   Task<void> Read(StoredPiece piece, uint64_t begin, MutableBytes to, Gaps* gaps);
+  // The arena's segment that the piece's extent lies in is there, all of that part.
+  bool IsInMemory(const StoredPiece& piece);
 
  private:
   static constexpr size_t kSegmentsOpen = 8;

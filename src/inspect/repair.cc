@@ -61,9 +61,7 @@ class Planner final : public FsckSink {
     tables_.clear();
     input_.shards.clear();
     for (uint32_t i = 0; i < shards_.size(); ++i) {
-      tables_.push_back(std::make_unique<ShardTables>(ShardId(i)));
-      (void)tables_[i]->Apply(shards_[i].fields.bytes());
-      (void)tables_[i]->Apply(plan_.images[i].bytes());
+      tables_.push_back(TablesWith(ShardId(i), shards_[i], plan_.images[i].bytes()));
       input_.shards.push_back({tables_[i].get(), nullptr});
     }
   }
@@ -154,6 +152,15 @@ class Planner final : public FsckSink {
 };
 
 }  // namespace
+
+std::unique_ptr<ShardTables> TablesWith(ShardId shard, const RepairShard& from, Bytes images) {
+  auto tables = std::make_unique<ShardTables>(shard);
+  const Bytes fields = from.fields.bytes();
+  (void)tables->Apply(fields.first(from.before_tail));
+  (void)tables->Apply(fields.subspan(from.before_tail), true);
+  (void)tables->Apply(images);
+  return tables;
+}
 
 Outcome<RepairPlan> PlanRepair(const Layout& layout, const Placement& placement, const std::vector<RepairShard>& shards,
                                Nanos now) {

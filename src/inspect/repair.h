@@ -5,6 +5,7 @@
 //                 every shard passes what recovery asks of it.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "inspect/fsck.h"
@@ -14,6 +15,7 @@ namespace mayfly {
 
 struct RepairShard {
   TlvWriter fields;                // of its checkpoint and of its records, in order
+  size_t before_tail = 0;          // bytes of them that came before the first record that its ring need not have
   bool whole = true;               // all that it had acknowledged is among them
   uint64_t chunk_file_blocks = 0;  // 0: there is none, or it is not known
 };
@@ -23,6 +25,9 @@ struct RepairPlan {
   Settled settled;                // of what was under way
   uint64_t mended = 0;            // findings
 };
+
+// The shard's tables as a recovery makes them of its fields and of what is to come behind them.
+std::unique_ptr<ShardTables> TablesWith(ShardId shard, const RepairShard& from, Bytes images);
 
 // `shards`: all of the layout, by number. kCorrupt with a sentence: it cannot be done.
 Outcome<RepairPlan> PlanRepair(const Layout& layout, const Placement& placement, const std::vector<RepairShard>& shards,

@@ -42,12 +42,17 @@ ShardTables::ShardTables(ShardId self)
 
 ShardTables::~ShardTables() = default;
 
-Status ShardTables::Apply(Bytes fields) {
+Status ShardTables::OnRecord(const JournalRecord& record) {
+  if (record.in_region && accepted_ != nullptr) before_tail_ = std::min(before_tail_, accepted_->size());
+  return Apply(record.payload, record.in_region);
+}
+
+Status ShardTables::Apply(Bytes fields, bool unwritten) {
   TlvReader reader(fields);
   Tag tag = 0;
   Bytes value;
   while (reader.Next(&tag, &value)) {
-    const bool good = ApplyField(tag, value).ok();
+    const bool good = ApplyField(tag, value, unwritten).ok();
     if (!good) ++refused_;  // B1
     if (!good || accepted_ == nullptr || !CheckField(tag, value).ok()) continue;
     accepted_->PutWith(tag, value.size(), [&](Encoder& e) { e.Raw(value.data(), value.size()); });
@@ -56,9 +61,9 @@ Status ShardTables::Apply(Bytes fields) {
   return {};
 }
 
-Status ShardTables::ApplyField(Tag tag, Bytes value) {
+Status ShardTables::ApplyField(Tag tag, Bytes value, bool unwritten) {
   if (IsNamesTag(tag)) return names_.Apply(tag, value);
-  if (IsStoreTag(tag)) return store_.Apply(tag, value);
+  if (IsStoreTag(tag)) return store_.Apply(tag, value, unwritten);
   if (tag == kTagOutcome) {
     OutcomeImage image;
     MAYFLY_TRY(Read(value, &image));

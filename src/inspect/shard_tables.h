@@ -5,6 +5,7 @@
 //                 saves what there is where a server would refuse.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <optional>
@@ -24,12 +25,15 @@ class ShardTables final : public LookVisitor {
   // The images, in order: of a pass over a journal (LookAtJournal), or whoever has some.
   void OnSuperblocks(const JournalLook&) override {}
   Status OnCheckpoint(Bytes fields) override { return Apply(fields); }
-  Status OnRecord(const JournalRecord& record) override { return Apply(record.payload); }
+  Status OnRecord(const JournalRecord& record) override;
   void OnDamage(Lsn, Lsn) override {}
   void OnCheckpointDamage(uint64_t, uint64_t) override {}
-  Status Apply(Bytes fields);  // kOk, see B1
+  // kOk, see B1. `unwritten`: as ChunkStore::Apply.
+  Status Apply(Bytes fields, bool unwritten = false);
   // From now on *accepted, which outlives the call of Apply, gets the fields that are not left out, in their order.
   void KeepAccepted(TlvWriter* accepted) { accepted_ = accepted; }
+  // How many bytes of them came before the first record that the journal's ring need not have; all, if there is none.
+  size_t accepted_before_tail() const { return std::min(before_tail_, accepted_ != nullptr ? accepted_->size() : 0); }
 
   // Behind the last of them: transactions can be decided from now on. False: the names contradict each other, and what
   // is prepared stays undone.
@@ -59,7 +63,7 @@ class ShardTables final : public LookVisitor {
   std::optional<SizeBegun> SizeBegunFor(InodeId file) const;
 
  private:
-  Status ApplyField(Tag tag, Bytes value);
+  Status ApplyField(Tag tag, Bytes value, bool unwritten);
 
   class NoMemory;
   const ShardId self_;
@@ -74,6 +78,7 @@ class ShardTables final : public LookVisitor {
   uint64_t refused_ = 0;
   TlvWriter* accepted_ = nullptr;
   bool finished_ = false;
+  size_t before_tail_ = ~size_t{0};
 };
 
 }  // namespace mayfly

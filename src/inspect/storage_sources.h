@@ -5,10 +5,23 @@
 #include <memory>
 #include <vector>
 
-#include "inspect/salvage.h"
+#include "inspect/chunk_writer.h"
 #include "inspect/storage.h"
 
 namespace mayfly {
+
+// The bytes of one.
+class StoredSource final : public UnwrittenSource {
+ public:
+  explicit StoredSource(const StoredShard* shard) : shard_(*shard) {}
+  void Read(const StoredPiece& piece, uint64_t begin, MutableBytes to, Gaps* gaps) override {
+    shard_.door->Run(shard_.bytes->Read(piece, begin, to, gaps));
+  }
+  bool IsInMemory(const StoredPiece& extent) override { return shard_.bytes->IsInMemory(extent); }
+
+ private:
+  const StoredShard& shard_;
+};
 
 class StorageSources {
  public:
@@ -16,7 +29,7 @@ class StorageSources {
   explicit StorageSources(Storage* storage) {
     settled_ = Settle(storage->settle_shards());
     for (const auto& shard : storage->shards) {
-      sources_.push_back(shard != nullptr ? std::make_unique<Source>(shard.get()) : nullptr);
+      sources_.push_back(shard != nullptr ? std::make_unique<StoredSource>(shard.get()) : nullptr);
       shards_.push_back(shard != nullptr ? SalvageShard{shard->tables.get(), sources_.back().get()} : SalvageShard());
       if (shard == nullptr || shard->tables->finished()) continue;
       storage->problems.push_back(NameOf(shard->member, shard->place.shard) +
@@ -27,19 +40,8 @@ class StorageSources {
   const Settled& settled() const { return settled_; }
 
  private:
-  class Source final : public PieceSource {
-   public:
-    explicit Source(StoredShard* shard) : shard_(*shard) {}
-    void Read(const StoredPiece& piece, uint64_t begin, MutableBytes to, Gaps* gaps) override {
-      shard_.door->Run(shard_.bytes->Read(piece, begin, to, gaps));
-    }
-
-   private:
-    StoredShard& shard_;
-  };
-
   Settled settled_;
-  std::vector<std::unique_ptr<Source>> sources_;
+  std::vector<std::unique_ptr<StoredSource>> sources_;
   std::vector<SalvageShard> shards_;
 };
 

@@ -1,5 +1,7 @@
 #include "store/store_look.h"
 
+#include <algorithm>
+
 #include "store/images.h"
 
 namespace mayfly {
@@ -10,10 +12,14 @@ bool StoreLook::Next(InodeId file, uint64_t from, StoredPiece* piece) const {
   auto it = store_internal::Files::At(found, from);
   while (it != found->slices.end() && !it->second.has_content()) ++it;
   if (it == found->slices.end()) return false;
-  const store_internal::Extent& extent = *it->second.extent;
-  const store_internal::Extent& base = *extent.base();
   piece->begin = it->first;
   piece->bytes = it->second.bytes;
+  Locate(*it->second.extent, piece);
+  return true;
+}
+
+void StoreLook::Locate(const store_internal::Extent& extent, StoredPiece* piece) {
+  const store_internal::Extent& base = *extent.base();
   piece->extent_begin = extent.file_offset;
   piece->extent_bytes = extent.bytes;
   piece->place = extent.cached || base.cached ? Place() : Place{extent.place_offset, extent.bytes};
@@ -24,7 +30,25 @@ bool StoreLook::Next(InodeId file, uint64_t from, StoredPiece* piece) const {
   }
   piece->sums = {};
   if (extent.has_sums) piece->sums = {extent.sum_array(), extent.blocks()};
-  return true;
+}
+
+std::vector<StoredPiece> StoreLook::Unwritten() const {
+  std::vector<const store_internal::Extent*> extents;
+  if (const store_internal::RecoveredExtents* known = store_.extents_.recovered()) {
+    for (const auto& [serial, one] : *known) {  // in no order: sorted below
+      if (one.unwritten && !one.extent->reserved) extents.push_back(one.extent);
+    }
+  }
+  std::sort(extents.begin(), extents.end(), [](const auto* a, const auto* b) { return a->serial < b->serial; });
+  std::vector<StoredPiece> pieces;
+  for (const store_internal::Extent* extent : extents) {
+    StoredPiece piece;
+    Locate(*extent, &piece);
+    piece.begin = piece.extent_begin;
+    piece.bytes = piece.extent_bytes;
+    if (piece.place.valid() && piece.disk_offset != 0) pieces.push_back(piece);
+  }
+  return pieces;
 }
 
 void StoreLook::RunsOf(InodeId file, std::vector<StoredRun>* runs) const {

@@ -38,6 +38,11 @@ class StoreLook {
   // The first piece with data that ends behind `from`; false if there is none. Holes and reservations are none.
   bool Next(InodeId file, uint64_t from, StoredPiece* piece) const;
 
+  // What a recovery brings to the chunk file before anything else: all of each extent with content that an image
+  // applied as perhaps unwritten (ChunkStore::Apply) names and some slice shows, from its first byte to its last, as
+  // checksums go over whole blocks of it. By serial; those without a place in the arena were on the disk.
+  std::vector<StoredPiece> Unwritten() const;
+
   // Appends what the file's slices lie in, reservations as well; an extent perhaps several times.
   void RunsOf(InodeId file, std::vector<StoredRun>* runs) const;
 
@@ -49,6 +54,9 @@ class StoreLook {
   static void PutGone(InodeId file, TlvWriter* out);
 
  private:
+  // Where an extent lies, and its sums; the piece's own range is left alone.
+  static void Locate(const store_internal::Extent& extent, StoredPiece* piece);
+
   const ChunkStore& store_;
 };
 

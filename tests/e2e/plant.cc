@@ -66,8 +66,8 @@ class Plant {
   bool Write() {
     for (const auto& [number, images] : images_) {
       const StoredShard& shard = *storage_.shards[number];
-      JournalDoor door(shard, user_);
-      Outcome<Done> done = door.Open(storage_.durability == "node");
+      JournalDoor door(shard, user_, storage_.durability == "node");
+      Outcome<Done> done = door.Open(*shard.tables);
       if (done.ok()) done = door.Write(shard.fields.bytes(), images.bytes());
       if (!done.ok()) std::fprintf(stderr, "e2e_plant: %s\n", done.failure().sentence.c_str());
       if (!done.ok()) return false;

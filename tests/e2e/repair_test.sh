@@ -1,13 +1,15 @@
 #!/bin/bash
-# ctest: TIMEOUT 600 LABELS plain
+# ctest: TIMEOUT 900 LABELS plain
 # `mayfly fsck --repair`: what was planted into the journals of a session that has ended is found, mended by one new checkpoint a
-# journal, and not there any more; the servers start from it, and all files that had nothing wrong are as they were.
+# journal, and not there any more; the servers start from it, and all files that had nothing wrong are as they were. At level
+# node what killed servers had in memory alone is on the disk after that.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/lib.sh"
 . "$here/survive_common.sh"
 plant=$MAYFLY_BUILD_DIR/tests/e2e_plant
 failing_disk=$MAYFLY_BUILD_DIR/tests/libe2e_failing_disk.so
-[[ -x $plant && -r $failing_disk ]] || e2e_skip "e2e_plant or e2e_failing_disk was not built"
+unsynced=$MAYFLY_BUILD_DIR/tests/e2e_unsynced
+[[ -x $plant && -x $unsynced && -r $failing_disk ]] || e2e_skip "e2e_plant, e2e_unsynced or e2e_failing_disk was not built"
 ranks=3
 
 check() { # STATUS OPTION-OR-DIR...
@@ -28,6 +30,11 @@ head -c 100000 /dev/urandom >"$work/in/nameless"
 echo inside >"$work/in/folder/below/file"
 echo one >"$work/in/links"
 : >"$work/in/empty"
+keep() {
+  mayfly stop --keep >"$work/stop.log" 2>&1 || e2e_fail "stop --keep: $(cat "$work/stop.log")"
+  e2e_within 60 e2e_ended || e2e_fail "the servers do not end"
+  e2e_launcher=''
+}
 base_of() { echo "$1"/mayfly-*; }
 
 # life HOW LEVEL OPTION...: with servers that are stopped (keep) or killed.
@@ -41,9 +48,7 @@ life() {
   check 2 --repair --yes "$base"
   says 'lives'
   if [[ $how == keep ]]; then
-    mayfly stop --keep >"$work/stop.log" 2>&1 || e2e_fail "stop --keep: $(cat "$work/stop.log")"
-    e2e_within 60 e2e_ended || e2e_fail "the servers do not end"
-    e2e_launcher=''
+    keep
   else
     kill_all
   fi
@@ -101,26 +106,71 @@ life() {
 life keep process
 life killed process
 life keep node --capacity 128M
+life killed node --capacity 128M
 
-step "level node, killed: what lies in memory is for the servers to bring to the disk"
+step "level node, killed: what was neither synced nor closed, and lies in memory alone"
+start --memory 96M --capacity 128M --journal-bytes 4M --durability node --dir "$work/disk"
+timeout 120 mayfly stage-in "$work/in" /in >"$work/stage.log" 2>&1 || e2e_fail "stage-in: $(cat "$work/stage.log")"
+keep
+base=$(base_of "$work/disk")
+# Nothing of it in memory, the servers bear it. Its shard and the root's are mended: what the third has in memory counts as well.
+"$plant" links "$base" || e2e_fail "links cannot be planted"
+start --recover --dir "$work/disk"
+head -c 40000000 /dev/urandom >"$work/newer"
+head -c 3000 /dev/urandom >"$work/small"
+"$unsynced" "$work/small" /in/small "$work/newer" /in/large-3 "$work/newer" /in/newer <"$work/go" 6>&- >"$work/unsynced.out" 2>&1 &
+workers=($!)
+written() { grep -qs written "$work/unsynced.out" || gone "${workers[0]}"; }
+e2e_within 60 written || e2e_fail "nothing is written"
+grep -q written "$work/unsynced.out" || e2e_fail "it cannot be written: $(cat "$work/unsynced.out")"
+kill_all
+kill -KILL "${workers[@]}"
+wait "${workers[@]}" 2>/dev/null
+workers=()
+before=$(hashes)
+check 1 --repair "$base"
+says 'a new checkpoint of [12] journals? without being asked, give --yes'
+[[ $(hashes) == "$before" ]] || e2e_fail "a look changed something"
+check 0 --repair --yes "$base"
+says '^repaired'
+check 0 --data "$base"
+says ': 0 findings$'
+cp -a "$work/disk" "$work/disk.repaired"
+unsynced_is_there() {
+  rm -rf "$work/expected" "$work/copy"
+  cp -a "$work/in" "$work/expected"
+  cp "$work/small" "$work/expected/small"
+  cp "$work/newer" "$work/expected/large-3"
+  cp "$work/newer" "$work/expected/newer"
+  timeout 120 mayfly stage-out /in "$work/copy" >"$work/cp.log" 2>&1 || e2e_fail "mayfly stage-out: $(cat "$work/cp.log")"
+  diff -r "$work/expected" "$work/copy" || e2e_fail "not what was acknowledged"
+}
+start --recover --dir "$work/disk"
+unsynced_is_there
+kill_all
+step "and after a loss of power behind the repair"
+rm -rf "${MAYFLY_RUNTIME_DIR:?}"/* "$work/disk"
+mv "$work/disk.repaired" "$work/disk"
+check 0 --data "$base"
+start --recover --dir "$work/disk"
+unsynced_is_there
+timeout 120 mayfly stop --no-flush >"$work/stop.log" 2>&1 || e2e_fail "mayfly stop: $(cat "$work/stop.log")"
+e2e_within 60 e2e_ended || e2e_fail "the servers do not end"
+e2e_launcher=''
+
+step "level node, and the memory is gone"
 start --memory 96M --journal-bytes 4M --durability node --dir "$work/disk"
 timeout 120 mayfly stage-in "$work/in" /in >"$work/stage.log" 2>&1 || e2e_fail "stage-in: $(cat "$work/stage.log")"
 kill_all
 base=$(base_of "$work/disk")
-before=$(hashes)
-check 2 --repair --yes "$base"
-says 'may not be on the disk yet.*--recover.*stop --keep'
-[[ $(hashes) == "$before" ]] || e2e_fail "it changed something"
-mv "$MAYFLY_RUNTIME_DIR" "$work/memory" # as after a start of the node
+rm -rf "${MAYFLY_RUNTIME_DIR:?}"/* # as after a start of the node
 "$plant" headless "$base" || e2e_fail "headless cannot be planted"
 check 1 "$base"
 check 0 --repair --yes "$base"
 check 0 "$base"
 start --recover --dir "$work/disk"
 files_are_there
-mayfly stop --keep >"$work/stop.log" 2>&1 || e2e_fail "stop --keep: $(cat "$work/stop.log")"
-e2e_within 60 e2e_ended || e2e_fail "the servers do not end"
-e2e_launcher=''
+keep
 step "a shard's checkpoint is damaged: what it held is gone, and the rest starts again"
 for i in 0 1; do # of the two files one counts
   dd if=/dev/urandom of="$base/member-1/shard-1/checkpoint.$i" bs=100 count=1 seek=5 conv=notrunc status=none
