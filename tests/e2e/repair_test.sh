@@ -97,6 +97,9 @@ life() {
   rm -rf "$work/expected"/{links,nameless,empty,folder,leaked}
   mkdir "$work/expected/new"
   diff -r "$work/expected" "$work/out/in" || e2e_fail "not what there was"
+  if [[ $how == killed ]]; then # a server's stage-in may not have told yet that it has closed the empty file: then that stays
+    find "$work/out/lost+found" -maxdepth 1 -type f -empty -delete
+  fi
   (($(find "$work/out/lost+found" -mindepth 1 -maxdepth 1 | wc -l) == 2)) || e2e_fail "lost+found: $(find "$work/out/lost+found")"
   number=$(find "$work/out/lost+found" -maxdepth 1 -type f)
   cmp "$work/in/nameless" "$number" || e2e_fail "the file that had lost its name"
