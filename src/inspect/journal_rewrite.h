@@ -1,8 +1,8 @@
 // How a dead server's journal gets a new checkpoint by somebody else: read to its end, gone on with as its server
 // would, and ended as it was found. Over the doors alone (journal_door.h has the real ones), so that the simulated disk
-// serves the tests. Recover, BringBytes, Open, Write, End, in this order; Write may be left out. One thread, which
-// drives disk and executor, and calls Turn once a turn. Invariants  Q1  no record of what the servers had in memory is
-// written before the bytes that the last ones speak of
+// serves the tests. Recover, BringBytes, Open, Write, End, in this order; Write may be left out.
+// One thread, which drives disk and executor, and calls Turn once a turn.
+// Invariants  Q1  no record of what the servers had in memory is written before the bytes that the last ones speak of
 //                 are in the chunk file, flushed: what is durable is at each moment a state that a loss of power may
 //                 leave (store/write_back.h, journal.h J8).
 //             Q2  the superblock that names the checkpoint is the last word of Write.

@@ -29,8 +29,7 @@ std::string Refusal(const StoredShard& shard, const std::string& durability) {
     case TailMemory::kElsewhere:
       return fmt::format(
           "{}: the last part of its journal lies in the memory of {}: repair it there, or, where servers ran on "
-          "several "
-          "hosts, start the session with mayflyd --recover and end it with `mayfly stop --keep` first",
+          "several hosts, start the session with mayflyd --recover and end it with `mayfly stop --keep` first",
           name, shard.member.host);
     case TailMemory::kForeign:
       return fmt::format(

@@ -17,10 +17,10 @@
 //             there
 //                 first.
 //             J6  no LSN is used twice: what recovery found no record at is never gone back to.
-//             J8  where a loss of power is survived, Open makes what the region alone had durable at one moment, all of
-//             it
-//                 or nothing: who opens has brought to the disk what the last of these records speak of, not what
-//                 earlier ones spoke of and later ones took back.
+//             J8  where a loss of power is survived, Open makes what the region alone had durable at one moment,
+//                 all of it or nothing: who opens has brought to the disk what the last of these records speak of,
+//                 and not what earlier ones spoke of and
+//                 later ones took back.
 #pragma once
 
 #include <array>
