@@ -313,7 +313,7 @@ Task<Status> Shard::HandleWrite(Request* r, const WriteRequest& q, Empty*, Reply
 Result<Place> Shard::Stage(uint32_t bytes) {
   Result<Place> place = store_.Stage(bytes);
   if (place.ok() || !log_.active()) return place;
-  (void)store_.EvictSome(bytes);
+  if (has_disk() && HasBlocks(bytes)) (void)store_.EvictSome(bytes);
   if (!SealAndSettle()) return place;
   return store_.Stage(bytes);
 }
@@ -326,7 +326,7 @@ bool Shard::SealAndSettle() {
 
 // The payload into a fresh place, verified, and then swapped in (V3).
 Task<Status> Shard::ReceiveInto(Request* r, ChunkRange range, std::span<const uint64_t> sums) {
-  if (has_disk()) MAYFLY_CO_TRY(co_await MakeRoom(range.bytes, r->deadline()));
+  if (has_disk()) MAYFLY_CO_TRY(co_await MakeRoom(range.bytes, store_.ReservedBytes(range), r->deadline()));
   auto place = Stage(range.bytes);
   if (!place.ok()) co_return co_await ReceivePiecemeal(r, range, sums);
   CountStaged(range.bytes);
@@ -381,13 +381,21 @@ Task<Status> Shard::ReceivePiecemeal(Request* r, ChunkRange range, std::span<con
   co_return CommitPieces(range, to, *room, !sums.empty());
 }
 
+// A place in what is reserved there, if anything is.
+Result<Place> Shard::StageFor(const ChunkRange& range) {
+  Result<Place> place = store_.StageFor(range);
+  if (place.ok() || !has_disk() || store_.ReservedBytes(range) == 0) return place;
+  if (store_.EvictSome(range.bytes) == 0 || !SealAndSettle()) return place;
+  return store_.StageFor(range);
+}
+
 // Places for a range, in pieces as long as can be had; all or none.
 Result<std::vector<Place>> Shard::StagePieces(ChunkRange range) {
   constexpr uint32_t kPieceMin = 4096;
   std::vector<Place> places;
   while (range.bytes > 0) {
     Result<Place> place = Stage(range.bytes);
-    if (!place.ok()) place = store_.StageFor(range);
+    if (!place.ok()) place = StageFor(range);
     for (uint32_t piece = range.bytes / 2; !place.ok() && piece >= kPieceMin; piece /= 2) place = Stage(piece);
     if (!place.ok()) {
       for (Place staged : places) store_.Unstage(staged);
@@ -441,7 +449,7 @@ Task<Status> Shard::HandleAppend(Request* r, const AppendRequest& q, OffsetReply
   }
   Bytes data(buffer.get(), bytes);
   if (!SumsMatch(data, q.sums)) co_return Code::kIo;
-  if (has_disk()) MAYFLY_CO_TRY(co_await MakeRoom(bytes, r->deadline()));
+  if (has_disk()) MAYFLY_CO_TRY(co_await MakeRoom(bytes, 0, r->deadline()));
   MAYFLY_CO_TRY(co_await LockSize(q.inode, r->deadline()));
   Attr attr;
   status = co_await ExactAttr(q.inode, r->deadline(), &attr);
@@ -623,8 +631,7 @@ Task<Status> Shard::HandleChunkReserve(Request* r, const RangeRequest& q, Empty*
   range.chunk_bits = q.chunk_bits;
   range.offset = q.offset;
   range.bytes = static_cast<uint32_t>(q.bytes);
-  if (has_disk()) MAYFLY_CO_TRY(co_await MakeRoom(q.bytes, r->deadline()));
-  co_return store_.ReserveRange(range);
+  co_return co_await Reserve(range, r->deadline());
 }
 
 Task<Status> Shard::HandleChunkPunch(Request* r, const RangeRequest& q, Empty*, ReplyPayload*) {

@@ -51,42 +51,61 @@ Task<Status> Shard::OpenDisk(bool recover, RecoveryReport* report) {
   co_return Code::kOk;
 }
 
-// What memory lost, from the disk; and what memory alone has, to it, before the journal's tail that speaks of it goes
-// there.
-Task<Status> Shard::FillFromDisk(RecoveryReport* report) {
-  DiskReader::Filled loaded;
-  const Status status = co_await disk_reader_->FillPlaced(&loaded);
-  if (!status.ok() || loaded.corrupt_blocks != 0) {
-    report->damage.push_back(
-        fmt::format("{} blocks of data cannot be read or do not match their checksums; whoever "
-                    "reads them gets EIO",
-                    loaded.corrupt_blocks));
-  }
-  report->bytes += loaded.bytes;
+// What memory alone has, to the disk, before the journal's tail that speaks of it goes there.
+Task<Status> Shard::KeepRecovered() {
   if (!keeps_data() || reads_only()) co_return Code::kOk;
   co_return co_await write_back_->Kept(write_back_->written(), kNever);
 }
 
-Task<Status> Shard::MakeRoom(uint64_t bytes, Nanos deadline) {
+bool Shard::HasBlocks(uint64_t bytes) const {
+  return bytes == 0 || disk_space_->blocks_free() >= DiskSpace::BlocksFor(bytes);
+}
+
+// Whether a write would find its room now. What is reserved needs memory alone, and may take it in pieces.
+bool Shard::HasRoom(uint64_t bytes, uint64_t reserved) {
+  if (reserved == 0) {
+    const Result<Place> place = Stage(static_cast<uint32_t>(bytes));
+    if (place.ok()) store_.Unstage(*place);
+    return place.ok();
+  }
+  if (!HasBlocks(bytes - reserved)) return false;
+  if (arena_.bytes_free() >= bytes) return true;
+  return store_.EvictSome(bytes) != 0 && SealAndSettle() && arena_.bytes_free() >= bytes;
+}
+
+Task<Status> Shard::MakeRoom(uint64_t bytes, uint64_t reserved, Nanos deadline) {
   const uint64_t blocks = 2 * DiskSpace::BlocksFor(bytes) + disk_space_->blocks() / 16;
   const uint64_t memory = 2 * bytes + budget_.bytes_max() / 16;
   if (disk_space_->blocks_free() >= blocks && arena_.bytes_free() >= memory) co_return Code::kOk;
-  for (;;) {
-    const Result<Place> place = Stage(static_cast<uint32_t>(bytes));
-    if (place.ok()) store_.Unstage(*place);
-    if (place.ok()) break;
-    if (store_.stats().unkept_bytes != 0) {  // blocks that wait for a record to be durable
-      MAYFLY_CO_TRY(co_await log_.Durable(deadline));
+  while (!HasRoom(bytes, reserved)) {
+    const bool has_blocks = HasBlocks(bytes - reserved);
+    if (store_.stats().unkept_bytes != 0 && (reserved == 0 || !has_blocks)) {
+      MAYFLY_CO_TRY(co_await log_.Durable(deadline));  // blocks that wait for a record to be durable
       FreeBlocks();
-    } else if (disk_space_->blocks_free() >= DiskSpace::BlocksFor(bytes) &&
-               write_back_->kept() < write_back_->written()) {
+    } else if (has_blocks && write_back_->kept() < write_back_->written()) {
       // Memory that is given up when the disk has what is in it.
       MAYFLY_CO_TRY(co_await write_back_->Kept(write_back_->kept() + 1, deadline));
+    } else if (has_blocks && reserved != 0) {
+      // Promised, and all memory is somebody's who is at work.
+      if (executor_.now() >= deadline) co_return Code::kTimedOut;
+      co_await executor_.Sleep(kMillisecond);
     } else {
       break;  // the caller finds that there is no room
     }
   }
   co_return Code::kOk;
+}
+
+// Blocks that wait for a record to be durable are waited for; else it is ENOSPC at once.
+Task<Status> Shard::Reserve(ChunkRange range, Nanos deadline) {
+  constexpr int kTriesMax = 3;  // others may take what comes free
+  for (int tries = 1;; ++tries) {
+    const Status status = store_.ReserveRange(range);
+    if (status.code() != Code::kNoSpace || !has_disk() || HasBlocks(range.bytes)) co_return status;
+    if (tries == kTriesMax || !SealAndSettle() || store_.stats().unkept_bytes == 0) co_return status;
+    MAYFLY_CO_TRY(co_await log_.Durable(deadline));
+    FreeBlocks();
+  }
 }
 
 Task<Status> Shard::MakeMemory(uint32_t bytes, Nanos deadline) {

@@ -75,7 +75,7 @@ Task<Status> Shard::HandleLoan(Request* r, const LoanRequest& q, LoanReply* a, R
   if (q.bytes == 0 || q.bytes > kTransferBytesMax || !attached_.contains(process)) co_return Code::kInvalid;
   if (loans_.size() >= kLoansOfProcessMax && loans_.CountOf(process) >= kLoansOfProcessMax) co_return Code::kNoSpace;
   if (q.ahead && !MayLendAhead()) co_return Code::kNoSpace;
-  if (has_disk()) MAYFLY_CO_TRY(co_await MakeRoom(q.bytes, r->deadline()));
+  if (has_disk()) MAYFLY_CO_TRY(co_await MakeRoom(q.bytes, 0, r->deadline()));
   auto loan = Lend(process, q.loan, q.bytes);
   if (!loan.ok()) co_return loan.code();
   a->loan = *loan;

@@ -192,7 +192,7 @@ Task<Status> Shard::ReadJournal(RecoveryReport* report, Result<Recovered>* out, 
     } else {
       status = FinishRecovery(power_lost, first, report);
     }
-    if (status.ok() && has_disk()) status = co_await FillFromDisk(report);
+    if (status.ok() && has_disk()) status = co_await KeepRecovered();
   }
   if (!status.ok()) {
     const bool no_journal = failure.state != SuperblockState::kGood;
@@ -341,12 +341,6 @@ Status Shard::FinishRecovery(bool power_lost, TlvWriter* first, RecoveryReport* 
   }
   // What may still be written into is lent, and nothing else: transfers to the server that died have ended with it.
   store_.ReleaseQuarantine();
-  if (Status placed = store_.PlaceAbsent(); !placed.ok()) {
-    report->refusal =
-        fmt::format("shard {} has more data in {} than memory to serve it from: start the servers with more --memory",
-                    options_.self.value, doors_.disk->facts().directory);
-    return placed;
-  }
   std::vector<InodeId> orphans;
   MAYFLY_TRY(names_.FinishRecovery(&to_bury_, &orphans));
   ChargeTables();

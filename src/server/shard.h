@@ -332,7 +332,7 @@ class Shard {
   std::string MemoryIsGone() const;  // a refusal
   Status FinishRecovery(bool power_lost, TlvWriter* first, RecoveryReport* report);
   Task<Status> OpenDisk(bool recover, RecoveryReport* report);
-  Task<Status> FillFromDisk(RecoveryReport* report);
+  Task<Status> KeepRecovered();
   bool keeps_data() const { return options_.durability == Durability::kNode; }
   bool is_degraded() const { return options_.role != ShardRole::kServe; }
   bool reads_only() const { return options_.role == ShardRole::kReadOnly || options_.role == ShardRole::kLook; }
@@ -341,9 +341,12 @@ class Shard {
   Task<Status> GiveUp(TxnId txn);
   Task<Status> ReadJournal(RecoveryReport* report, Result<Recovered>* out, TlvWriter* first);
   bool has_disk() const { return options_.disk_bytes != 0; }
-  // With a chunk file. Before so many bytes of data are taken in: waits for what comes free by itself. MakeMemory: for
-  // bytes that are read back.
-  Task<Status> MakeRoom(uint64_t bytes, Nanos deadline);
+  // With a chunk file. Before so many bytes of data are taken in, of which `reserved` have their blocks: waits for what
+  // comes free by itself. MakeMemory: for bytes that are read back.
+  bool HasBlocks(uint64_t bytes) const;
+  bool HasRoom(uint64_t bytes, uint64_t reserved);
+  Task<Status> MakeRoom(uint64_t bytes, uint64_t reserved, Nanos deadline);
+  Task<Status> Reserve(ChunkRange range, Nanos deadline);
   Task<Status> MakeMemory(uint32_t bytes, Nanos deadline);
   void TendMemory();
   // What was changed is in the journal, and places that it cut loose are free; false: the journal has failed.
@@ -411,6 +414,7 @@ class Shard {
   Task<Status> ReceiveInto(Request* r, ChunkRange range, std::span<const uint64_t> sums);
   Task<Status> ReceivePiecemeal(Request* r, ChunkRange range, std::span<const uint64_t> sums);
   Result<Place> Stage(uint32_t bytes);
+  Result<Place> StageFor(const ChunkRange& range);
   Result<std::vector<Place>> StagePieces(ChunkRange range);
   Status CommitPieces(ChunkRange range, Bytes bytes, const std::vector<Place>& places, bool summed);
   Status StoreBytes(const ChunkRange& range, Bytes bytes, bool summed);

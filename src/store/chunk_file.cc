@@ -18,8 +18,8 @@ std::string_view SentenceOf(ChunkFileState state) {
       return "cannot be read";
     case ChunkFileState::kForeign:
       return "is damaged at its beginning, or something else";
-    case ChunkFileState::kFutureVersion:
-      return "was written by a later version: use that one";
+    case ChunkFileState::kOtherVersion:
+      return "was written by another version: use that one";
     case ChunkFileState::kOther:
       return "belongs to another session or another server";
     case ChunkFileState::kCut:
@@ -43,10 +43,9 @@ ChunkFileState DecodeChunkFileHeader(Bytes block, const std::array<uint8_t, 16>&
   Decoder d(block.first(ChunkFileHeader::kBytes));
   d.Get(*header);
   if (!d.Finish().ok() || header->magic != ChunkFileHeader::kMagic) return ChunkFileState::kForeign;
-  if (header->version > ChunkFileHeader::kVersion) return ChunkFileState::kFutureVersion;
+  if (header->version != ChunkFileHeader::kVersion) return ChunkFileState::kOtherVersion;
   if (header->checksum != Checksum(block.subspan(8, ChunkFileHeader::kBytes - 8)) ||
-      header->version != ChunkFileHeader::kVersion || header->bytes % Disk::kBlockBytes != 0 ||
-      header->bytes < kChunkFileBytesMin) {
+      header->bytes % Disk::kBlockBytes != 0 || header->bytes < kChunkFileBytesMin) {
     return ChunkFileState::kForeign;
   }
   return header->uuid == uuid && header->shard == shard ? ChunkFileState::kGood : ChunkFileState::kOther;

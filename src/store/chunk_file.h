@@ -19,7 +19,7 @@ constexpr uint64_t kChunkFileBytesMin = 1u << 20;
 
 struct ChunkFileHeader {
   static constexpr uint64_t kMagic = 0x314b4e4843594d00;  // "\0MYCHNK1"
-  static constexpr uint32_t kVersion = 1;
+  static constexpr uint32_t kVersion = 2;
   static constexpr size_t kBytes = 48;
   uint64_t checksum = 0;  // of bytes 8 to 47
   uint64_t magic = kMagic;
@@ -35,7 +35,7 @@ struct ChunkFileHeader {
   }
 };
 
-enum class ChunkFileState : uint8_t { kGood, kMissing, kUnreadable, kForeign, kFutureVersion, kOther, kCut };
+enum class ChunkFileState : uint8_t { kGood, kMissing, kUnreadable, kForeign, kOtherVersion, kOther, kCut };
 // For the user, after "the chunk file ".
 std::string_view SentenceOf(ChunkFileState state);
 

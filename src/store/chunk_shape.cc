@@ -69,7 +69,6 @@ Status ChunkStore::ReserveGap(uint64_t begin, uint64_t end, Reserved* reserved) 
       longest /= 2;  // free memory may be in pieces
       continue;
     }
-    extents_.Ref(*extent);
     reserved->push_back(*extent);
     begin = to;
   }
@@ -100,8 +99,9 @@ Status ChunkStore::ReserveRange(const ChunkRange& range) {
       files_.Cut(file, extent->file_offset, extent->file_end(), nullptr);  // marks
       files_.Insert(file, extent->file_offset, extent->bytes, extent);
       Record(file, extent->file_offset, extent->file_end());
+    } else {
+      extents_.Unreserve(extent);  // free at once, not when a record is kept
     }
-    extents_.Unref(extent);
   }
   if (status.ok()) {
     for (auto [from, to] : again) {

@@ -15,7 +15,6 @@ ChunkStore::ChunkStore(Arena* arena, MemoryBudget* budget)
 ChunkStore::~ChunkStore() {
   MAYFLY_CHECK(pins_ == 0);  // S7
   for (Extent* extent : quarantined_) extents_.Unref(extent);
-  for (Extent* extent : absent_) extents_.Unref(extent);
 }
 
 void ChunkStore::PutPlacesVoid(TlvWriter* out) { store_internal::PutPlacesVoid(out); }
@@ -66,14 +65,32 @@ Result<Place> ChunkStore::StageFor(const ChunkRange& range) {
   auto it = Files::At(file, begin);
   if (it != file->slices.end() && it->first <= begin && it->second.is_reserved()) {
     uint32_t bytes = static_cast<uint32_t>(std::min(end, it->first + it->second.bytes) - begin);
-    Extent* inside = extents_.StageInside(it->second.extent, begin, bytes);
+    Result<Extent*> inside = extents_.StageInside(it->second.extent, begin, bytes);
+    while (!inside.ok() && bytes > kInsideBytesMin) {  // memory may be in pieces
+      const uint64_t within = begin - it->second.extent->file_offset, half = within + bytes / 2;
+      bytes = static_cast<uint32_t>(std::max(half - half % DiskSpace::kBlockBytes, within + kInsideBytesMin) - within);
+      inside = extents_.StageInside(it->second.extent, begin, bytes);
+    }
+    if (!inside.ok()) return inside.status();
     files_.Cut(file, begin, begin + bytes, nullptr);
     Record(file, begin, begin + bytes);
-    return inside->place();
+    return (*inside)->place();
   }
   while (it != file->slices.end() && it->first < end && !it->second.is_reserved()) ++it;
   if (it != file->slices.end()) end = std::min(end, it->first);
   return Stage(static_cast<uint32_t>(end - begin));
+}
+
+uint64_t ChunkStore::ReservedBytes(const ChunkRange& range) const {
+  const File* file = files_.Find(range.file);
+  if (file == nullptr) return 0;
+  const uint64_t begin = range.file_offset(), end = begin + range.bytes;
+  uint64_t bytes = 0;
+  for (auto it = Files::At(file, begin); it != file->slices.end() && it->first < end; ++it) {
+    if (!it->second.is_reserved()) continue;
+    bytes += std::min(end, it->first + it->second.bytes) - std::max(begin, it->first);
+  }
+  return bytes;
 }
 
 void ChunkStore::Unstage(Place place) {

@@ -21,6 +21,8 @@
 //                 its pages are zeroed.
 //             S9  with a recorder, the place of an extent that ended is not given out again before Settle: until the
 //                 record that cut it is kept, the state that would come back still reads it.
+//             S10 with a chunk file, what is reserved has blocks and no place; what is written into it has a place of
+//                 its own, and its blocks are the reservation's.
 #pragma once
 
 #include <cstdint>
@@ -180,11 +182,14 @@ class ChunkStore {
   // with a recorder perhaps this one after Settle, if there are unsettled bytes).
   // Yours until Commit or Unstage: call neither while a transfer can still write into it (S1).
   Result<Place> Stage(uint32_t bytes);
-  // For a write to `range` after Stage failed. If the range begins in a reservation, its own reserved bytes are the
-  // place, and neither arena nor budget can refuse: this is what ReserveRange promised. The place may be shorter than
-  // the range (never empty): commit that much at range.offset, then ask again. The stretch is no longer reserved, also
-  // when it is unstaged.
+  // For a write to `range` after Stage failed. If the range begins in a reservation, its own reserved bytes are taken,
+  // and room cannot be refused: this is what ReserveRange promised. The place may be shorter than the range (never
+  // empty): commit that much at range.offset, then ask again. The stretch is no longer reserved, also when it is
+  // unstaged. With a chunk file the promise is about blocks, and kNoSpace there says that memory must be made first
+  // (EvictSome, or others' write-back): nothing has changed.
   Result<Place> StageFor(const ChunkRange& range);
+  // Of the range, bytes that are reserved.
+  uint64_t ReservedBytes(const ChunkRange& range) const;
   void Unstage(Place place);  // a place that is not staged is a bug of ours: see IsStaged
   // True for exactly the places that Stage and StageFor gave and neither Commit nor Unstage took: what a peer names
   // must be asked for here.
@@ -228,7 +233,7 @@ class ChunkStore {
   Status Punch(const ChunkRange& range);
   // Reserves the parts of the range that hold neither data nor reservation, all or nothing: kNoSpace at once.
   // Reserved parts read as holes and count as allocated, and are holes to SEEK_DATA unless reserved again (S8). A write
-  // to what is still reserved will not fail: StageFor.
+  // to what is still reserved will not fail: StageFor. With a chunk file they take blocks of it, and no memory (S10).
   Status ReserveRange(const ChunkRange& range);
   // Everything of the file, its epoch too. DropSlice: at most `slices_max` slices; true when the file is gone. In
   // between the caller lets nobody use the file.
@@ -277,8 +282,6 @@ class ChunkStore {
   // have been staged when the server before ended (A7), nor do recovered reservations give their places back, of
   // which parts may have been.
   void ReleaseQuarantine();
-  // Then, with a chunk file: places for what lies there alone, for DiskReader to fill before anything reads. kNoSpace.
-  Status PlaceAbsent();
   // For after a loss of power: the arena of all images before is gone.
   static void PutPlacesVoid(TlvWriter* out);
 
@@ -312,7 +315,8 @@ class ChunkStore {
   using Reserved = absl::InlinedVector<Extent*, 8>;
   using Stretches = absl::InlinedVector<std::pair<uint64_t, uint64_t>, 4>;
   static constexpr uint8_t kChunkBitsMin = 16, kChunkBitsMax = 26;
-  static constexpr uint64_t kFileTableBytes = 1024;                  // a file's record, and a page of the file table
+  static constexpr uint32_t kInsideBytesMin = 4096;  // shorter pieces of a write only where it is so short
+  static constexpr uint64_t kFileTableBytes = 1024;  // a file's record, and a page of the file table
   static constexpr uint32_t kEagerEighths = 1, kReclaimEighths = 4;  // compaction.cc
 
   static bool IsValid(const ChunkRange& range);
@@ -355,7 +359,6 @@ class ChunkStore {
   store_internal::Files files_;
   TlvWriter* recorder_ = nullptr;
   std::vector<Extent*> quarantined_;  // recovered reservations, with a reference to each
-  std::vector<Extent*> absent_;       // recovered, on the disk alone, and wanted at once; likewise
   bool ordered_ = false;
   Evict policy_ = Evict::kLru;
   absl::flat_hash_map<const Extent*, uint32_t> used_;  // pins of each, with a chunk file

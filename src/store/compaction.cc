@@ -170,7 +170,7 @@ uint64_t ChunkStore::BytesFree() const {
   const DiskSpace* disk = extents_.disk();
   uint64_t in_file = ~uint64_t{0};
   if (disk != nullptr) {
-    in_file = (disk->blocks_free() + extents_.unkept_blocks()) * DiskSpace::kBlockBytes + extents_.unsettled_bytes();
+    in_file = (disk->blocks_free() + extents_.unkept_blocks() + extents_.unsettled_blocks()) * DiskSpace::kBlockBytes;
   }
   return std::min(arena_->bytes_free() + extents_.unsettled_bytes(), in_file);
 }

@@ -12,7 +12,6 @@ namespace mayfly {
 namespace {
 
 constexpr uint64_t kBlock = DiskSpace::kBlockBytes;
-constexpr size_t kAtOnce = 16;
 constexpr size_t kInPartsMax = 64 * 1024;
 constexpr uint32_t kCopyBytesMax = 32 * 1024;  // longer ones lie on pages, and are read to where they belong
 
@@ -63,7 +62,7 @@ DiskReader::Part DiskReader::PartOf(const ReadPiece& piece) {
 // And counts it.
 bool DiskReader::WantsPart(const ReadPiece& piece, const Part& part) {
   const Extent* extent = piece.pin.extent_;
-  // What was written in place shares blocks with its neighbours.
+  // What lies in a reservation does not begin with a block.
   if (extent->inside || reading_.contains(extent)) return false;
   if (part.bytes > extent->bytes / 2) return false;
   if (read_in_parts_.size() >= kInPartsMax) read_in_parts_.clear();
@@ -143,7 +142,7 @@ Task<Status> DiskReader::ReadInto(const Extent* extent, Place place) {
   const uint64_t bytes = uint64_t{DiskSpace::BlocksFor(offset + extent->bytes - begin)} * kBlock;
   DiskRequest request(executor_, disk_);
   Status status;
-  // What was written in place may share its first and last block with a neighbour that is there already.
+  // What lies in a reservation begins anywhere in a block.
   if (extent->inside || extent->bytes <= kCopyBytesMax) {
     BlockBuffer buffer(bytes);
     request.Read(file_, begin, buffer.span());
@@ -157,29 +156,6 @@ Task<Status> DiskReader::ReadInto(const Extent* extent, Place place) {
     status = co_await request;
   }
   co_return AsOfDevice(status);
-}
-
-Task<Status> DiskReader::FillPlaced(Filled* filled) {
-  store_internal::Extents& extents = store_.extents_;
-  const std::vector<Extent*> all = std::exchange(store_.absent_, {});
-  Status failed;
-  for (size_t first = 0; first < all.size(); first += kAtOnce) {
-    std::vector<std::pair<Extent*, Task<Status>>> reads;
-    for (size_t i = first; i < std::min(first + kAtOnce, all.size()); ++i) {
-      if (!all[i]->reserved) reads.emplace_back(all[i], ReadInto(all[i], all[i]->place()));
-    }
-    for (auto& [extent, read] : reads) {
-      const Status status = co_await read;
-      if (!status.ok()) failed = status;
-      const uint64_t before = extents.corrupt_blocks();
-      if (!status.ok() || !extents.Check(extent, 0, extent->blocks() - 1)) extent->known_corrupt = true;
-      filled->corrupt_blocks += status.ok() ? extents.corrupt_blocks() - before : extent->blocks();
-      ++filled->extents;
-      filled->bytes += extent->bytes;
-    }
-  }
-  for (Extent* extent : all) extents.Unref(extent);
-  co_return failed;
 }
 
 }  // namespace mayfly

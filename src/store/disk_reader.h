@@ -37,15 +37,6 @@ class DiskReader {
   // kIo, kNoSpace, kTimedOut: nothing is to be done with any.
   Task<Status> Fetch(ReadPieces* pieces, bool in_order, Nanos deadline);
 
-  // After a recovery, before anything else is read: fills what ChunkStore::PlaceAbsent has given places. Blocks that do
-  // not match their checksums stay as they are, and their readers get kCorrupt. kIo: some could not be read; they are
-  // then as such blocks, and the rest is there.
-  struct Filled {
-    uint64_t extents = 0, bytes = 0;
-    uint64_t corrupt_blocks = 0;
-  };
-  Task<Status> FillPlaced(Filled* filled);
-
  private:
   using Extent = store_internal::Extent;
   // Blocks of checksums, and where they lie in the extent.

@@ -1,8 +1,7 @@
 // Which extents give their place in memory up when it is short: those that the chunk file has, that nobody is reading,
 // and that were not used for longest, or least often. A clock: a hand walks through the file table and its slices,
 // cools what it meets, and takes what is cold. LRU: a use makes an extent warm; LFU: each use makes it warmer, three
-// times at most. No list is kept, so a read costs no more than a bit, and memory none. Reservations, and what was
-// written into them, stay.
+// times at most. No list is kept, so a read costs no more than a bit, and memory none.
 #include "base/check.h"
 #include "store/chunk_store.h"
 
@@ -34,7 +33,7 @@ void ChunkStore::EndUse(Extent* extent) {
 }
 
 bool ChunkStore::MayEvict(const Extent* extent) const {
-  return extent != nullptr && extent->on_disk && !extent->absent && !extent->reserved && !extent->inside &&
+  return extent != nullptr && extent->on_disk && !extent->absent && !extent->reserved && extent->owns_place() &&
          !extent->staged && !used_.contains(extent);
 }
 

@@ -42,17 +42,19 @@ bool Extents::ChargeTables(uint64_t bytes) {
   return budget->ChargeTables(bytes) || (arena_->ReleaseFreeSegment() && budget->ChargeTables(bytes));
 }
 
-// A record with its place, charged for `ahead` more bytes of tables, which the caller releases.
-Result<Extent*> Extents::Make(uint32_t bytes, uint64_t ahead) {
+// A record with its place and its blocks, of which 0 is none, charged for `ahead` more bytes of tables, which the
+// caller releases.
+Result<Extent*> Extents::Make(uint32_t place_bytes, uint32_t blocks, uint64_t ahead) {
   MemoryBudget* budget = memory_->budget();
   uint64_t record = HeapBytes(sizeof(Extent));
   if (!ChargeTables(record + ahead)) return Code::kNoSpace;
   budget->ReleaseTables(record);  // New charges it
-  Result<Place> place = arena_->Allocate(bytes);
+  Result<Place> place = Place();
+  if (place_bytes != 0) place = arena_->Allocate(place_bytes);
   Result<uint32_t> block = uint32_t{0};
-  if (place.ok() && disk_ != nullptr) {
-    block = disk_->Allocate(DiskSpace::BlocksFor(place->bytes));
-    if (!block.ok()) arena_->Free(*place);
+  if (place.ok() && blocks != 0) {
+    block = disk_->Allocate(blocks);
+    if (!block.ok() && place->valid()) arena_->Free(*place);
   }
   if (!place.ok() || !block.ok()) {
     budget->ReleaseTables(ahead);
@@ -69,20 +71,26 @@ Result<Extent*> Extents::Make(uint32_t bytes, uint64_t ahead) {
 Result<Extent*> Extents::Stage(uint32_t bytes) {
   if (bytes == 0 || bytes > Place::kBytesMax) return Code::kInvalid;
   Extent size_only{.place_bytes = bytes};
-  Result<Extent*> extent = Make(bytes, Credit(&size_only));
+  Result<Extent*> extent = Make(bytes, disk_ != nullptr ? DiskSpace::BlocksFor(bytes) : 0, Credit(&size_only));
   if (!extent.ok()) return extent;
   (*extent)->staged = true;
   staged_.Insert(*extent);
   return extent;
 }
 
-Extent* Extents::StageInside(Extent* reservation, uint64_t file_offset, uint32_t bytes) {
+Result<Extent*> Extents::StageInside(Extent* reservation, uint64_t file_offset, uint32_t bytes) {
   MAYFLY_CHECK(reservation->reserved && file_offset >= reservation->file_offset &&
                file_offset + bytes <= reservation->file_end());
+  Place place{reservation->place_offset + (file_offset - reservation->file_offset), bytes};
+  if (reservation->absent) {
+    const Result<Place> own = arena_->Allocate(bytes);
+    if (!own.ok()) return own.status();
+    place = *own;
+  }
   Extent* extent = memory_->New<Extent>();
   extent->serial = next_serial_++;
-  extent->place_offset = reservation->place_offset + (file_offset - reservation->file_offset);
-  extent->place_bytes = bytes;
+  extent->place_offset = place.offset;
+  extent->place_bytes = place.bytes;
   extent->reservation = reservation;
   extent->inside = true;
   Ref(reservation);
@@ -111,11 +119,11 @@ void Extents::Unstage(Extent* extent) {
 void Extents::Write(Extent* extent, uint64_t file_offset, uint32_t bytes, std::span<const uint64_t> sums) {
   MAYFLY_CHECK(bytes <= extent->place_bytes && (sums.empty() || sums.size() == BlocksOf(bytes)));  // S5
   EndStaged(extent);
-  if (!extent->inside) {
-    const uint32_t had = DiskSpace::BlocksFor(extent->place_bytes);
-    extent->place_bytes = arena_->Shrink(extent->place(), bytes).bytes;
-    const uint32_t has = DiskSpace::BlocksFor(extent->place_bytes);
-    if (disk_ != nullptr && has < had) disk_->Free(extent->disk_block() + has, had - has);  // no image named them
+  const uint32_t had = DiskSpace::BlocksFor(extent->place_bytes);
+  if (extent->owns_place()) extent->place_bytes = arena_->Shrink(extent->place(), bytes).bytes;
+  const uint32_t has = DiskSpace::BlocksFor(extent->place_bytes);
+  if (disk_ != nullptr && !extent->inside && has < had) {
+    disk_->Free(extent->disk_block() + has, had - has);  // no image named them
   }
   extent->bytes = bytes;
   extent->file_offset = file_offset;
@@ -143,15 +151,23 @@ Extent* Extents::NextUnwritten() {
 }
 
 Result<Extent*> Extents::Reserve(uint64_t file_offset, uint32_t bytes) {
-  Result<Extent*> made = Make(bytes, kCommitBytes);
+  Result<Extent*> made =
+      disk_ != nullptr ? Make(0, DiskSpace::BlocksFor(bytes), kCommitBytes) : Make(bytes, 0, kCommitBytes);
   if (!made.ok()) return made;
   memory_->budget()->ReleaseTables(kCommitBytes);  // asked for only so that a full budget refuses before it is passed
   Extent* extent = *made;
   extent->bytes = bytes;
   extent->file_offset = file_offset;
   extent->reserved = true;
+  extent->cached = extent->absent = disk_ != nullptr;
   Count(extent, 1);
   return extent;
+}
+
+void Extents::Unreserve(Extent* extent) {
+  MAYFLY_CHECK(extent->reserved && extent->references == 0);
+  Count(extent, -1);
+  Release(extent, false);
 }
 
 void Extents::Count(const Extent* extent, int64_t sign) {
@@ -168,19 +184,20 @@ void Extents::Unref(Extent* extent) {
 
 void Extents::Release(Extent* extent, bool may_be_recorded) {
   if (extent->has_sums && extent->blocks() > 1) memory_->Free(extent->sums, SumBytes(extent->bytes));
-  Extent* parent = extent->parent();
+  Extent* const parent = extent->parent();
   if (recovered_ != nullptr) {
     recovered_->erase(extent->serial);
-  } else if (parent == nullptr && may_be_recorded && keeps_unsettled_) {
+    memory_->Delete(extent);
+  } else if (extent->owns_place() && may_be_recorded && keeps_unsettled_) {
     extent->next = unsettled_;  // S9
     unsettled_ = extent;
     if (!extent->absent) unsettled_bytes_ += extent->place_bytes;
-    return;
-  } else if (parent == nullptr) {
-    if (!extent->absent) arena_->Free(extent->place());
-    if (disk_ != nullptr) disk_->Free(extent->disk_block(), BlocksOfDisk(extent));
+    if (disk_ != nullptr && parent == nullptr) unsettled_blocks_ += BlocksOfDisk(extent);
+  } else {
+    if (extent->owns_place() && !extent->absent) arena_->Free(extent->place());
+    if (disk_ != nullptr && parent == nullptr) disk_->Free(extent->disk_block(), BlocksOfDisk(extent));
+    memory_->Delete(extent);
   }
-  memory_->Delete(extent);
   if (parent != nullptr) Unref(parent);  // a reservation has no parent
 }
 
@@ -193,7 +210,7 @@ void Extents::Settle(uint64_t mark) {
   while (unsettled_ != nullptr) {
     Extent* extent = std::exchange(unsettled_, unsettled_->next);
     if (!extent->absent) arena_->Free(extent->place());
-    if (disk_ != nullptr) {
+    if (disk_ != nullptr && !extent->inside) {  // of one inside its reservation is there, and may have gone already
       const uint32_t blocks = BlocksOfDisk(extent);
       unkept_.push_back({mark, {extent->disk_block(), blocks}});
       unkept_blocks_ += blocks;
@@ -201,11 +218,11 @@ void Extents::Settle(uint64_t mark) {
     memory_->Delete(extent);
   }
   for (Place place : std::exchange(evicted_, {})) arena_->Free(place);
-  unsettled_bytes_ = 0;
+  unsettled_bytes_ = unsettled_blocks_ = 0;
 }
 
 void Extents::Evict(Extent* extent) {
-  MAYFLY_CHECK(extent->on_disk && !extent->absent && !extent->inside && !extent->reserved);
+  MAYFLY_CHECK(extent->on_disk && !extent->absent && extent->owns_place() && !extent->reserved);
   if (keeps_unsettled_) {
     evicted_.push_back(extent->place());
     unsettled_bytes_ += extent->place_bytes;
@@ -258,19 +275,6 @@ Extent* Extents::Recover(const ExtentImage& image, Extent* parent) {
   Count(extent, 1);
   UseSerialsFrom(image.serial + 1);
   return extent;
-}
-
-Status Extents::PlaceAnew(Extent* extent) {
-  MAYFLY_CHECK(extent->cached && recovered_ == nullptr);
-  if (const Extent* base = extent->parent()) {  // which has one already
-    extent->place_offset = base->place_offset + (extent->file_offset - base->file_offset);
-    extent->place_bytes = extent->bytes;
-    extent->absent = false;
-    return {};
-  }
-  const Result<Place> place = arena_->Allocate(extent->bytes);
-  if (place.ok()) Return(extent, *place, true);
-  return place.status();
 }
 
 Status Extents::RecoverStaged(Place place) {

@@ -1,8 +1,13 @@
 // Extents: places with content and checksums as written, counted by those who refer to them. See chunk_store.h for the
 // invariants S1, S3, S5 and S9, which this file keeps.
 //
-// With a chunk file (level `node`) every extent has blocks there from its birth on, which its image names; what lies in
-// an extent is written behind (write_back.h), in the order in which extents were.
+// With a chunk file every extent has blocks there from its birth on, which its image names; what lies in an extent is
+// written behind (write_back.h), in the order in which extents were.
+//
+// A reservation is an extent without content. With a chunk file it has blocks and no place, else a place. What is
+// written into it once nothing else is free is an extent `inside` of it: the reservation's bytes at the same distance
+// from its begin, in its blocks or in its place, are that extent's from then on, and of nobody else ever after. With a
+// chunk file it has a place of its own, which it may give up as others do.
 //
 // Memory of one: 64 bytes of heap. Checksums of an extent of one block (64 KiB) lie in the record; of a longer one in
 // an array of 8 bytes a block, 512 for 4 MiB.
@@ -38,7 +43,7 @@ struct Extent {
   uint32_t references = 0;   // slices, pins, and extents inside this one's place
   uint32_t live_bytes = 0;   // in slices
   union {
-    Extent* reservation = nullptr;  // inside: this extent's place is a part of its place, written in place
+    Extent* reservation = nullptr;  // inside
     uint64_t block;                 // else: the first in the chunk file; 0: none
   };
   union {
@@ -65,8 +70,10 @@ struct Extent {
   const uint64_t* sum_array() const { return blocks() <= 1 ? &sum : sums; }
   Extent* parent() const { return inside ? reservation : nullptr; }
   uint32_t disk_block() const { return inside ? 0 : static_cast<uint32_t>(block); }
-  // Whose place and blocks these are.
+  // Whose blocks these are.
   const Extent* base() const { return inside ? reservation : this; }
+  // Else its place is a part of its reservation's.
+  bool owns_place() const { return !inside || reservation->absent; }
 };
 static_assert(HeapBytes(sizeof(Extent)) == 64);
 
@@ -74,7 +81,7 @@ static_assert(HeapBytes(sizeof(Extent)) == 64);
 struct ExtentImage {
   static constexpr uint8_t kNoParent = 0xff;
   uint64_t serial = 0;
-  Place place;  // none: it lies on the disk alone, or is the parent's
+  Place place;  // none: it lies on the disk alone
   uint32_t bytes = 0;
   uint64_t file_offset = 0;
   uint32_t disk_block = 0;  // 0: none, or the parent's
@@ -104,12 +111,15 @@ class Extents {
 
   // Each starts with no references. Stage charges ahead what Commit will need (S4).
   Result<Extent*> Stage(uint32_t bytes);
-  Extent* StageInside(Extent* reservation, uint64_t file_offset, uint32_t bytes);
+  // In a reservation, at its end of the file: a part of what is reserved still, which the caller cuts out of it. Only
+  // memory can be refused, and only with a chunk file: kNoSpace.
+  Result<Extent*> StageInside(Extent* reservation, uint64_t file_offset, uint32_t bytes);
   Extent* FindStaged(Place place) const;
   void Unstage(Extent* extent);
   // From staged to written: gives the place's unused end back and keeps the sums.
   void Write(Extent* extent, uint64_t file_offset, uint32_t bytes, std::span<const uint64_t> sums);
   Result<Extent*> Reserve(uint64_t file_offset, uint32_t bytes);
+  void Unreserve(Extent* extent);  // of which nothing was recorded, nor has it references
 
   void Ref(Extent* extent) { ++extent->references; }
   void Unref(Extent* extent);  // frees it with the last reference (S3, S9)
@@ -138,6 +148,7 @@ class Extents {
   void Settle(uint64_t mark);
   void Kept(uint64_t mark);
   uint64_t unsettled_bytes() const { return unsettled_bytes_; }
+  uint64_t unsettled_blocks() const { return unsettled_blocks_; }
   uint64_t unkept_blocks() const { return unkept_blocks_; }
 
   // From now on every extent has blocks in the chunk file. Before the first.
@@ -166,8 +177,6 @@ class Extents {
   void EndRecovery() { recovered_.reset(); }
   RecoveredExtents* recovered() const { return recovered_.get(); }
   Extent* Recover(const ExtentImage& image, Extent* parent);  // without references
-  // A fresh place for a recovered extent that lies on the disk alone. kNoSpace.
-  Status PlaceAnew(Extent* extent);
   // A place that was staged and is so again.
   Status RecoverStaged(Place place);  // kNoSpace: of the chunk file
   bool IsAs(const Extent* extent, const ExtentImage& image, const Extent* parent) const;
@@ -183,7 +192,7 @@ class Extents {
 
  private:
   bool ChargeTables(uint64_t bytes);
-  Result<Extent*> Make(uint32_t bytes, uint64_t ahead);
+  Result<Extent*> Make(uint32_t place_bytes, uint32_t blocks, uint64_t ahead);
   void EndStaged(Extent* extent);
   void Count(const Extent* extent, int64_t sign);
   void Release(Extent* extent, bool may_be_recorded);
@@ -197,7 +206,7 @@ class Extents {
   uint64_t next_serial_ = 1;
   bool keeps_unsettled_ = false;
   Extent* unsettled_ = nullptr;  // S9
-  uint64_t unsettled_bytes_ = 0;
+  uint64_t unsettled_bytes_ = 0, unsettled_blocks_ = 0;
   DiskSpace* disk_ = nullptr;
   std::vector<Place> evicted_;  // places that Settle frees
   std::deque<Extent*> unwritten_;

@@ -46,10 +46,9 @@ void PutExtent(Encoder& e, const Arena& arena, const Extent& extent, const Exten
   if (extent.reserved) flags |= kReservedBit;
   if (extent.has_sums) flags |= kSumsBit;
   if (extent.disk_block() != 0) flags |= kDiskBit;
-  const Place place = extent.base()->cached ? Place() : extent.place();
-  if (extent.inside) {
-    flags |= kParentBit;
-  } else if (place.valid()) {
+  const Place place = extent.cached ? Place() : extent.place();
+  if (extent.inside) flags |= kParentBit;
+  if (place.valid() && extent.owns_place()) {
     flags |= static_cast<uint8_t>(arena.SlabPagesOf(place) << kSlabPagesShift);
   }
   e(uint64_t{extent.serial}, place.offset, place.bytes, extent.bytes, extent.file_offset, flags);
@@ -86,12 +85,14 @@ bool DecodeExtent(Decoder& d, const RangeImage& image, ExtentImage* extent) {
   if (extent->reserved && (flags & (kSumsBit | kParentBit)) != 0) return false;
   if ((flags & kParentBit) != 0) {
     d.Get(extent->parent);
-    if (!d.ok() || extent->parent >= image.extents.size() || extent->slab_pages != 0) return false;
+    if (!d.ok() || extent->parent >= image.extents.size()) return false;
     const ExtentImage& parent = image.extents[extent->parent];
-    if (!parent.reserved || place.valid() != parent.place.valid()) return false;
+    if (!parent.reserved) return false;
     if (extent->file_offset < parent.file_offset || extent->file_end() > parent.file_end()) return false;
-    if (place.offset < parent.place.offset) return false;
-    if (place.offset + place.bytes > parent.place.offset + parent.place.bytes) return false;
+    if (parent.place.valid()) {
+      if (!place.valid() || extent->slab_pages != 0 || place.offset < parent.place.offset) return false;
+      if (place.offset + place.bytes > parent.place.offset + parent.place.bytes) return false;
+    }
   }
   if (extent->has_sums) {
     const size_t bytes = BlocksOf(extent->bytes) * sizeof(uint64_t);

@@ -16,10 +16,17 @@ using store_internal::SliceKind;
 
 namespace {
 
-// Bytes of reservations that are given away: as slices that are reserved still, and as extents written in place.
+// Bytes of reservations that are given away: as slices that are reserved still, and as extents inside. Where the
+// reservation has a place, of the arena, else of the chunk file.
 struct Inside {
   uint64_t offset = 0, end = 0;
 };
+
+Inside InsideOf(const store_internal::Extent* reservation, uint64_t begin, uint64_t end) {
+  const uint64_t first =
+      reservation->cached ? reservation->disk_block() * uint64_t{DiskSpace::kBlockBytes} : reservation->place_offset;
+  return {first + (begin - reservation->file_offset), first + (end - reservation->file_offset)};
+}
 
 bool AreDisjoint(std::vector<Inside>* list) {
   std::sort(list->begin(), list->end(), [](const Inside& a, const Inside& b) { return a.offset < b.offset; });
@@ -114,13 +121,13 @@ void ChunkStore::ApplyRange(const RangeImage& image, const Reserved& extents) {
 Status ChunkStore::FinishRecovery(std::span<const ArenaMemory::Found> segments, std::span<const AdoptedPlace> staged) {
   if (extents_.recovered() == nullptr) extents_.BeginRecovery();
   std::vector<AdoptedPlace> places(staged.begin(), staged.end());
-  std::vector<Inside> insides;
+  std::vector<Inside> in_memory, in_file;  // of reservations
   std::vector<DiskSpace::Run> blocks;
-  std::vector<Extent*> reservations, absent, unwritten;
+  std::vector<Extent*> reservations, unwritten;
   for (const auto& [serial, known] : *extents_.recovered()) {  // in no order: sorted below, or counted
     Extent* const extent = known.extent;
     const Place place = extent->place();
-    extent->cached = extent->absent = extent->base()->cached;
+    if (extent->reserved && extents_.disk() != nullptr && !extent->cached) return Code::kCorrupt;  // S10
     extent->on_disk = extents_.disk() != nullptr && (extent->cached || (ordered_ && !known.unwritten));
     if (!extent->inside && extents_.disk() != nullptr) {
       if (extent->disk_block() == 0) return Code::kCorrupt;
@@ -128,13 +135,13 @@ Status ChunkStore::FinishRecovery(std::span<const ArenaMemory::Found> segments, 
     }
     if (extent->cached) {
       if (extents_.disk() == nullptr) return Code::kCorrupt;
-      extent->place_offset = extent->place_bytes = 0;
-      // Writes into a reservation must find memory; all else waits until somebody reads it.
-      if (extent->reserved || extent->inside) absent.push_back(extent);
-    } else if (!extent->inside) {
+      extent->place_offset = extent->place_bytes = 0;  // until somebody reads it
+    } else if (extent->owns_place()) {
       places.push_back({place, known.slab_pages});
-    } else {
-      insides.push_back({place.offset, place.offset + place.bytes});
+    }
+    if (extent->inside) {
+      (extent->owns_place() ? in_file : in_memory)
+          .push_back(InsideOf(extent->base(), extent->file_offset, extent->file_end()));
     }
     if (extent->reserved) {
       reservations.push_back(extent);
@@ -144,30 +151,20 @@ Status ChunkStore::FinishRecovery(std::span<const ArenaMemory::Found> segments, 
   }
   files_.table().ForEach([&](const File* file) {
     for (const auto& [begin, slice] : file->slices) {
-      if (!slice.is_reserved() || slice.extent->cached) continue;
-      const uint64_t offset = slice.extent->place_offset + (begin - slice.extent->file_offset);
-      insides.push_back({offset, offset + slice.bytes});
+      if (!slice.is_reserved()) continue;
+      (slice.extent->cached ? in_file : in_memory).push_back(InsideOf(slice.extent, begin, begin + slice.bytes));
     }
   });
-  if (!AreDisjoint(&insides)) return Code::kCorrupt;
+  if (!AreDisjoint(&in_memory) || !AreDisjoint(&in_file)) return Code::kCorrupt;
   if (extents_.disk() != nullptr) MAYFLY_TRY(extents_.disk()->Adopt(std::move(blocks)));
   MAYFLY_TRY(arena_->Adopt(segments, std::move(places)));
   extents_.EndRecovery();
   for (const AdoptedPlace& one : staged) MAYFLY_TRY(extents_.RecoverStaged(one.place));
   for (Extent* extent : reservations) extents_.Ref(extent);
   quarantined_ = std::move(reservations);
-  // A run is a function of its inputs. Reservations come before what lies in them: their serials are lower.
-  const auto older = [](const Extent* a, const Extent* b) { return a->serial < b->serial; };
-  std::sort(absent.begin(), absent.end(), older);
-  std::sort(unwritten.begin(), unwritten.end(), older);
-  for (Extent* extent : absent) extents_.Ref(extent);
-  absent_ = std::move(absent);
+  // A run is a function of its inputs.
+  std::sort(unwritten.begin(), unwritten.end(), [](const Extent* a, const Extent* b) { return a->serial < b->serial; });
   for (Extent* extent : unwritten) extents_.AddUnwritten(extent);
-  return {};
-}
-
-Status ChunkStore::PlaceAbsent() {
-  for (Extent* extent : absent_) MAYFLY_TRY(extents_.PlaceAnew(extent));
   return {};
 }
 

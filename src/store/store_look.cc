@@ -22,7 +22,7 @@ void StoreLook::Locate(const store_internal::Extent& extent, StoredPiece* piece)
   const store_internal::Extent& base = *extent.base();
   piece->extent_begin = extent.file_offset;
   piece->extent_bytes = extent.bytes;
-  piece->place = extent.cached || base.cached ? Place() : Place{extent.place_offset, extent.bytes};
+  piece->place = extent.cached ? Place() : Place{extent.place_offset, extent.bytes};
   piece->disk_offset = 0;
   // By file offsets, as images say: places are void after a loss of power.
   if (const uint64_t block = base.disk_block(); block != 0) {

@@ -25,6 +25,10 @@ WriteBack::WriteBack(Executor* executor, Disk* disk, DiskFileId file, ChunkStore
   for (Write& write : writes_) {
     write.fn = &WriteBack::OnWritten;
     write.owner = this;
+    for (EdgeRead& edge : write.edges) {
+      edge.fn = &WriteBack::OnEdge;
+      edge.write = &write;
+    }
   }
   flush_.fn = &WriteBack::OnFlushed;
   flush_.owner = this;
@@ -41,8 +45,9 @@ WriteBack::~WriteBack() {
 }
 
 bool WriteBack::Turn() {
-  if (ended_ != Code::kOk) return false;
-  bool worked = StartWrites();
+  bool worked = WriteShared();
+  if (ended_ != Code::kOk) return worked;
+  worked |= StartWrites();
   worked |= StartFlush();
   return worked;
 }
@@ -76,48 +81,28 @@ uint64_t WriteBack::Gather(Write* write) {
     write->gathered = std::make_unique<BlockBuffer>(kGatherBytes);
     disk_.Register(write->gathered->span());
   }
-  const uint64_t begin = next_->base()->block * kBlock;
+  const uint64_t begin = store_.extents_.DiskOffset(next_);
   uint64_t end = begin;
   while (Extent* extent = Next()) {
-    const Extent* const base = extent->base();
-    // Whole places: what else lies in the block, in place of one reservation, is written with it.
-    const bool in_place = extent->inside;
-    const uint64_t offset = base->block * kBlock;
-    const uint64_t bytes = in_place ? base->place_bytes : extent->bytes;
-    if (bytes > kCopyBytesMax || offset != end || end + Up(bytes) - begin > kGatherBytes) break;
-    if (IsBusy(offset, Up(bytes))) break;
+    const uint64_t bytes = extent->bytes;
+    if (bytes > kCopyBytesMax || SharesBlocks(extent)) break;
+    if (store_.extents_.DiskOffset(extent) != end || end + Up(bytes) - begin > kGatherBytes) break;
+    if (IsBusy(end, Up(bytes))) break;
     uint8_t* const to = write->gathered->data() + (end - begin);
-    std::memcpy(to, store_.arena_->Data({base->place_offset, static_cast<uint32_t>(bytes)}).data(), bytes);
+    std::memcpy(to, store_.extents_.Data(extent).data(), bytes);
     std::memset(to + bytes, 0, Up(bytes) - bytes);
     end += Up(bytes);
     begun_.push_back(std::exchange(next_, nullptr));
     ++begun_count_;
-    if (in_place) break;
   }
   return end - begin;
 }
 
-// False: it must wait (B3).
-bool WriteBack::Begin(Write* write) {
-  const Extent* const base = next_->base();
-  const uint64_t within = next_->place_offset - base->place_offset;
-  const uint64_t base_bytes = next_->inside ? base->place_bytes : next_->bytes;
-  uint64_t offset = base->block * kBlock, bytes = 0;
-  Bytes from;
-  if (base_bytes <= kCopyBytesMax) {
-    if (IsBusy(offset, Up(base_bytes))) return false;
-    bytes = Gather(write);
-    from = Bytes(write->gathered->span()).first(bytes);
-  } else {
-    // Longer ones lie on pages, and have the rest of the last to themselves.
-    const uint64_t begin = Down(within);
-    bytes = Up(within + next_->bytes) - begin;
-    offset += begin;
-    if (IsBusy(offset, bytes)) return false;
-    from = store_.arena_->Data({base->place_offset + begin, static_cast<uint32_t>(bytes)});
-    begun_.push_back(std::exchange(next_, nullptr));
-    ++begun_count_;
-  }
+bool WriteBack::SharesBlocks(const Extent* extent) const {
+  return extent->inside && (store_.extents_.DiskOffset(extent) % kBlock != 0 || extent->bytes % kBlock != 0);
+}
+
+void WriteBack::Start(Write* write, uint64_t offset, uint64_t bytes) {
   MAYFLY_CHECK(bytes != 0);
   write->upto = begun_count_;
   write->offset = offset;
@@ -126,22 +111,90 @@ bool WriteBack::Begin(Write* write) {
   ++write_count_;
   ++counts_.writes;
   counts_.write_bytes += bytes;
+}
+
+// False: it must wait (B3).
+bool WriteBack::Begin(Write* write) {
+  if (SharesBlocks(next_)) return BeginShared(write);
+  const uint64_t offset = store_.extents_.DiskOffset(next_);
+  uint64_t bytes = Up(next_->bytes);
+  if (IsBusy(offset, bytes)) return false;
+  Bytes from;
+  if (next_->bytes <= kCopyBytesMax) {
+    bytes = Gather(write);
+    from = Bytes(write->gathered->span()).first(bytes);
+  } else {
+    // Longer ones lie on pages, and have the rest of the last to themselves.
+    from = store_.arena_->Data({next_->place_offset, static_cast<uint32_t>(bytes)});
+    begun_.push_back(std::exchange(next_, nullptr));
+    ++begun_count_;
+  }
+  Start(write, offset, bytes);
   disk_.Write(file_, offset, from, write);
   return true;
 }
 
+// B5. Likewise.
+bool WriteBack::BeginShared(Write* write) {
+  const uint64_t first = store_.extents_.DiskOffset(next_), end = first + next_->bytes;
+  const uint64_t offset = Down(first), bytes = Up(end) - offset;
+  if (IsBusy(offset, bytes)) return false;
+  write->shared = next_;
+  write->blocks = std::make_unique<BlockBuffer>(bytes);
+  begun_.push_back(std::exchange(next_, nullptr));
+  ++begun_count_;
+  Start(write, offset, bytes);
+  const uint64_t last = bytes - kBlock;  // where the last block is in the buffer
+  const bool cuts_first = first != offset, cuts_last = end % kBlock != 0;
+  write->reading = cuts_first && cuts_last && last != 0 ? 2 : 1;
+  EdgeRead* edge = write->edges.data();
+  if (cuts_first) disk_.Read(file_, offset, write->blocks->span().first(kBlock), edge++);
+  if (cuts_last && !(cuts_first && last == 0)) {
+    disk_.Read(file_, offset + last, write->blocks->span().subspan(last, kBlock), edge);
+  }
+  return true;
+}
+
+void WriteBack::OnEdge(Completion* self, Status status) {
+  Write* const write = static_cast<EdgeRead*>(self)->write;
+  WriteBack& owner = *write->owner;
+  if (!status.ok()) owner.Fail("read", status);
+  --write->reading;
+  if (write->reading == 0 && owner.ended_ == Code::kIo) owner.End(write);
+}
+
+// Those whose edges have come.
+bool WriteBack::WriteShared() {
+  bool worked = false;
+  for (uint32_t i = 0; i < write_count_; ++i) {
+    Write* const write = &writes_[(first_write_ + i) % kWritesMax];
+    if (write->shared == nullptr || write->reading != 0) continue;
+    const Extent* const extent = std::exchange(write->shared, nullptr);
+    const uint64_t within = store_.extents_.DiskOffset(extent) - write->offset;
+    std::memcpy(write->blocks->data() + within, store_.extents_.Data(extent).data(), extent->bytes);
+    disk_.Write(file_, write->offset, write->blocks->span(), write);
+    worked = true;
+  }
+  return worked;
+}
+
 void WriteBack::OnWritten(Completion* self, Status status) {
   auto* write = static_cast<Write*>(self);
-  WriteBack& owner = *write->owner;
-  if (!status.ok()) owner.Fail("write", status);
+  if (!status.ok()) write->owner->Fail("write", status);
+  write->owner->End(write);
+}
+
+void WriteBack::End(Write* write) {
   write->done = true;
-  while (owner.write_count_ != 0 && owner.writes_[owner.first_write_].done) {
-    owner.on_disk_ = owner.writes_[owner.first_write_].upto;
-    owner.first_write_ = (owner.first_write_ + 1) % kWritesMax;
-    --owner.write_count_;
+  write->shared = nullptr;
+  write->blocks.reset();
+  while (write_count_ != 0 && writes_[first_write_].done) {
+    on_disk_ = writes_[first_write_].upto;
+    first_write_ = (first_write_ + 1) % kWritesMax;
+    --write_count_;
   }
-  if (!owner.flushes_ && owner.ended_ != Code::kIo) owner.Advance(owner.on_disk_);
-  if (owner.write_count_ == 0) owner.idle_.WakeAll();
+  if (!flushes_ && ended_ != Code::kIo) Advance(on_disk_);
+  if (write_count_ == 0) idle_.WakeAll();
 }
 
 void WriteBack::Advance(uint64_t kept) {

@@ -4,9 +4,10 @@
 //                 count, unwritten_ever).
 //             B2  an extent keeps place and blocks until it is kept, also if it has ended meanwhile: a record that
 //                 names it may become durable.
-//             B3  writes to one block are under way one at a time: what was written in place, in one reservation, may
-//                 share blocks.
-//             B4  after a failed write or flush nothing is ever kept again (the disk's K5).
+//             B3  writes to one block are under way one at a time: what lies in one reservation may share blocks.
+//             B4  after a failed write, flush or read (B5) nothing is ever kept again (the disk's K5).
+//             B5  what shares a block with others is written with what the disk has of them: the block is read first. A
+//                 write that is torn there leaves the others' bytes as they are.
 #pragma once
 
 #include <array>
@@ -58,12 +59,22 @@ class WriteBack {
   static constexpr uint32_t kGatherBytes = 256 * 1024;  // of extents that are copied together, to be one write
   static constexpr uint32_t kCopyBytesMax = 32 * 1024;  // longer ones are written from where they lie
 
+  struct Write;
+  // A block that an extent has only a part of.
+  struct EdgeRead : Completion {
+    Write* write = nullptr;
+  };
   struct Write : Completion {
     WriteBack* owner = nullptr;
     uint64_t upto = 0;  // extents, with its own
     uint64_t offset = 0, bytes = 0;
     bool done = false;
     std::unique_ptr<BlockBuffer> gathered;  // kept from one use to the next
+    // B5: of one extent, until all edges are there.
+    Extent* shared = nullptr;
+    uint32_t reading = 0;
+    std::unique_ptr<BlockBuffer> blocks;
+    std::array<EdgeRead, 2> edges;
   };
   struct FlushOp : Completion {
     WriteBack* owner = nullptr;
@@ -73,9 +84,15 @@ class WriteBack {
   bool StartFlush();
   void Advance(uint64_t kept);
   bool Begin(Write* write);
+  bool BeginShared(Write* write);
+  bool WriteShared();
   Extent* Next();
   bool IsBusy(uint64_t offset, uint64_t bytes) const;
   uint64_t Gather(Write* write);
+  bool SharesBlocks(const Extent* extent) const;
+  void Start(Write* write, uint64_t offset, uint64_t bytes);
+  void End(Write* write);
+  static void OnEdge(Completion* self, Status status);
   static void OnWritten(Completion* self, Status status);
   static void OnFlushed(Completion* self, Status status);
   void Fail(std::string_view what, Status status);

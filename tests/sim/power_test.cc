@@ -35,7 +35,7 @@ class World {
     if (OneIn(2)) options.memory_bytes = 5u << 20;  // less than there is data
     if (OneIn(2)) options.evict = ChunkStore::Evict::kLfu;
     // With little room blocks are used again soon.
-    options.disk_bytes = OneIn(2) ? 8u << 20 : 128u << 20;
+    options.disk_bytes = OneIn(3) ? 3u << 19 : OneIn(2) ? 8u << 20 : 128u << 20;
     cluster_ = std::make_unique<SimCluster>(options);
     if (!OneIn(3)) cluster_->platter(0).faults.latency_max = OneIn(2) ? kMillisecond : 20 * kMillisecond;
     Connect();
@@ -59,6 +59,7 @@ class World {
   }
   uint64_t lost() const { return lost_; }  // operations, of all losses of power
   uint64_t evicted() const { return evicted_; }
+  uint64_t promised() const { return promised_; }  // writes of what was reserved
 
  private:
   uint64_t Below(uint64_t n) { return random_.U64() % n; }
@@ -145,8 +146,10 @@ class World {
         if (had.code() == Code::kNoSpace) continue;
         Good(had, "fallocate");
         changed = true;
-        content.resize(content.size() + more);
+        const uint64_t reserved = content.size();
+        content.resize(reserved + more);
         choice = 4;
+        if (OneIn(2)) WriteReserved(file, &content, reserved);
       } else {
         const uint64_t offset = OneIn(2) ? Below(content.size() + 1) : Below(kFileBytesMax / 2);
         const size_t bytes = 1 + Below(OneIn(4) ? 100'000 : OneIn(2) ? 9'000 : 300);
@@ -173,6 +176,21 @@ class World {
       }
     }
     CloseOrNot(*fd, changed);
+  }
+
+  // However full the disk is: it was promised. Some of it, in pieces that begin and end anywhere.
+  void WriteReserved(const FileRef& file, std::string* content, uint64_t at) {
+    const uint64_t longest = OneIn(2) ? 60'000 : 3'000;
+    for (int pieces = 0; at < content->size() && pieces < 12 && !testing::Test::HasFailure(); ++pieces) {
+      Note(false);
+      const uint64_t chunk = uint64_t{1} << file->chunk_bits;
+      const uint64_t bytes = std::min({content->size() - at, 1 + Below(longest), chunk - at % chunk});
+      const std::string data = Content(bytes);
+      Good(client_->Wait(lane().WriteAt(file, AsBytes(data), at)).status(), "write of what is reserved");
+      content->replace(at, bytes, data);
+      at += bytes;
+      ++promised_;
+    }
   }
 
   void LosePower() {
@@ -222,22 +240,26 @@ class World {
   State now_;
   std::vector<State> states_;
   size_t synced_ = 0;
-  uint64_t lost_ = 0, evicted_ = 0;
+  uint64_t lost_ = 0, evicted_ = 0, promised_ = 0;
 };
 
 TEST(Power, WhatIsAcknowledgedAsSyncedIsThereAndTheRestIsOneMoment) {
   const SeedRange range(300);
-  std::array<uint64_t, 2> sums{};
+  std::array<uint64_t, 3> sums{};
   RunSeeds(range, sums, [](uint64_t seed, std::span<uint64_t> counts) {
     World world(seed);
     world.Run();
     counts[0] += world.lost();
     counts[1] += world.evicted();
+    counts[2] += world.promised();
   });
   EXPECT_GT(sums[0] + 20, range.count);  // else nothing was tried
   EXPECT_GT(sums[1] * 2 + 20, range.count);
-  std::printf("%lu seeds from %lu on: %lu operations that nobody had synced were lost, %lu extents evicted\n",
-              range.count, range.first, sums[0], sums[1]);
+  EXPECT_GT(sums[2] + 20, range.count);
+  std::printf(
+      "%lu seeds from %lu on: %lu operations that nobody had synced were lost, %lu extents evicted, %lu writes of what "
+      "was reserved\n",
+      range.count, range.first, sums[0], sums[1], sums[2]);
 }
 
 }  // namespace

@@ -49,8 +49,8 @@ TEST(ChunkFile, WhatIsNotThisShardsFileIsRefused) {
     block = Example();
     block[byte] ^= 0x40;
     const ChunkFileState state = DecodeChunkFileHeader(block, kUuid, ShardId(3), &header);
-    // A later version is not asked for more.
-    EXPECT_EQ(state, byte >= 16 && byte < 20 ? ChunkFileState::kFutureVersion : ChunkFileState::kForeign) << byte;
+    // Another version is not asked for more.
+    EXPECT_EQ(state, byte >= 16 && byte < 20 ? ChunkFileState::kOtherVersion : ChunkFileState::kForeign) << byte;
   }
   block.fill(0);
   EXPECT_EQ(DecodeChunkFileHeader(block, kUuid, ShardId(3), &header), ChunkFileState::kForeign);

@@ -13,11 +13,11 @@ namespace mayfly {
 
 using Record = std::vector<uint8_t>;
 
-inline Status ApplyAll(ChunkStore* store, Bytes images) {
+inline Status ApplyAll(ChunkStore* store, Bytes images, bool unwritten = false) {
   TlvReader reader(images);
   Tag tag = 0;
   Bytes value;
-  while (reader.Next(&tag, &value)) MAYFLY_TRY(store->Apply(tag, value));
+  while (reader.Next(&tag, &value)) MAYFLY_TRY(store->Apply(tag, value, unwritten));
   return reader.Finish();
 }
 
@@ -65,11 +65,11 @@ class Recording {
     test_ = test;
     test->store.SetRecorder(&writer_);
   }
-  // What was recorded is kept.
-  void Seal() {
+  // What was recorded is kept; blocks of a chunk file that it cut loose come free by Kept(`mark`).
+  void Seal(uint64_t mark = 0) {
     if (!writer_.empty()) records.push_back({writer_.bytes().begin(), writer_.bytes().end()});
     writer_.Clear();
-    test_->store.Settle();
+    test_->store.Settle(mark);
   }
   // The server dies: what was not sealed is lost, memory stays.
   void Lose() {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,7 @@ class StoreUnderTest {
       ReadPieces pieces;
       auto covered = store.Read(range, &pieces);
       EXPECT_TRUE(covered.ok());
+      fetch(&pieces);
       uint32_t bytes = 0;
       for (const ReadPiece& piece : pieces) {
         EXPECT_EQ(piece.file_offset, range.file_offset() + bytes);
@@ -84,6 +86,8 @@ class StoreUnderTest {
     EXPECT_EQ(s.files + s.extents + s.staged + s.pins + s.dead_bytes, 0u);
   }
 
+  // Brings what a read found on the disk alone.
+  std::function<void(ReadPieces*)> fetch = [](ReadPieces*) {};
   SimArenaMemory memory;
   MemoryBudget budget;
   Arena arena;
