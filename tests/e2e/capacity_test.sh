@@ -100,6 +100,91 @@ life() { # OPTION...
   cmp "$work/in/large" "$work/out/again" || e2e_fail "the flush of a file larger than memory"
   rm -rf "$work/out"
 }
+# What fallocate reserves takes of the disk and not of memory: more than all memory has is reserved, more than the disk
+# has is refused at once, and then the disk is filled by others and all that was reserved is written.
+reserved() { # the python program below: PHASE...
+  timeout 300 python3 - "$@" <<'PY' || e2e_fail "reservations: $*"
+import ctypes, errno, os, sys, time
+lib = ctypes.CDLL(os.environ["MAYFLY_BUILD_DIR"] + "/libmayfly.so", use_errno=True)
+lib.mayfly_error.restype = ctypes.c_char_p
+for name in "mayfly_pread", "mayfly_pwrite":
+    getattr(lib, name).restype = ctypes.c_ssize_t
+    getattr(lib, name).argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_long]
+lib.mayfly_fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long]
+MIB = 1 << 20
+SIZE = 384 * MIB  # all servers together have 96 MiB of memory, and 480 of disk
+STEP = 3 * MIB + 4097
+fs = ctypes.c_void_p()
+def die(why): sys.exit(f"{why}: {lib.mayfly_error()}")
+def file(path):
+    fd = lib.mayfly_open(fs, path, os.O_RDWR | os.O_CREAT, 0o644)
+    return fd if fd >= 0 else die(f"open {path}")
+def piece(at, count): return bytes([at // STEP % 251 + 1]) * count
+if lib.mayfly_connect(None, None, ctypes.byref(fs)) != 0: die("connect")
+big = -1 if sys.argv[1] == "df" else file(b"/reserved")
+for phase in sys.argv[1:]:
+    begin = time.monotonic()
+    if phase == "reserve":
+        if lib.mayfly_fallocate(big, 0, 0, SIZE) != 0: die("384 MiB are not reserved")
+    elif phase == "refuse":
+        more = file(b"/more")
+        if lib.mayfly_fallocate(more, 0, 0, 200 * MIB) == 0: sys.exit("200 MiB more than there is were reserved")
+        if ctypes.get_errno() != errno.ENOSPC: die("another error than ENOSPC")
+        if time.monotonic() - begin > 20: sys.exit("ENOSPC does not come at once")
+        lib.mayfly_close(more)
+    elif phase == "fill":
+        other, count = file(b"/filler"), 0
+        data = b"f" * MIB
+        while lib.mayfly_pwrite(other, data, MIB, count * MIB) == MIB: count += 1
+        if count < 16: sys.exit(f"only {count} MiB beside what is reserved")
+        lib.mayfly_close(other)
+    elif phase == "write":
+        for at in range(0, SIZE, STEP):
+            count = min(STEP, SIZE - at)
+            if lib.mayfly_pwrite(big, piece(at, count), count, at) != count: die(f"write at {at} of what is reserved")
+    elif phase == "read":
+        found = ctypes.create_string_buffer(STEP)
+        for at in range(0, SIZE, STEP):
+            count = min(STEP, SIZE - at)
+            if lib.mayfly_pread(big, found, count, at) != count: die(f"read at {at}")
+            if found.raw[:count] != piece(at, count): sys.exit(f"what is at {at} is not what was written")
+    elif phase == "df":
+        st = (ctypes.c_ulong * 64)()  # f_bsize, f_frsize, f_blocks, f_bfree, f_bavail
+        if lib.mayfly_statvfs(fs, st) != 0: die("statvfs")
+        print(st[1] * st[4])
+        continue
+    print(f"    {phase}: {time.monotonic() - begin:.1f} s")
+lib.mayfly_close(big)
+lib.mayfly_disconnect(fs)
+PY
+}
+reservations() { # OPTION...
+  grep -qE 'lib(a|t)san' <<<"$(ldd "$MAYFLY_BUILD_DIR/libmayfly.so")" && return # as above
+  start --memory 32M --capacity 160M --journal-bytes 8M --dir "$work/disk/%h" "$@"
+  before=$(reserved df)
+  reserved reserve refuse
+  (($(e2e_figure evicted) == 0)) || e2e_fail "a reservation takes memory"
+  grep -q "Blocks: $((384 << 11)) " <<<"$(mayfly stat /reserved)" || e2e_fail "st_blocks: $(mayfly stat /reserved)"
+  after=$(reserved df)
+  ((before - after >= 384 << 20 && before - after < 400 << 20)) || e2e_fail "df: $before, then $after"
+  kill_all
+  start --recover --dir "$work/disk/%h"
+  reserved fill write read
+  kill_all
+  start --recover --dir "$work/disk/%h"
+  reserved read
+  mayfly rm -f /reserved /filler /more || e2e_fail "mayfly rm"
+  e2e_within 20 all_is_free || e2e_fail "df: $before at first, $(reserved df) when all is removed"
+  mayfly stop --no-flush >"$work/stop.log" 2>&1 || e2e_fail "mayfly stop: $(cat "$work/stop.log")"
+  e2e_within 60 e2e_ended || e2e_fail "the servers do not end"
+  wait "$e2e_launcher"
+  e2e_launcher=''
+}
+all_is_free() { (($(reserved df) >= before - (1 << 20))); }
+step "reservations, level process"
+reservations --durability process
+step "reservations, level node"
+reservations --durability node
 step "level process"
 life --durability process
 step "level node, least often used first"
