@@ -575,6 +575,7 @@ Outcome<Done> Bootstrap::StartShards() {
     shard.evict = options_.evict;
     setup.storage = base_;
     setup.recover = options_.recover;
+    shard.takes_up_stops = false;
   }
   if (reads_only()) {
     shard.role = options_.dry_run ? ShardRole::kLook : ShardRole::kReadOnly;

@@ -18,6 +18,7 @@ constexpr Nanos kPingAgainAfter = 200 * kMillisecond;
 constexpr Nanos kAskWithin = 10 * kSecond;
 constexpr int kAskAttempts = 3;
 constexpr Nanos kAskAgainAfter = 500 * kMillisecond;
+constexpr Nanos kAwayMax = 60 * kSecond;  // where servers come back, of the root's
 // When one of our shards has left and others hear nothing, the message to them is lost.
 constexpr auto kOthersLeaveWithin = std::chrono::seconds(5);
 constexpr Nanos kWorkersEndWithin = 8 * kSecond;
@@ -41,8 +42,8 @@ Task<Status> MeetAsShard(Shard* shard, uint32_t self, uint32_t count, Nanos dead
 }
 
 // Asks the root as `mayfly stop` does, and follows the end until the root says how it went: then *told is true, the
-// status is the root's verdict and *report says more.
-Task<Status> AskForStop(SideLane* lane, ShardId root, bool flush, bool* told, std::string* report) {
+// status is the root's verdict and *report says more. *away_since becomes kNever with each answer.
+Task<Status> AskForStop(SideLane* lane, ShardId root, bool flush, Nanos* away_since, bool* told, std::string* report) {
   *told = false;
   FlushSpec spec;
   std::string payload(spec.source.size() + spec.target.size() + spec.pattern.size() + 64, '\0');
@@ -70,6 +71,7 @@ Task<Status> AskForStop(SideLane* lane, ShardId root, bool flush, bool* told, st
     size_t bytes = 0;
     follow.reply_bytes = &bytes;
     MAYFLY_CO_TRY(co_await lane->caller().Call<Method::kFlushStatus>(root, ask, &status, follow));
+    *away_since = kNever;
     if (!status.done) continue;
     *told = true;
     *report = buffer.substr(0, bytes);
@@ -320,8 +322,13 @@ void LocalShards::AskRoot(bool flush) {
   Status status;
   bool told = false;
   std::string report;
-  for (int attempt = 0; attempt < kAskAttempts && !told && !asker_ends_; ++attempt) {
-    status = side->Drive(AskForStop(side, root, flush, &told, &report), &asker_ends_);
+  Nanos away_since = kNever;
+  for (int attempt = 0; !told && !asker_ends_; ++attempt) {
+    const Nanos now = side->executor().clock().Now();
+    away_since = std::min(away_since, now);
+    const bool comes_back = setup_.shard.durability != Durability::kNone && now < away_since + kAwayMax;
+    if (attempt >= kAskAttempts && !comes_back) break;
+    status = side->Drive(AskForStop(side, root, flush, &away_since, &told, &report), &asker_ends_);
   }
   if (told && status.ok()) return;
   if (told) {
@@ -329,7 +336,7 @@ void LocalShards::AskRoot(bool flush) {
     request_failure_ = said.sentence;
     request_missing_ = said.missing;
     // A session goes on after a flush that failed, for whoever stopped it to mend; but a signal's word is final.
-    status = side->Drive(AskForStop(side, root, false, &told, &report), &asker_ends_);
+    status = side->Drive(AskForStop(side, root, false, &away_since, &told, &report), &asker_ends_);
   }
   if (told || asker_ends_) return;
   request_failure_ = fmt::format(
@@ -375,6 +382,7 @@ LocalShards::End LocalShards::Wait() {
     end.kept |= shard.kept;
     if (!shard.root) continue;
     end.root = true;
+    end.resumed_of_signal = shard.verdict.resumed_of_signal;
     if (!shard.verdict.ended) {  // by Leave, or something that must not be taken for success
       end.complete = false;
       end.sentence = "the servers left before the end of the session was done; not everything was flushed";

@@ -75,8 +75,9 @@ class LocalShards {
   void Leave();
 
   struct End {
-    bool stuck = false;  // leave by _exit
-    bool root = false;   // the root was here, so:
+    bool stuck = false;              // leave by _exit
+    bool root = false;               // the root was here, so:
+    bool resumed_of_signal = false;  // it was asked for by a signal to a server that this one replaced
     bool complete = true;
     std::string sentence;  // what was flushed, or why not everything was
     // A stop that we asked the root elsewhere for: why it was not complete, or could not be asked for.

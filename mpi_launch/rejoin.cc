@@ -222,7 +222,7 @@ int RunRejoin(CommandLine line, const ParentLine& parent) {
   std::string sentence;
   if (!end.complete) sentence = end.sentence;
   if (!end.request_failure.empty()) sentence = end.request_failure;
-  if (end.root && warned) {
+  if (end.root && (warned || end.resumed_of_signal)) {
     KeepVerdict(rejoin.options().session, {sentence.empty(), sentence.empty() ? end.sentence : sentence, end.missing});
   }
   if (!sentence.empty()) {

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "signals.h"
 #include "stage/worker.h"
+#include "wire/stage_targets.h"
 
 namespace mayfly {
 namespace {
@@ -28,21 +29,29 @@ void StageHost::Reap() {
   });
 }
 
-bool StageHost::Begin(uint64_t job, uint32_t worker, StageSpec spec) {
+Status StageHost::Begin(uint64_t job, uint32_t worker, StageSpec spec) {
   std::lock_guard lock(mutex_);
   Reap();
-  if (stop_ || running_.size() >= kWorkersMax) return false;
+  bool busy = false;
+  for (Running& one : running_) {
+    if (one.job == job || !TargetsMeet(one.spec.target, spec.target)) continue;
+    one.stop = busy = true;
+  }
+  if (busy) return Code::kBusy;
+  if (stop_ || running_.size() >= kWorkersMax) return Code::kNotSupported;
   Running& one = running_.emplace_back();
+  one.job = job;
+  one.spec = std::move(spec);
   try {
-    one.thread = std::thread([this, &one, job, worker, spec = std::move(spec)] { Work(&one, job, worker, spec); });
+    one.thread = std::thread([this, &one, worker] { Work(&one, worker); });
   } catch (const std::system_error&) {
     running_.pop_back();
-    return false;
+    return Code::kNotSupported;
   }
-  return true;
+  return {};
 }
 
-void StageHost::Work(Running* self, uint64_t job, uint32_t worker, StageSpec spec) {
+void StageHost::Work(Running* self, uint32_t worker) {
   BlockSignals();
   mayfly_options options;
   mayfly_options_init(&options);
@@ -54,22 +63,26 @@ void StageHost::Work(Running* self, uint64_t job, uint32_t worker, StageSpec spe
     why = mayfly_error();
   } else {
     stage::Worker::Options work;
-    work.job = job;
+    work.job = self->job;
     work.number = worker;
-    work.spec = std::move(spec);
-    work.stop = &stop_;
+    work.spec = self->spec;
+    work.stop = &self->stop;
     stage::Worker one(fs, std::move(work));
     if (one.Run() != 0) why = one.failure();
     (void)mayfly_disconnect(fs);
   }
   // The command hears of it too: it counts on this worker no more.
-  if (!why.empty() && !stop_) MAYFLY_WARN("this server takes no more part in a stage-in: {}", why);
+  if (!why.empty() && !self->stop) MAYFLY_WARN("this server takes no more part in a stage-in: {}", why);
   std::lock_guard lock(mutex_);
   self->ended = true;
   changed_.notify_all();
 }
 
-void StageHost::Stop() { stop_ = true; }
+void StageHost::Stop() {
+  std::lock_guard lock(mutex_);
+  stop_ = true;
+  for (Running& one : running_) one.stop = true;
+}
 
 bool StageHost::Join(Nanos within) {
   std::unique_lock lock(mutex_);

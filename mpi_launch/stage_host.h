@@ -23,8 +23,10 @@ class StageHost {
   StageHost(const StageHost&) = delete;
   ~StageHost();
 
-  // Any thread; does not wait. False: there are too many, or this process is about to leave.
-  bool Begin(uint64_t job, uint32_t worker, StageSpec spec);
+  // Any thread; does not wait. kNotSupported: there are too many, or this process is about to leave. kBusy: a worker of
+  // another job is here whose target lies in this one's, or the other way round. Two such jobs are never under way, so
+  // that one is over (at a root's server that was killed, say): its worker is asked to end.
+  Status Begin(uint64_t job, uint32_t worker, StageSpec spec);
   // Asks all workers to end, and lets none begin; any thread.
   void Stop();
   // Waits for them after Stop. False: one hangs (in a read of a file system that does not answer, say); the process
@@ -33,15 +35,18 @@ class StageHost {
 
  private:
   struct Running {
+    uint64_t job = 0;
+    StageSpec spec;
     std::thread thread;
+    std::atomic<bool> stop{false};
     bool ended = false;
   };
-  void Work(Running* self, uint64_t job, uint32_t worker, StageSpec spec);
+  void Work(Running* self, uint32_t worker);
   void Reap();  // under the lock
 
   const std::string session_;
-  std::atomic<bool> stop_{false};
   std::mutex mutex_;
+  bool stop_ = false;
   std::condition_variable changed_;
   std::list<Running> running_;
 };

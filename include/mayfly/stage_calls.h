@@ -19,6 +19,9 @@ int mayfly_stage_work(mayfly_fs* fs, const mayfly::StageWorkRequest& request, co
 int mayfly_stage_status(mayfly_fs* fs, const mayfly::StageStatusRequest& request, mayfly::StageStatusReply* reply,
                         mayfly::StageSummary* summary);
 
+// Whether a server of the session that was killed may come back with all that it held.
+bool mayfly_stage_servers_come_back(mayfly_fs* fs);
+
 // Which attributes of `st` to set, all by one message, so all or none of them: times always.
 enum mayfly_stage_mask { MAYFLY_STAGE_MODE = 1, MAYFLY_STAGE_UID = 2, MAYFLY_STAGE_GID = 4 };
 // Of an open file, or with fd -1 of `path`, which is not followed.

@@ -288,7 +288,13 @@ int64_t Follow(const FlushCall& flush, Engine& engine, uint64_t job) {
     engine.Finish(task);
     const Status status = task.Take();
     if (!status.ok()) {
-      if (++misses >= kMissesMax || status.code() == Code::kInvalid || status.code() == Code::kNoEntry) {
+      if (status.code() == Code::kNoEntry) {
+        return FailSaying(ErrnoOf(status.code()),
+                          fmt::format("{}: the servers were started again and know nothing of it, so it did not end; "
+                                      "run it again",
+                                      flush.call.name));
+      }
+      if (++misses >= kMissesMax || status.code() == Code::kInvalid) {
         return FailSaying(
             ErrnoOf(status.code()),
             fmt::format("{}: the server that leads it does not answer ({}), so its outcome is unknown; ask "

@@ -25,6 +25,8 @@ int mayfly_stage_status(mayfly_fs* fs, const StageStatusRequest& request, StageS
       Block(call, InstanceOf(fs), [&](Lane& lane) { return lane.StageStatus(request, reply, summary); }));
 }
 
+bool mayfly_stage_servers_come_back(mayfly_fs* fs) { return InstanceOf(fs).platform().servers_come_back(); }
+
 int mayfly_stage_attributes(mayfly_fs* fs, int fd, const char* path, unsigned mask, const struct stat& st) {
   const Call call{"setting attributes", path != nullptr ? path : ""};
   SetAttrRequest change;

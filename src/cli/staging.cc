@@ -56,6 +56,7 @@ std::string ReportOf(const stage::StageResult& result, double seconds) {
   Json report = CountsJson(result.counts);
   report["result"] = result.ok() ? "ok" : result.interrupted ? "interrupted" : "failed";
   report["seconds"] = seconds;
+  report["restarts"] = result.restarts;
   report["workers"] = Json::array();
   for (const StageShare& share : result.shares) {
     Json one = CountsJson(share.counts);
@@ -107,6 +108,10 @@ int StageInCommand(const Context& c, In in) {
     std::fprintf(stderr, "%zu server%s took part\n", servers, servers == 1 ? "" : "s");
   } else if (!in.here && !result.shares.empty()) {
     std::fprintf(stderr, "no server sees the source, or may read it for you: this command copied everything itself\n");
+  }
+  if (result.restarts != 0) {
+    std::fprintf(stderr, "servers were killed and started again; so was the copying, %u time%s\n", result.restarts,
+                 result.restarts == 1 ? "" : "s");
   }
   if (result.counts.skipped != 0)
     std::fprintf(stderr, "%llu were there already\n", static_cast<unsigned long long>(result.counts.skipped));

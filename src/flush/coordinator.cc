@@ -32,8 +32,9 @@ Coordinator::Coordinator(FlushContext* context, Worker* worker)
 
 Coordinator::~Coordinator() = default;
 
-Result<uint64_t> Coordinator::Start(FlushSpec spec) {
+Result<uint64_t> Coordinator::Start(FlushSpec spec, uint64_t id) {
   if (closed_) return Code::kShutdown;
+  if (id >> 63 != 0 || jobs_.contains(id)) return Code::kInvalid;
   while (spec.target.size() > 1 && spec.target.back() == '/') spec.target.pop_back();
   const std::string source = PlainSource(spec.source);
   if (!IsPlainPath(source) || spec.target.empty() || spec.target[0] != '/' ||
@@ -49,15 +50,15 @@ Result<uint64_t> Coordinator::Start(FlushSpec spec) {
   const Nanos now = context_.executor.now();
   auto owned = std::make_unique<Job>(context_.executor);
   Job* job = owned.get();
-  job->id = ++last_id_;
+  job->id = id != 0 ? id : ++last_id_;
   job->source = source;
   job->began = now;
   job->flush = worker_.AddJob(job->id, spec.target, spec.budget_ms == 0 ? kNever : now + spec.budget_ms * kMillisecond);
   job->spec = std::move(spec);
-  const uint64_t id = job->id;
-  jobs_[id] = std::move(owned);
+  const uint64_t number = job->id;
+  jobs_[number] = std::move(owned);
   worker_.gate().Spawn(Run(job), "a flush");
-  return id;
+  return number;
 }
 
 Coordinator::Job* Coordinator::Find(uint64_t id) const {
@@ -125,6 +126,7 @@ void Coordinator::Close() {
 Task<Status> Coordinator::Run(Job* job) {
   (void)co_await RunSteps(job);
   Conclude(job);
+  if (context_.ended) context_.ended(job->id, job->result, job->report);
   worker_.EndJob(job->id);
   worker_.gate().Spawn(TellTheEnd(job->id), "telling the end of a flush");
   job->done = true;

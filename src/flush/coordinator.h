@@ -17,7 +17,7 @@ class Coordinator {
   Coordinator(FlushContext* context, Worker* worker);
   ~Coordinator();
 
-  Result<uint64_t> Start(FlushSpec spec);
+  Result<uint64_t> Start(FlushSpec spec, uint64_t id);
   Result<FlushStatusReply> StatusOf(uint64_t id) const;
   Status Cancel(uint64_t id);
   Result<std::string> ReportOf(uint64_t id) const;

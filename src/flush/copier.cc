@@ -88,6 +88,24 @@ Task<Status> Copier::LookAt(InodeId id, Look* out) {
   }
 }
 
+// Temporary files are made by the home of what they are to be, so of this job and this home none is in use before this
+// server has made one.
+Task<void> Copier::TidyUp(const Copying* c) {
+  if (context_.came_back == nullptr || !*context_.came_back) co_return;
+  const std::shared_ptr<FlushJob> job = c->work->job;
+  while (job->tidying) (void)co_await job->changed.Wait(kNever);
+  std::string directory(DirectoryOf(c->path));
+  if (!job->tidy.insert(HashOf(directory)).second) co_return;
+  job->tidying = true;
+  std::function<bool()> work = [root = job->root, directory, id = job->id, home = context_.self] {
+    RemoveTemporariesOf(*root, directory, id, home);
+    return true;
+  };
+  (void)co_await Offloaded<bool>(context_.executor, context_.offload, std::move(work));
+  job->tidying = false;
+  job->changed.WakeAll();
+}
+
 Task<Copier::End> Copier::CopyOnce(Copying* c) {
   const Inode* inode = context_.names.FindInode(c->id);
   const bool directory = inode != nullptr && inode->type == FileType::kDirectory;
@@ -106,6 +124,7 @@ Task<Copier::End> Copier::CopyOnce(Copying* c) {
                                c->path, TextOf(status.code())));
   }
   if (c->look.attr.type == FileType::kDirectory) co_return co_await CopyDirectory(c);
+  co_await TidyUp(c);
   bool settled = false;
   const End reused = co_await Reuse(c, &settled);
   if (settled) co_return reused;

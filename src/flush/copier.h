@@ -20,7 +20,8 @@ namespace mayfly::flush_internal {
 
 class Copier {
  public:
-  explicit Copier(FlushContext* context) : context_(*context), files_(context->executor, Flusher::kFilesMax) {}
+  explicit Copier(FlushContext* context)
+      : context_(*context), files_(context->executor, Flusher::kFilesMax), temporaries_(context->first_temporary) {}
 
   // Makes `path` below the target what the inode is (of this home; a directory's attributes, if it is one) and adds to
   // the work's outcome what came of it. With `sync_directory` the new name is on stable storage afterwards. Always kOk.
@@ -82,6 +83,8 @@ class Copier {
   };
 
   Task<Status> LookAt(InodeId id, Look* out);
+  // Removes what a killed server of this shard left beside the path.
+  Task<void> TidyUp(const Copying* c);
   Task<End> CopyOnce(Copying* c);
   Task<End> Reuse(Copying* c, bool* settled);
   Task<End> CopyDirectory(Copying* c);
@@ -106,7 +109,7 @@ class Copier {
   Semaphore files_;
   absl::flat_hash_map<InodeId, std::unique_ptr<WaitQueue>> locks_;  // C1
   absl::flat_hash_map<InodeId, Known> known_;
-  uint32_t temporaries_ = 0;
+  uint32_t temporaries_;
   uint64_t bytes_written_ = 0;
 };
 

@@ -15,7 +15,7 @@ struct Flusher::Impl {
 Flusher::Flusher(FlushContext context) : impl_(std::make_unique<Impl>(std::move(context))) {}
 Flusher::~Flusher() = default;
 
-Result<uint64_t> Flusher::Start(FlushSpec spec) { return impl_->coordinator.Start(std::move(spec)); }
+Result<uint64_t> Flusher::Start(FlushSpec spec, uint64_t job) { return impl_->coordinator.Start(std::move(spec), job); }
 Result<FlushStatusReply> Flusher::StatusOf(uint64_t job) const { return impl_->coordinator.StatusOf(job); }
 Status Flusher::Cancel(uint64_t job) { return impl_->coordinator.Cancel(job); }
 Result<std::string> Flusher::ReportOf(uint64_t job) const { return impl_->coordinator.ReportOf(job); }

@@ -26,6 +26,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -63,6 +64,14 @@ struct FlushContext {
   // Members may be missing for good, with stand-ins in their place that answer kIo; *stands_in: this shard is one. What
   // they had is missing in a flush, by name where that is known. Null: none is.
   const bool* stands_in = nullptr;
+  // True if this shard's server was killed and started again: what that one was writing lies in the target still. Null:
+  // no server comes back.
+  const bool* came_back = nullptr;
+  Nanos away_max = 0;             // a shard that stays away is asked again for so long; thrice at least
+  std::map<ShardId, Nanos> away;  // since when which shards have not answered
+  uint32_t first_temporary = 0;   // random: no name that a killed server gave a temporary file is given again
+  // A job that was started here has ended; called before any other shard is told.
+  std::function<void(uint64_t job, Code result, const std::string& report)> ended;
 
   bool is_stand_in() const { return stands_in != nullptr && *stands_in; }
   bool lacks(Status status) const { return stands_in != nullptr && status.code() == Code::kIo; }
@@ -88,7 +97,9 @@ class Flusher {
   // ---- the root's shard ----
   // Starts a job and returns its number. kInvalid: the source is no path of the namespace, or the target is not
   // absolute (or has a NUL). Whether the source exists and the target can be written shows in the job's result.
-  Result<uint64_t> Start(FlushSpec spec);
+  // `job`: its number, below 2^63; 0: any that was not used. With that of a job that a killed server had started, and
+  // whose end it had told nobody, it goes on: what the others do for it is found, and counted, as if nothing had been.
+  Result<uint64_t> Start(FlushSpec spec, uint64_t job = 0);
   // kNoEntry: no such job, or its report was dropped (kReportsMax).
   Result<FlushStatusReply> StatusOf(uint64_t job) const;
   Status Cancel(uint64_t job);

@@ -49,6 +49,7 @@ Task<Status> Follow(FlushContext* context, std::shared_ptr<FlushJob> job, ShardI
     Status status = co_await context->caller.Call<M>(shard, request, &reply, options);
     if (status.ok()) {
       failures = 0;
+      context->away.erase(shard);
       Decoder d(Bytes(received).subspan(0, bytes));
       FlushOutcome now_done;
       d.Get(now_done);
@@ -58,7 +59,9 @@ Task<Status> Follow(FlushContext* context, std::shared_ptr<FlushJob> job, ShardI
       continue;
     }
     const bool again = status.code() == Code::kUnavailable || status.code() == Code::kTimedOut;
-    if (!again || ++failures >= kFailuresMax) co_return status;
+    const Nanos away_since = context->away.try_emplace(shard, now).first->second;
+    const bool patient = context->executor.now() < away_since + context->away_max;
+    if (!again || (++failures >= kFailuresMax && !patient)) co_return status;
     (void)co_await job->changed.Wait(context->executor.now() + kRetryNanos);
   }
 }

@@ -1,6 +1,8 @@
 // What a shard keeps of a flush in which it takes part, and of one piece of work in it.
 #pragma once
 
+#include <absl/container/flat_hash_set.h>
+
 #include <memory>
 #include <string>
 #include <string_view>
@@ -25,10 +27,14 @@ struct FlushJob {
 
   bool coordinated_here = false;
   bool cancelled = false;
+  bool abandoned = false;  // cancelled because nobody asked for it any more
   Nanos cancelled_at = 0;
-  Nanos deadline = kNever;   // of the budget
-  Nanos asked_at = 0;        // by the coordinator
-  uint32_t running = 0;      // pieces of work
+  Nanos deadline = kNever;  // of the budget
+  Nanos asked_at = 0;       // by the coordinator
+  uint32_t running = 0;     // pieces of work
+  // Directories (hashes of their paths) in which nothing is left of the server that was here before.
+  absl::flat_hash_set<uint64_t> tidy;
+  bool tidying = false;      // one directory is being looked at
   size_t missing_bytes = 0;  // of the names that its work keeps, see kMissingBytesMax
 
   // Nothing more is begun.

@@ -257,19 +257,37 @@ LinkOutcome LinkName(PfsRoot& root, const std::string& from, uint64_t size, Nano
   return outcome;
 }
 
-void RemoveTemporaries(PfsRoot& root, const std::string& directory, const std::vector<uint64_t>& jobs, Nanos before) {
-  std::vector<std::string> names;
+namespace {
+
+struct Temporary {
+  std::string path;
+  uint64_t job = 0;
+  InodeId inode;
+};
+std::vector<Temporary> TemporariesIn(PfsRoot& root, const std::string& directory) {
+  std::vector<Temporary> found;
   (void)root.List(directory, [&](std::string_view name) {
-    uint64_t job = 0;
-    if (IsTemporaryName(name, &job)) names.emplace_back(name);
+    Temporary one;
+    if (!IsTemporaryName(name, &one.job, &one.inode)) return;
+    one.path = JoinPath(directory, name);
+    found.push_back(std::move(one));
   });
-  for (const std::string& name : names) {
-    uint64_t job = 0;
-    (void)IsTemporaryName(name, &job);
-    const std::string path = JoinPath(directory, name);
-    const bool ours = std::find(jobs.begin(), jobs.end(), job) != jobs.end();
+  return found;
+}
+
+}  // namespace
+
+void RemoveTemporaries(PfsRoot& root, const std::string& directory, const std::vector<uint64_t>& jobs, Nanos before) {
+  for (const Temporary& one : TemporariesIn(root, directory)) {
+    const bool ours = std::find(jobs.begin(), jobs.end(), one.job) != jobs.end();
     PfsAttr attr;
-    if (ours || (root.Stat(path, &attr).ok() && attr.ctime < before)) (void)root.Unlink(path);
+    if (ours || (root.Stat(one.path, &attr).ok() && attr.ctime < before)) (void)root.Unlink(one.path);
+  }
+}
+
+void RemoveTemporariesOf(PfsRoot& root, const std::string& directory, uint64_t job, ShardId home) {
+  for (const Temporary& one : TemporariesIn(root, directory)) {
+    if (one.job == job && one.inode.home() == home) (void)root.Unlink(one.path);
   }
 }
 

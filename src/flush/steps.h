@@ -79,5 +79,7 @@ LinkOutcome LinkName(PfsRoot& root, const std::string& from, uint64_t size, Nano
 
 // Removes temporaries in a directory: of the jobs listed, and anybody's if nothing happened to them since `before`.
 void RemoveTemporaries(PfsRoot& root, const std::string& directory, const std::vector<uint64_t>& jobs, Nanos before);
+// Those of one job, of inodes that live on one shard.
+void RemoveTemporariesOf(PfsRoot& root, const std::string& directory, uint64_t job, ShardId home);
 
 }  // namespace mayfly::flush_internal

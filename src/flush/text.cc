@@ -85,11 +85,11 @@ std::string TemporaryPath(std::string_view path, uint64_t job, InodeId inode, ui
                   fmt::format("{}{:016x}-{:016x}-{:08x}{}", kPrefix, job, inode.value, number, kSuffix));
 }
 
-bool IsTemporaryName(std::string_view name, uint64_t* job) {
+bool IsTemporaryName(std::string_view name, uint64_t* job, InodeId* inode) {
   if (name.size() != kTemporaryBytes || !name.starts_with(kPrefix) || !name.ends_with(kSuffix)) return false;
   const std::string_view middle = name.substr(kPrefix.size());
   uint64_t ignored = 0;
-  return Hex(middle.substr(0, 16), job) && middle[16] == '-' && Hex(middle.substr(17, 16), &ignored) &&
+  return Hex(middle.substr(0, 16), job) && middle[16] == '-' && Hex(middle.substr(17, 16), &inode->value) &&
          middle[33] == '-' && Hex(middle.substr(34, 8), &ignored);
 }
 

@@ -19,7 +19,7 @@ bool IsPlainPath(std::string_view path);
 // A name beside `path` that no other copy has: .mayfly-JOB-INODE-NUMBER.tmp, in hexadecimal (16, 16, 8 digits).
 std::string TemporaryPath(std::string_view path, uint64_t job, InodeId inode, uint32_t number);
 // True for exactly such names.
-bool IsTemporaryName(std::string_view name, uint64_t* job);
+bool IsTemporaryName(std::string_view name, uint64_t* job, InodeId* inode);
 
 // fnmatch(3) without flags: '*' also matches '/'. An empty pattern matches everything.
 bool MatchesPattern(const std::string& pattern, const std::string& path);

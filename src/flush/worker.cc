@@ -109,6 +109,12 @@ Task<Status> Worker::Serve(Kind kind, uint64_t id, InodeId inode, bool cancel, u
   const Nanos now = context_.executor.now();
   std::shared_ptr<FlushJob> job = FindOrMakeJob(id, path.target);
   if (job->target != path.target) co_return Code::kInvalid;
+  if (job->abandoned && !cancel) {
+    // Its coordinator is back, and what was cancelled meanwhile is begun anew; what of it still runs puts only whole
+    // files in place, under names of its own before.
+    EndJob(id);
+    job = FindOrMakeJob(id, path.target);
+  }
   job->asked_at = now;
   if (budget_left_ms != 0) job->deadline = std::min(job->deadline, now + budget_left_ms * kMillisecond);
   if (cancel) job->Cancel(now);
@@ -256,6 +262,7 @@ void Worker::Sweep(Nanos now) {
   std::vector<uint64_t> over;
   for (auto& [id, job] : jobs_) {
     if (job->coordinated_here || now < job->asked_at + Flusher::kAbandonNanos) continue;
+    job->abandoned |= !job->cancelled;
     job->Cancel(now);
     if (job->running == 0) over.push_back(id);
   }

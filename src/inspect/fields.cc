@@ -34,6 +34,9 @@ struct NamespaceGeneration {
 struct TransactionsUpTo {
   uint64_t number = 0;
 };
+struct RefusingClients {
+  bool refusing = false;
+};
 
 template <class Image>
 Status DecodeWhole(Bytes value, Image* image) {
@@ -61,6 +64,10 @@ Status Decode(Bytes value, NextSerial* image) {
 template <>
 Status Decode(Bytes value, NamespaceGeneration* image) {
   return DecodeWhole(value, &image->generation);
+}
+template <>
+Status Decode(Bytes value, RefusingClients* image) {
+  return DecodeWhole(value, &image->refusing);
 }
 template <>
 Status Decode(Bytes value, PlacesVoid*) {
@@ -127,6 +134,10 @@ bool WithImageOf(Tag tag, Fn&& with) {
       return with("intent", IntentImage()), true;
     case kTagAttached:
       return with("attached", AttachedImage()), true;
+    case kTagJob:
+      return with("job", JobImage()), true;
+    case kTagRefusing:
+      return with("refusing", RefusingClients()), true;
     default:
       return false;
   }
@@ -364,6 +375,32 @@ Json Describe(const IntentImage& i) {
   return {{"number", i.number}, {"kind", Text(i.kind)}, {"inode", Text(i.inode)},       {"size", i.size},
           {"epoch", i.epoch},   {"bytes", i.bytes},     {"clear_mtime", i.clear_mtime}, {"shards", std::move(shards)}};
 }
+const char* Text(JobState state) {
+  switch (state) {
+    case JobState::kForgotten:
+      return "forgotten";
+    case JobState::kRuns:
+      return "runs";
+    case JobState::kEnded:
+      return "ended";
+  }
+  return "";
+}
+Json Describe(const JobImage& i) {
+  return {{"number", i.id},
+          {"state", Text(i.state)},
+          {"stop", i.stop},
+          {"flushes", i.flushes},
+          {"keep", i.keep},
+          {"by_signal", i.by_signal},
+          {"source", Name(i.spec.source)},
+          {"target", Name(i.spec.target)},
+          {"pattern", Name(i.spec.pattern)},
+          {"budget_until", i.budget_until},
+          {"result", TextOf(i.result)},
+          {"report_bytes", i.report.size()}};
+}
+Json Describe(const RefusingClients& i) { return {{"refusing", i.refusing}}; }
 Json Describe(const AttachedImage& i) { return {{"process", Text(i.process)}, {"attached", i.attached}}; }
 
 }  // namespace

@@ -7,7 +7,7 @@
 #include "journal/checkpoint_writer.h"
 #include "meta/namespace_walk.h"
 #include "server/images.h"
-#include "server/shard.h"
+#include "server/job.h"
 #include "store/store_walk.h"
 
 namespace mayfly {
@@ -47,6 +47,13 @@ void Shard::RecordRest(TlvWriter* out) const {
   out->Put(kTagNextTxn, txns_reserved_, sizeof txns_reserved_);
   for (const auto& [id, outcome] : outcomes_) out->Put(kTagOutcome, *outcome, outcome->encoded_bytes());
   for (const auto& [number, intent] : intents_) out->Put(kTagIntent, intent, intent.encoded_bytes());
+  if (closing_) return;  // what is started from it is started to be used
+  if (refusing_) out->Put(kTagRefusing, refusing_, sizeof refusing_);
+  for (const auto& job : jobs_) {
+    JobImage image = job->image;
+    if (image.report.size() > JobImage::kReportBytesMax) image.report.clear();
+    out->Put(kTagJob, image, image.encoded_bytes());
+  }
 }
 
 void Shard::CheckpointIfDue() {

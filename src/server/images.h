@@ -5,13 +5,13 @@
 #include <vector>
 
 #include "base/tlv.h"
-#include "wire/types.h"
+#include "wire/messages.h"
 
 namespace mayfly {
 
 // 0x0301 is an answer (rpc/history.h).
 constexpr Tag kTagSole = 0x0302, kTagLoan = 0x0303, kTagGeneration = 0x0304, kTagNextTxn = 0x0305, kTagOutcome = 0x0306,
-              kTagIntent = 0x0307, kTagAttached = 0x0308;
+              kTagIntent = 0x0307, kTagAttached = 0x0308, kTagJob = 0x0309, kTagRefusing = 0x030a;
 
 // Who may hold unsent writes of a file. No process: nobody any more.
 struct SoleImage {
@@ -94,6 +94,33 @@ struct IntentImage {
   template <class Io>
   void Fields(Io& io) {
     io(number, kind, inode, size, epoch, bytes, clear_mtime, shards);
+  }
+};
+
+// A flush, or the end of the session, that the root's shard leads, so that a server that comes back takes it up.
+enum class JobState : uint8_t {
+  kForgotten = 0,
+  kRuns = 1,
+  kEnded = 2  // its outcome stands; of a stop that is final the servers have yet to leave
+};
+constexpr bool IsKnown(JobState s) { return s <= JobState::kEnded; }
+
+struct JobImage {
+  static constexpr size_t kReportBytesMax = 32 * 1024;
+  uint64_t id = 0;  // also among the flusher's jobs
+  JobState state = JobState::kForgotten;
+  bool stop = false, flushes = false, keep = false, by_signal = false;
+  FlushSpec spec;
+  Nanos budget_until = 0;   // time of day; 0: no limit
+  Code result = Code::kOk;  // kEnded
+  std::string report;       // kEnded; what is longer than kReportBytesMax is not kept
+  size_t encoded_bytes() const {
+    return 8 + 1 + 4 + (3 * 4 + 4) + spec.source.size() + spec.target.size() + spec.pattern.size() + 8 + 1 + 4 +
+           report.size();
+  }
+  template <class Io>
+  void Fields(Io& io) {
+    io(id, state, stop, flushes, keep, by_signal, spec, budget_until, result, report);
   }
 };
 

@@ -8,16 +8,13 @@
 namespace mayfly {
 
 struct Shard::Job {
-  uint64_t id = 0;
-  bool stop = false;
-  bool keep = false;       // with stop: what outlives the servers stays
-  bool by_signal = false;  // nobody asks for the outcome: the session ends whatever it is
-  uint64_t flush = 0;      // of the flusher; 0: none
-  bool done = false;
-  bool told = false;  // a client has seen that it is done
-  Code result = Code::kOk;
-  std::string report;  // JSON, once done
+  JobImage image;        // as the journal has it
+  std::string unsent;    // with stop: a line for each process that did not send what it holds
+  bool resumed = false;  // this server was started again while it was under way
+  bool told = false;     // a client has seen that it is done
   FlushStatusReply progress;
+
+  bool done() const { return image.state == JobState::kEnded; }
 };
 
 }  // namespace mayfly

@@ -70,8 +70,10 @@ Task<Status> Shard::Open(bool recover, RecoveryReport* report) {
   if (keeps_data()) MAYFLY_CO_TRY(co_await log_.Durable(kNever));  // the root, and that there is a session
   report->took = executor_.clock().Now() - begun;
   if (report->found) recovered_ = *report;
+  if (!options_.takes_up_stops) SetRefusing(false);
   serving_ = true;
   if (!report->found) co_return Code::kOk;
+  if (is_root()) TakeUpJobs();
   // Only now: it is recorded.
   if (!to_bury_.empty()) {
     gate_.Spawn(Bury(std::exchange(to_bury_, {}), executor_.now() + options_.peer_deadline),
@@ -211,6 +213,7 @@ Task<Status> Shard::OpenToRead(RecoveryReport* report) {
   if (has_disk()) status = co_await OpenDisk(true, report);
   if (status.ok()) status = co_await ReadJournal(report, &recovered, &first);
   if (!status.ok()) StandIn();
+  refusing_ = false;
   serving_ = true;
   if (options_.role == ShardRole::kLook || !status.ok()) co_return Code::kOk;
   settled_ = false;
@@ -309,6 +312,15 @@ Status Shard::ApplyField(Tag tag, Bytes value, bool in_region) {
       if (image.kind != IntentKind::kNone) intents_.emplace(image.number, image);
       return {};
     }
+    case kTagJob: {
+      JobImage image;
+      MAYFLY_TRY(Read(value, &image));
+      found_jobs_.erase(image.id);
+      if (image.state != JobState::kForgotten) found_jobs_.emplace(image.id, std::move(image));
+      return {};
+    }
+    case kTagRefusing:
+      return Read(value, &refusing_);
     default:
       return (tag & kTagMust) != 0 ? Code::kNotSupported : Code::kOk;  // T1
   }

@@ -1,17 +1,14 @@
-// Requests about the session as a whole: status, flush, the end.
+// Requests about the session as a whole: status, refusing new work, and a shard's part of a flush. Who leads: jobs.cc.
 #include <fmt/format.h>
 
 #include "base/log.h"
 #include "flush/flusher.h"
-#include "server/job.h"
+#include "server/shard.h"
 #include "wire/payload.h"
 
 namespace mayfly {
 namespace {
-constexpr size_t kJobsKept = 16;
 constexpr Nanos kUnsentWithin = 5 * kSecond;  // clients have so long to send what write-behind holds
-constexpr Nanos kToldWithin = 3 * kSecond;    // and so long to ask for the outcome before the servers are gone
-constexpr Nanos kFollowEvery = 20 * kMillisecond;
 // A path as JSON has it; what is not plain ASCII goes as a question mark.
 std::string JsonText(std::string_view text) {
   std::string out = "\"";
@@ -121,9 +118,15 @@ Task<Status> Shard::HandleTrace(Request* r, const TraceRequest& q, Empty*, Reply
 Task<Status> Shard::HandleRefuse(Request* r, const RefuseRequest& q, Empty*, ReplyPayload* out) {
   if (q.refuse) out->text = co_await CollectUnsent(std::min(r->deadline(), executor_.now() + kUnsentWithin));
   if (out->text.size() > kPageBytesMax) out->text.resize(kPageBytesMax);
-  refusing_ = q.refuse;
-  EndStages();
+  SetRefusing(q.refuse);
   co_return Code::kOk;
+}
+
+// Kept, so that a server that comes back while the session ends takes nothing in that the flush has passed already.
+void Shard::SetRefusing(bool refuse) {
+  if (refusing_ != refuse) log_.Record(kTagRefusing, refuse, sizeof refuse);
+  refusing_ = refuse;
+  EndStages();
 }
 
 // Asks every sole opener to send what it holds; a line for each process that did not in time.
@@ -148,8 +151,7 @@ Task<std::string> Shard::CollectUnsent(Nanos deadline) {
 Task<Status> Shard::RefuseAt(ShardId shard, bool refuse, std::string* unsent, Nanos deadline) {
   if (shard == options_.self) {
     if (refuse) *unsent = co_await CollectUnsent(std::min(deadline, executor_.now() + kUnsentWithin));
-    refusing_ = refuse;
-    EndStages();
+    SetRefusing(refuse);
     co_return Code::kOk;
   }
   RefuseRequest request;
@@ -165,195 +167,7 @@ Task<Status> Shard::RefuseAt(ShardId shard, bool refuse, std::string* unsent, Na
   co_return status;
 }
 
-// ---- flush and stop -------------------------------------------------------------------------------------------------
-
-void Shard::BeginStop(bool flush) {
-  if (!is_root()) return;
-  FlushSpec spec;
-  spec.target = options_.flush_target;
-  spec.budget_ms = options_.flush_budget_ms;
-  if (spec.target.empty()) flush = false;
-  (void)StartJob({.stop = true, .flush = flush, .by_signal = true}, std::move(spec));
-}
-
-Shard::StopVerdict Shard::stop_verdict() const {
-  StopVerdict verdict;
-  verdict.ended = stop_job_ != nullptr && stop_job_->done;
-  if (verdict.ended) verdict.result = stop_job_->result;
-  return verdict;
-}
-
-std::string Shard::stop_report() const { return stop_job_ != nullptr ? stop_job_->report : std::string(); }
-
-Result<uint64_t> Shard::StartJob(JobKind kind, FlushSpec spec) {
-  const auto [stop, flush, keep, by_signal] = kind;
-  if (!is_root()) return Code::kInvalid;
-  // Nothing outlives the servers; of those that only read, all does.
-  if (keep && !log_.active() && options_.role == ShardRole::kServe) return Code::kNotSupported;
-  if (stop && stop_job_ != nullptr && !stop_job_->done) {
-    stop_job_->by_signal |= by_signal;
-    return stop_job_->id;  // it is stopping already: follow that
-  }
-  // A signal's stop is final however it went: the servers are leaving, and a second stop would hide its outcome.
-  if (stop && stop_job_ != nullptr && (stop_job_->result == Code::kOk || stop_job_->by_signal)) return stop_job_->id;
-  if (spec.source.empty()) spec.source = "/";
-  if (flush && spec.target.empty()) spec.target = options_.flush_target;
-  if (flush && (spec.target.empty() || keep)) return Code::kInvalid;
-  if (jobs_.size() >= kJobsKept) {
-    auto old = std::find_if(jobs_.begin(), jobs_.end(), [&](auto& j) { return j->done && j.get() != stop_job_; });
-    if (old == jobs_.end()) return Code::kBusy;
-    jobs_.erase(old);
-  }
-  jobs_.push_back(std::make_unique<Job>());
-  Job* job = jobs_.back().get();
-  job->id = doors_.random.U64() | 1;
-  job->stop = stop;
-  job->by_signal = by_signal;
-  job->keep = keep;
-  if (stop) stop_job_ = job;
-  gate_.Spawn(RunJob(job, flush, std::move(spec)), "a flush");
-  return job->id;
-}
-
-Task<Status> Shard::RunJob(Job* job, bool flush, FlushSpec spec) {
-  std::string unsent;
-  if (job->stop) {
-    const Nanos deadline = executor_.now() + options_.peer_deadline;
-    std::vector<std::string> texts(placement_.shard_count());
-    std::vector<Task<Status>> tasks;
-    for (uint32_t s = 0; s < placement_.shard_count(); ++s) {
-      tasks.push_back(RefuseAt(ShardId(s), true, &texts[s], deadline));
-    }
-    for (uint32_t s = 0; s < placement_.shard_count(); ++s) {
-      auto& task = tasks[s];
-      Status status = co_await task;
-      unsent += texts[s];
-      // A member that cannot be told is gone; what it held will show as missing in the flush.
-      if (!status.ok()) MAYFLY_WARN("{} does not take part in the end of the session", book_.NameOf(ShardId(s)));
-    }
-  }
-  std::string flush_report = "null";
-  if (flush) {
-    auto started = flusher_->Start(spec);
-    if (!started.ok()) {
-      job->result = started.code();
-      MAYFLY_ERROR("a flush of the session to the directory that was named could not be started ({})",
-                   TextOf(started.code()));
-    } else {
-      job->flush = *started;
-      for (;;) {
-        auto now = flusher_->StatusOf(job->flush);
-        if (!now.ok()) {
-          job->result = now.code();
-          break;
-        }
-        job->progress = *now;
-        if (now->done) {
-          job->result = now->result;
-          break;
-        }
-        co_await executor_.Sleep(kFollowEvery);
-      }
-      auto report = flusher_->ReportOf(job->flush);
-      if (report.ok() && !report->empty()) flush_report = *report;
-    }
-  }
-  std::string lines = "[";
-  for (size_t at = 0; at < unsent.size();) {
-    const size_t end = unsent.find('\n', at);
-    lines += fmt::format("{}\"{}\"", lines.size() > 1 ? "," : "", unsent.substr(at, end - at));
-    at = end == std::string::npos ? unsent.size() : end + 1;
-  }
-  lines += "]";
-  if (!unsent.empty() && job->result == Code::kOk) job->result = Code::kIo;  // what was not sent is not in the PFS
-  job->report = fmt::format(R"({{"result":"{}","unsent":{},"flush":{},"kept":{}}})", TextOf(job->result), lines,
-                            flush_report, (job->keep && job->result == Code::kOk) || is_degraded());
-  job->done = true;
-  if (!job->stop) co_return Code::kOk;
-  // What was not flushed of a degraded session stays where it is, and nothing about it can be mended while it is
-  // served.
-  if (job->result != Code::kOk && !job->by_signal && !is_degraded()) {
-    // The session goes on: whoever stopped it can look, mend and stop it again.
-    const Nanos deadline = executor_.now() + options_.peer_deadline;
-    for (uint32_t s = 0; s < placement_.shard_count(); ++s) {
-      std::string nothing;
-      (void)co_await RefuseAt(ShardId(s), false, &nothing, deadline);
-    }
-    co_return Code::kOk;
-  }
-  const Nanos until = executor_.now() + kToldWithin;
-  while (!job->told && !job->by_signal && executor_.now() < until) co_await executor_.Sleep(kFollowEvery);
-  co_return co_await LeaveAll(job->keep && job->result == Code::kOk);
-}
-
-Task<Status> Shard::LeaveAll(bool keep) {
-  std::vector<Task<Status>> tasks;
-  for (uint32_t s = 0; s < placement_.shard_count(); ++s) {
-    if (ShardId(s) != options_.self) tasks.push_back(LeaveAt(ShardId(s), keep));
-  }
-  for (auto& task : tasks) (void)co_await task;
-  kept_ = keep;
-  leaving_ = true;
-  if (on_leave_) on_leave_();
-  co_return Code::kOk;
-}
-
-Task<Status> Shard::LeaveAt(ShardId shard, bool keep) {
-  LeaveRequest request;
-  request.keep = keep;
-  Empty reply;
-  CallOptions options = PeerCall(executor_.now() + 5 * kSecond);
-  co_return co_await caller_.Call<Method::kLeave>(shard, request, &reply, options);
-}
-
-Task<Status> Shard::HandleLeave(Request*, const LeaveRequest& q, Empty*, ReplyPayload*) {
-  struct Later {
-    // The answer leaves first.
-    static Task<Status> Run(Shard* shard, bool keep) {
-      co_await shard->executor_.Sleep(kFollowEvery);
-      shard->kept_ = keep && shard->log_.active();
-      shard->leaving_ = true;
-      if (shard->on_leave_) shard->on_leave_();
-      co_return Code::kOk;
-    }
-  };
-  gate_.Spawn(Later::Run(this, q.keep), "leaving");
-  co_return Code::kOk;
-}
-
-Task<Status> Shard::HandleFlush(Request* r, const FlushRequest& q, FlushReply* a, ReplyPayload*) {
-  if (!MayControl(r->party())) co_return Code::kPermission;  // it writes to the PFS with the servers' rights
-  auto text = co_await FetchText(r, kPageBytesMax);
-  if (!text.ok()) co_return text.code();
-  FlushSpec spec;
-  if (!text->empty()) {
-    Decoder d(AsBytes(*text));
-    d.Get(spec);
-    MAYFLY_CO_TRY(d.Finish());
-  }
-  if (q.stop && spec.budget_ms == 0) spec.budget_ms = options_.flush_budget_ms;
-  auto job = StartJob({.stop = q.stop, .flush = q.flush, .keep = q.keep}, std::move(spec));
-  if (!job.ok()) co_return job.code();
-  a->job = *job;
-  co_return Code::kOk;
-}
-
-Task<Status> Shard::HandleFlushStatus(Request* r, const FlushStatusRequest& q, FlushStatusReply* a, ReplyPayload* out) {
-  if (!MayControl(r->party())) co_return Code::kPermission;
-  for (auto& job : jobs_) {
-    if (job->id != q.job) continue;
-    if (q.cancel && job->flush != 0) (void)flusher_->Cancel(job->flush);
-    *a = job->progress;
-    a->done = job->done;
-    a->result = job->result;
-    if (job->done) {
-      out->text = job->report.substr(0, kTransferBytesMax);
-      job->told = true;
-    }
-    co_return Code::kOk;
-  }
-  co_return Code::kNoEntry;
-}
+// ---- what shards do of a flush -----------------------------------------------------------------------------------
 
 Task<Status> Shard::HandleFlushDir(Request* r, const FlushDirRequest& q, FlushWorkReply* a, ReplyPayload* out) {
   auto text = co_await FetchText(r, Flusher::kRequestBytesMax);

@@ -26,6 +26,8 @@ Identity IdentityOf(const ShardOptions& o, Random& random) {
 
 // A flush waits for the disk for so long, for a part of a file.
 constexpr Nanos kFlushReadsWithin = 120 * kSecond;
+// And for a server that comes back: it may be started again some times, after pauses, and has its journal to read.
+constexpr Nanos kAwayMax = 60 * kSecond;
 
 // Where servers come back, they are waited for: by each call for as long as it may take.
 Caller::Timing TimingOf(const ShardOptions& o) {
@@ -117,6 +119,12 @@ Shard::Shard(Doors doors, const Placement& placement, const AddressBook& book, S
       return disk_reader_->Fetch(pieces, true, executor_.now() + kFlushReadsWithin);
     };
   }
+  if (options_.durability != Durability::kNone) {
+    context.came_back = &recovered_.found;
+    context.away_max = kAwayMax;
+  }
+  context.first_temporary = static_cast<uint32_t>(doors_.random.U64());
+  context.ended = [this](uint64_t job, Code result, const std::string& report) { FlushEnded(job, result, report); };
   context.exact_attr = [this](InodeId id, Nanos deadline, Attr* attr) { return ExactAttr(id, deadline, attr); };
   flusher_ = std::make_unique<Flusher>(std::move(context));
   if (serving_) PrefaultIfLow();  // else there may be an arena to be taken over first

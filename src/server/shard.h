@@ -99,6 +99,9 @@ struct ShardOptions {
   JournalOptions journal;
   uint64_t disk_bytes = 0;  // of the chunk file; 0: there is none, as below level `node` there need not be
   ChunkStore::Evict evict = ChunkStore::Evict::kLru;
+  // A stop that was under way when the root's server was killed goes on when it is back. False: the session was started
+  // again as a whole, to be used.
+  bool takes_up_stops = true;
 };
 
 // The other ends of the doors; all outlive the shard.
@@ -145,8 +148,9 @@ class Shard {
   // Called (on this thread) when the session's end was decided: the owner lets the loop end.
   void SetOnLeave(std::function<void()> fn) { on_leave_ = std::move(fn); }
   // Called (on this thread) when this member is asked to take part in a stage-in: the owner starts a worker, which
-  // connects as a client does (stage/worker.h). False: it cannot. Must not block.
-  using OnStage = std::function<bool(uint64_t job, uint32_t worker, StageSpec spec)>;
+  // connects as a client does (stage/worker.h). kBusy: one of an earlier job with that target has not ended yet, which
+  // it was asked to; kNotSupported: it cannot. Must not block.
+  using OnStage = std::function<Status(uint64_t job, uint32_t worker, StageSpec spec)>;
   void SetOnStage(OnStage fn) { on_stage_ = std::move(fn); }
   // Called (on this thread) when shards have moved: the owner lets this process and its node know. True if it did, or
   // had already.
@@ -167,6 +171,7 @@ class Shard {
   struct StopVerdict {
     bool ended = false;
     Code result = Code::kOk;
+    bool resumed_of_signal = false;  // a signal had asked a server for it that was killed since
   };
   StopVerdict stop_verdict() const;
   // Waits for handlers, closes connections; at an end that keeps what outlives the servers, closes the journal in
@@ -476,8 +481,19 @@ class Shard {
   struct JobKind {
     bool stop = false, flush = false, keep = false, by_signal = false;
   };
+  // jobs.cc
   Result<uint64_t> StartJob(JobKind kind, FlushSpec spec);
-  Task<Status> RunJob(Job* job, bool flush, FlushSpec spec);
+  void TakeUpJobs();
+  void RecordJob(const Job& job);
+  void ForgetJob(uint64_t id);
+  Task<Status> RunJob(Job* job);
+  Task<void> RefuseAll(Job* job);
+  Task<Status> TellWhetherStopping(ShardId shard);
+  Task<void> FlushFor(Job* job);
+  void FlushEnded(uint64_t id, Code result, const std::string& report);
+  void EndJob(Job* job, Code result, std::string_view flush_report);
+  Task<Status> EndSession(Job* job);
+  void SetRefusing(bool refuse);
   Task<Status> RefuseAt(ShardId shard, bool refuse, std::string* unsent, Nanos deadline);
   Task<std::string> CollectUnsent(Nanos deadline);
   Task<Status> LeaveAll(bool keep);
@@ -628,7 +644,8 @@ class Shard {
   OnStage on_stage_;
   std::unique_ptr<StageDesk> stage_desk_;  // null: there was no stage-in, or this is not the root's shard
   std::vector<std::unique_ptr<Job>> jobs_;
-  Job* stop_job_ = nullptr;  // the last stop
+  std::map<uint64_t, JobImage> found_jobs_;  // by number, while the journal is read
+  Job* stop_job_ = nullptr;                  // the last stop
   uint64_t served_ = 0;
 };
 

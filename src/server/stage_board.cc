@@ -5,13 +5,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "wire/stage_targets.h"
+
 namespace mayfly {
 namespace {
-
-bool Inside(const std::string& path, const std::string& folder) {
-  if (folder == "/") return true;
-  return path.compare(0, folder.size(), folder) == 0 && (path.size() == folder.size() || path[folder.size()] == '/');
-}
 
 uint64_t BytesOf(const StageItem& item) {
   uint64_t bytes = sizeof item + item.path.size();
@@ -31,10 +28,11 @@ StageBoard::Job* StageBoard::Find(uint64_t id) {
 }
 const StageBoard::Job* StageBoard::Find(uint64_t id) const { return const_cast<StageBoard*>(this)->Find(id); }
 
-Status StageBoard::Open(uint64_t id, StageSpec spec, ClientId command, uint32_t uid, std::vector<Invited> invited) {
+Status StageBoard::Open(uint64_t id, StageSpec spec, ClientId command, uint32_t uid, std::vector<Invited> invited,
+                        bool held) {
   for (const auto& job : jobs_) {
     if (job->over) continue;
-    if (Inside(job->spec.target, spec.target) || Inside(spec.target, job->spec.target)) return Code::kBusy;  // B5
+    if (TargetsMeet(job->spec.target, spec.target)) return Code::kBusy;  // B5
   }
   if (jobs_.size() >= kJobsMax) {
     auto old = std::find_if(jobs_.begin(), jobs_.end(), [](const auto& job) { return job->over; });
@@ -46,6 +44,7 @@ Status StageBoard::Open(uint64_t id, StageSpec spec, ClientId command, uint32_t 
   job->command = command;
   job->uid = uid;
   job->patient = !invited.empty();
+  job->held = held && !invited.empty();
   job->workers[kCommand].state = Worker::State::kTakesPart;
   for (Invited& one : invited) job->workers[one.worker].host = std::move(one.host);
   StageItem root;
@@ -135,7 +134,7 @@ bool StageBoard::CommandHelps(const Job& job) {  // B6
 
 size_t StageBoard::Takeable(uint64_t id, bool servers) const {
   const Job* job = Find(id);
-  if (job == nullptr || job->out.size() >= job->spec.streams) return 0;
+  if (job == nullptr || job->held || job->out.size() >= job->spec.streams) return 0;
   size_t pieces = servers ? 0 : job->own.size();
   if (servers || CommandHelps(*job)) pieces += General(*job);
   return std::min<size_t>(pieces, job->spec.streams - job->out.size());  // B2
@@ -155,6 +154,17 @@ bool StageBoard::IsOver(uint64_t id) const {
 
 void StageBoard::StopWaiting(uint64_t id) {
   if (Job* job = Find(id)) job->patient = false;
+}
+
+void StageBoard::Release(uint64_t id) {
+  if (Job* job = Find(id)) job->held = false;
+}
+
+void StageBoard::Refuse(uint64_t id, std::string sentence) {
+  Job* job = Find(id);
+  if (job == nullptr || job->over) return;
+  Failed(job, 1, std::move(sentence));
+  Cancel(id);
 }
 
 Result<StageBoard::Piece> StageBoard::Take(uint64_t id, uint32_t number, ClientId process) {

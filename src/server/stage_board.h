@@ -9,6 +9,9 @@
 //             B4  a piece whose worker died or gave up has failed, with a sentence: nobody knows what is there of it.
 //             B5  two jobs that are not over have targets of which none lies in the other.
 //             B6  the command takes what only it can do; the rest only while no server takes part or may still come.
+//             B7  workers of an earlier job, of which this board knows nothing because its server was killed, have
+//             ended
+//                 before a piece is given out.
 #pragma once
 
 #include <deque>
@@ -37,7 +40,12 @@ class StageBoard {
     std::string host;
   };
   // kBusy: B5, or too many. `command` is the process that follows the job.
-  Status Open(uint64_t id, StageSpec spec, ClientId command, uint32_t uid, std::vector<Invited> invited);
+  // `held`: with servers invited, nobody gets a piece before Release (B7).
+  Status Open(uint64_t id, StageSpec spec, ClientId command, uint32_t uid, std::vector<Invited> invited,
+              bool held = false);
+  void Release(uint64_t id);
+  // The job cannot be done, as the sentence says: it has failed, and is cancelled.
+  void Refuse(uint64_t id, std::string sentence);
   // kNoEntry: no such job, or another user's.
   Status MayUse(uint64_t id, uint32_t uid) const;
 
@@ -105,6 +113,7 @@ class StageBoard {
     uint32_t uid = 0;
     bool cancelled = false;
     bool over = false;
+    bool held = false;                               // B7
     bool patient = true;                             // servers that were invited may still come
     std::deque<Queued> again, entries, directories;  // `again`: ranges that came back, ends
     std::deque<Queued> own;                          // of the command

@@ -1,5 +1,7 @@
 #include "server/staging.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/log.h"
@@ -11,6 +13,9 @@ namespace {
 
 constexpr Nanos kHold = 2 * kSecond;          // a worker waits so long for something to do, then asks again
 constexpr Nanos kInviteWithin = 5 * kSecond;  // servers that have not come by then are not waited for
+// What a worker has begun for a job that is over takes so long to end, if its file system and the session answer.
+constexpr Nanos kEarlierEndsWithin = 30 * kSecond;
+constexpr Nanos kInviteAgainAfter = 50 * kMillisecond;
 constexpr uint32_t kInvitesAtOnce = 64;
 constexpr uint32_t kStreamsMax = 4096;
 constexpr uint32_t kThreadsMax = 8;  // of a worker: a guest on the node
@@ -50,7 +55,10 @@ Task<Status> Shard::HandleStageStart(Request* r, const Empty&, StageStartReply* 
   const uint64_t job = doors_.random.U64() | 1;
   if (stage_desk_ == nullptr) stage_desk_ = std::make_unique<StageDesk>(executor_);
   a->invited = static_cast<uint32_t>(invited.size());
-  MAYFLY_CO_TRY(stage_desk_->board.Open(job, spec, r->party().process, r->party().cred.uid, std::move(invited)));
+  // After a restart there may be workers of jobs that are forgotten (B7).
+  const Status opened =
+      stage_desk_->board.Open(job, spec, r->party().process, r->party().cred.uid, std::move(invited), recovered_.found);
+  if (!opened.ok()) co_return opened;
   a->job = job;
   a->streams = spec.streams;
   if (!shards.empty())
@@ -61,13 +69,17 @@ Task<Status> Shard::HandleStageStart(Request* r, const Empty&, StageStartReply* 
 Task<Status> Shard::InviteAll(uint64_t job, StageSpec spec, std::vector<ShardId> shards) {
   const std::string payload = EncodedPayload(spec, kPageBytesMax);
   const Nanos until = executor_.now() + kInviteWithin;
+  const Nanos earlier_until = executor_.now() + kEarlierEndsWithin;
   Semaphore window(executor_, kInvitesAtOnce);
   Gate gate(executor_);
   for (ShardId shard : shards) {
     co_await window.Acquire();
-    gate.Spawn(InviteOne(job, shard, AsBytes(payload), until, &window), "an invitation to a stage-in");
+    const Nanos deadline = recovered_.found ? earlier_until : until;
+    gate.Spawn(InviteOne(job, shard, AsBytes(payload), deadline, &window), "an invitation to a stage-in");
   }
   co_await gate.Drain();
+  stage_desk_->board.Release(job);
+  WakeWorkers(job);
   while (executor_.now() < until && !leaving_ && !stage_desk_->board.EveryoneCame(job)) {
     (void)co_await stage_desk_->arrivals.Wait(until);
   }
@@ -80,25 +92,36 @@ Task<Status> Shard::InviteOne(uint64_t job, ShardId shard, Bytes payload, Nanos 
   StageInviteRequest request;
   request.job = job;
   request.worker = shard.value + 1;
+  StageBoard& board = stage_desk_->board;
   Status status;
-  if (shard == options_.self) {
-    StageSpec spec;
-    status = DecodePayload(AsText(payload), &spec);
-    if (status.ok()) status = StartWorker(request, std::move(spec));
-  } else {
-    Empty reply;
-    CallOptions options = PeerCall(deadline);
-    options.payload = payload;
-    status = co_await caller_.Call<Method::kStageInvite>(shard, request, &reply, options);
+  for (;;) {
+    if (shard == options_.self) {
+      StageSpec spec;
+      status = DecodePayload(AsText(payload), &spec);
+      if (status.ok()) status = StartWorker(request, std::move(spec));
+    } else {
+      Empty reply;
+      CallOptions options = PeerCall(deadline);
+      options.payload = payload;
+      status = co_await caller_.Call<Method::kStageInvite>(shard, request, &reply, options);
+    }
+    if (status.code() != Code::kBusy || leaving_ || executor_.now() + kInviteAgainAfter >= deadline) break;
+    co_await executor_.Sleep(kInviteAgainAfter);
   }
-  if (!status.ok()) (void)stage_desk_->board.Decline(job, request.worker);
+  const bool silent = status.code() == Code::kTimedOut || status.code() == Code::kUnavailable;
+  if (recovered_.found && (silent || status.code() == Code::kBusy)) {  // B7 cannot be had
+    board.Refuse(job, fmt::format("{} {}; look at `mayfly status`, and run the same command again", book_.NameOf(shard),
+                                  silent ? "does not answer, and may still be copying for an earlier stage-in"
+                                         : "is still copying for an earlier stage-in, and does not end"));
+  }
+  if (!status.ok()) (void)board.Decline(job, request.worker);
   window->Release();
   co_return Code::kOk;
 }
 
 Status Shard::StartWorker(const StageInviteRequest& q, StageSpec spec) {
   if (leaving_ || refusing_) return Code::kShutdown;
-  return on_stage_ && on_stage_(q.job, q.worker, std::move(spec)) ? Code::kOk : Code::kNotSupported;
+  return on_stage_ ? on_stage_(q.job, q.worker, std::move(spec)) : Code::kNotSupported;
 }
 
 Task<Status> Shard::HandleStageInvite(Request* r, const StageInviteRequest& q, Empty*, ReplyPayload*) {

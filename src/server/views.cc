@@ -78,7 +78,12 @@ Status Shard::NextView(Bytes payload) {
   if (!moved.ok()) return moved.status();
   const View view(view_.value + 1);
   MAYFLY_TRY(LearnView(view, payload));
-  for (auto& one : *moved) moved_[one.shard] = {view, std::move(one.address)};
+  for (auto& one : *moved) {
+    moved_[one.shard] = {view, std::move(one.address)};
+    if (stop_job_ != nullptr && one.shard != options_.self) {
+      gate_.Spawn(TellWhetherStopping(one.shard), "telling a member whether the session ends");
+    }
+  }
   told_.resize(placement_.shard_count());
   for (uint32_t s = 0; s < told_.size(); ++s) {
     Told& told = told_[s];

@@ -28,7 +28,8 @@ struct StageResult {
   std::vector<StageShare> shares;     // who did what; worker 0 is this command
   std::vector<std::string> failures;  // "path: cause", the first few
   bool interrupted = false;
-  std::string broken;  // why nothing more is known: the session has ended, or does not answer
+  uint32_t restarts = 0;  // how often it was begun again because servers were killed; all else is of the last time
+  std::string broken;     // why nothing more is known: the session has ended, or does not answer
   bool ok() const { return counts.failed == 0 && !interrupted && broken.empty(); }
 };
 

@@ -290,7 +290,7 @@ class Run {
       case 14:
         return Value(&out_[choices_.Byte() % 2], static_cast<Tag>(choices_.U64()), choices_.Some(40));
       default:
-        switch (choices_.Byte() % 6) {
+        switch (choices_.Byte() % 7) {
           case 0:
             return Filled<AnswerImage>(kTagAnswer);
           case 1:
@@ -301,6 +301,8 @@ class Run {
             return Filled<OutcomeImage>(kTagOutcome);
           case 4:
             return Filled<AttachedImage>(kTagAttached);
+          case 5:
+            return Filled<JobImage>(kTagJob);
           default:
             return Filled<XattrImage>(XattrImage::kTag);
         }

@@ -39,6 +39,7 @@ struct SimClusterOptions {
   ChunkStore::Evict evict = ChunkStore::Evict::kLru;
   uint64_t journal_bytes = 4u << 20;
   uint64_t window_bytes = 0;  // of the journal's tail; 0: a quarter of the journal
+  bool takes_up_stops = true;
 };
 
 class SimCluster final : public AddressBook {
@@ -311,6 +312,8 @@ class SimCluster final : public AddressBook {
     o.journal.ring_bytes = options_.journal_bytes;
     o.journal.window_bytes = options_.window_bytes != 0 ? options_.window_bytes : options_.journal_bytes / 4;
     o.role = role;
+    o.takes_up_stops = options_.takes_up_stops;
+    for (const Member& member : layout_->members()) o.stage_shards.push_back(layout_->FirstShardOf(member.id));
     const bool stands_in = role == ShardRole::kStandIn;
     if (stands_in) {
       o.durability = Durability::kNone;

@@ -32,14 +32,16 @@ TEST(TemporaryName, StandsBesideThePathAndIsKnownAgain) {
   const std::string path = TemporaryPath("a/b/file", 0x1234, InodeId(0xabc), 7);
   EXPECT_EQ(path, "a/b/.mayfly-0000000000001234-0000000000000abc-00000007.tmp");
   uint64_t job = 0;
-  EXPECT_TRUE(IsTemporaryName(path.substr(4), &job));
+  InodeId inode;
+  EXPECT_TRUE(IsTemporaryName(path.substr(4), &job, &inode));
   EXPECT_EQ(job, 0x1234u);
+  EXPECT_EQ(inode, InodeId(0xabc));
   EXPECT_EQ(DirectoryOf(TemporaryPath("file", 1, InodeId(1), 1)), "");
   for (std::string name :
        {".mayfly-1-2-3.tmp", ".mayfly-notes", "mayfly-0000000000001234-0000000000000abc-00000007.tmp",
         ".mayfly-000000000000123g-0000000000000abc-00000007.tmp",
         ".mayfly-0000000000001234-0000000000000abc-00000007.tmP"}) {
-    EXPECT_FALSE(IsTemporaryName(name, &job)) << name;
+    EXPECT_FALSE(IsTemporaryName(name, &job, &inode)) << name;
   }
 }
 

@@ -93,7 +93,9 @@ TEST(Fields, EveryTagHasItsName) {
                                 kTagNextTxn,
                                 kTagOutcome,
                                 kTagIntent,
-                                kTagAttached};
+                                kTagAttached,
+                                kTagJob,
+                                kTagRefusing};
   const uint8_t one[1] = {0xff};
   for (const Tag tag : all) {
     EXPECT_TRUE(names.insert(NameOfTag(tag)).second) << TagText(tag);

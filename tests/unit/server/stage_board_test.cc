@@ -106,6 +106,28 @@ TEST_F(StageBoardTest, TheCommandDoesNotWaitForServersThatDoNotCome) {
   EXPECT_NE(Take(kCommand).item, 0u);
 }
 
+TEST_F(StageBoardTest, AJobThatIsHeldGivesNothingOutBeforeItIsReleased) {
+  ASSERT_TRUE(board.Open(kJob, Spec(), kCommandProcess, 1000, {{1, "node1"}}, true).ok());
+  EXPECT_EQ(Take(1).item, 0u);
+  EXPECT_EQ(Take(kCommand).item, 0u);
+  EXPECT_EQ(board.Takeable(kJob, true), 0u);
+  EXPECT_FALSE(Status().done);
+  board.Release(kJob);
+  EXPECT_NE(Take(1).item, 0u);
+}
+
+TEST_F(StageBoardTest, AJobThatIsRefusedHasFailedAndSaysWhy) {
+  ASSERT_TRUE(board.Open(kJob, Spec(), kCommandProcess, 1000, {{1, "node1"}}, true).ok());
+  board.Refuse(kJob, "node1 still copies");
+  EXPECT_TRUE(Take(1).over);
+  StageSummary summary;
+  const StageStatusReply status = Status(&summary);
+  EXPECT_TRUE(status.done);
+  EXPECT_EQ(status.counts.failed, 1u);
+  EXPECT_EQ(summary.failures, std::vector<std::string>{"node1 still copies"});
+  EXPECT_TRUE(board.Open(8, Spec(), kCommandProcess, 1000, {}).ok());
+}
+
 TEST_F(StageBoardTest, WhatIsForTheCommandOnlyAndWhatWasDeclinedGoesToTheCommand) {
   Open(1);
   const StageBoard::Piece root = Take(1);
