@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -179,46 +180,44 @@ void ExpectAll(const Ended& ended, const Tree& tree, const World& world) {
 // At each of so many moments from the start to the end.
 constexpr uint64_t kMoments = 24;
 
-class JobsUnderKills : public ::testing::TestWithParam<bool> {};  // whether the victim is the root's server
+class JobsUnderKills : public ::testing::TestWithParam<bool> {  // whether the victim is the root's server
+ protected:
+  // Runs a job to its end, the victim killed at another moment each time (at none the first time), and has `then` look.
+  static void AtEachMoment(bool stop, const std::function<void(World&, uint64_t job, const Ended&)>& then) {
+    uint64_t length = 0;
+    for (uint64_t moment = 0; moment <= kMoments; ++moment) {
+      SCOPED_TRACE("moment " + std::to_string(moment));
+      World world(moment + 1);
+      const Tree tree = world.Fill();
+      const ShardId victim = GetParam() ? world.root() : world.another();
+      const uint64_t job = world.Start(stop);
+      uint64_t turns = 0;
+      const uint64_t at = moment == 0 ? kNever64 : length * moment / (kMoments + 1);
+      const Ended ended = world.FollowWith(job, victim, at, &turns);
+      if (moment == 0) length = turns;
+      ExpectAll(ended, tree, world);
+      then(world, job, ended);
+    }
+  }
+};
 INSTANTIATE_TEST_SUITE_P(OfRoot, JobsUnderKills, ::testing::Bool());
 
 TEST_P(JobsUnderKills, AStopGoesOnAndEndsVerified) {
-  uint64_t length = 0;
-  for (uint64_t moment = 0; moment <= kMoments; ++moment) {
-    SCOPED_TRACE("moment " + std::to_string(moment));
-    World world(moment + 1);
-    const Tree tree = world.Fill();
-    const ShardId victim = GetParam() ? world.root() : world.another();
-    const uint64_t job = world.Start(true);
-    uint64_t turns = 0;
-    const uint64_t at = moment == 0 ? kNever64 : length * moment / (kMoments + 1);
-    const Ended ended = world.FollowWith(job, victim, at, &turns);
-    if (moment == 0) length = turns;  // without a kill
-    ExpectAll(ended, tree, world);
+  AtEachMoment(true, [](World& world, uint64_t, const Ended&) {
     world.cluster().RunFor(10 * kSecond);
     for (uint32_t s = 0; s < kMembers; ++s) EXPECT_TRUE(world.cluster().shard(s).leaving()) << s;
-  }
+  });
 }
 
 TEST_P(JobsUnderKills, AFlushGoesOnAndItsOutcomeIsKept) {
-  uint64_t length = 0;
-  for (uint64_t moment = 0; moment <= kMoments; ++moment) {
-    SCOPED_TRACE("moment " + std::to_string(moment));
-    World world(moment + 1);
-    const Tree tree = world.Fill();
-    const ShardId victim = GetParam() ? world.root() : world.another();
-    const uint64_t job = world.Start(false);
-    uint64_t turns = 0;
-    const uint64_t at = moment == 0 ? kNever64 : length * moment / (kMoments + 1);
-    const Ended ended = world.FollowWith(job, victim, at, &turns);
-    if (moment == 0) length = turns;
-    ExpectAll(ended, tree, world);
+  AtEachMoment(false, [](World& world, uint64_t job, const Ended& ended) {
     // Who asks after a further restart is told the same.
     world.KillAndRestart(world.root());
-    const Ended again = world.FollowWith(job, victim, kNever64, &turns);
+    uint64_t turns = 0;
+    const Ended again = world.FollowWith(job, world.root(), kNever64, &turns);
     EXPECT_EQ(again.report, ended.report);
     EXPECT_TRUE(world.Wait(world.lane().Mkdir("/goes-on", 0755)).ok());
-  }
+  });
 }
 
 // A directory made in a part that the flush has passed would be lost.
@@ -290,7 +289,9 @@ TEST(Jobs, AStageInAfterARestartWaitsForTheWorkersOfBefore) {
   StageWorkReply work;
   StageItem item;
   ASSERT_TRUE(world.Wait(world.lane().StageWork(take, {}, &work, &item)).ok());
-  if (work.item == 0) ASSERT_TRUE(world.Wait(world.lane().StageWork(take, {}, &work, &item)).ok());
+  if (work.item == 0) {
+    ASSERT_TRUE(world.Wait(world.lane().StageWork(take, {}, &work, &item)).ok());
+  }
   EXPECT_NE(work.item, 0u);
   EXPECT_LE(busy, 0);
   EXPECT_EQ(invited, static_cast<int>(kMembers));
