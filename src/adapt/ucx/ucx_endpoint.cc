@@ -130,7 +130,8 @@ void UcxTransport::CheckFifos(Nanos now) {  // U9
   if (stuck_) DrainDeparted(now);
   for (SharedFifo& fifo : worker_->fifos()) {
     if (fifo.Check(deaths_)) {
-      MAYFLY_WARN(
+      // Nothing is lost, and an application's user can do nothing about it: no warning.
+      MAYFLY_INFO(
           "a process of this host took a place in our queue of shared memory and never wrote there (it was killed, "
           "say): skipped, what waited behind it goes on");
     }
