@@ -77,23 +77,52 @@ Task<Status> Shard::MakeRoom(uint64_t bytes, uint64_t reserved, Nanos deadline) 
   const uint64_t blocks = 2 * DiskSpace::BlocksFor(bytes) + disk_space_->blocks() / 16;
   const uint64_t memory = 2 * bytes + budget_.bytes_max() / 16;
   if (disk_space_->blocks_free() >= blocks && arena_.bytes_free() >= memory) co_return Code::kOk;
-  while (!HasRoom(bytes, reserved)) {
-    const bool has_blocks = HasBlocks(bytes - reserved);
+  for (;;) {
+    const bool has_room = HasRoom(bytes, reserved), has_blocks = HasBlocks(bytes - reserved);
+    const bool may_compact = !HasBlocks(bytes - reserved + store_.CompactionSpare()) && store_.MayCompact();
+    if (has_room && !may_compact) co_return Code::kOk;
     if (store_.stats().unkept_bytes != 0 && (reserved == 0 || !has_blocks)) {
       MAYFLY_CO_TRY(co_await log_.Durable(deadline));  // blocks that wait for a record to be durable
       FreeBlocks();
-    } else if (has_blocks && write_back_->kept() < write_back_->written()) {
+    } else if (!has_room && has_blocks && write_back_->kept() < write_back_->written()) {
       // Memory that is given up when the disk has what is in it.
       MAYFLY_CO_TRY(co_await write_back_->Kept(write_back_->kept() + 1, deadline));
-    } else if (has_blocks && reserved != 0) {
+    } else if (!has_room && has_blocks && reserved != 0) {
       // Promised, and all memory is somebody's who is at work.
       if (executor_.now() >= deadline) co_return Code::kTimedOut;
       co_await executor_.Sleep(kMillisecond);
-    } else {
-      break;  // the caller finds that there is no room
+    } else if (!may_compact || !co_await Compact(deadline)) {
+      co_return Code::kOk;  // if there is no room, the caller finds out
     }
   }
-  co_return Code::kOk;
+}
+
+// Makes blocks of the chunk file free that hold what was written over since, one extent's. False: none were gained.
+Task<bool> Shard::Compact(Nanos deadline) {
+  if (compacting_) co_return (co_await compacted_.Wait(deadline)).ok();
+  if (!SealAndSettle()) co_return false;
+  FreeBlocks();
+  if (store_.stats().unkept_bytes != 0) co_return (co_await log_.Durable(deadline)).ok();
+  compacting_ = true;
+  const uint64_t room = std::min<uint64_t>(kTransferBytesMax, budget_.bytes_max() / 8);
+  bool gained = false;
+  while (!gained && store_.MayCompact() && executor_.now() < deadline && !leaving_) {
+    InodeId file;
+    ReadPieces pieces;
+    if (!store_.FindSparse(&file, &pieces)) {
+      co_await executor_.Yield();
+      continue;
+    }
+    Status status = co_await disk_reader_->Fetch(&pieces, true, deadline);
+    while (status.ok() && arena_.bytes_free() < room) {
+      status = co_await MakeMemory(static_cast<uint32_t>(room), deadline);
+    }
+    if (!status.ok()) break;
+    gained = store_.GiveUp(file, pieces.front());
+  }
+  compacting_ = false;
+  compacted_.WakeAll();
+  co_return SealAndSettle() && gained;
 }
 
 // Blocks that wait for a record to be durable are waited for; else it is ENOSPC at once.
@@ -102,7 +131,8 @@ Task<Status> Shard::Reserve(ChunkRange range, Nanos deadline) {
   for (int tries = 1;; ++tries) {
     const Status status = store_.ReserveRange(range);
     if (status.code() != Code::kNoSpace || !has_disk() || HasBlocks(range.bytes)) co_return status;
-    if (tries == kTriesMax || !SealAndSettle() || store_.stats().unkept_bytes == 0) co_return status;
+    if (tries == kTriesMax || !SealAndSettle()) co_return status;
+    if (store_.stats().unkept_bytes == 0 && !co_await Compact(deadline)) co_return status;
     MAYFLY_CO_TRY(co_await log_.Durable(deadline));
     FreeBlocks();
   }

@@ -9,7 +9,8 @@
 namespace mayfly {
 namespace {
 
-// A loan ahead of need is given only while so much of the memory is free.
+// A loan ahead of need is given only while so much of the memory is free, and of the chunk file: it takes what it
+// finds, where who needs a place makes room first (MakeRoom).
 constexpr uint64_t kAheadShare = 8;
 constexpr uint32_t kLoansOfProcessMax = 1024;
 constexpr Nanos kLookEvery = kSecond;
@@ -23,7 +24,10 @@ Task<Status> Shard::HandleArenaName(Request* r, const Empty&, Empty*, ReplyPaylo
   co_return Code::kOk;
 }
 
-bool Shard::MayLendAhead() const { return arena_.bytes_free() >= budget_.bytes_max() / kAheadShare; }
+bool Shard::MayLendAhead() const {
+  if (has_disk() && disk_space_->blocks_free() < disk_space_->blocks() / kAheadShare) return false;
+  return arena_.bytes_free() >= budget_.bytes_max() / kAheadShare;
+}
 
 Result<PlaceLoan> Shard::Lend(ClientId process, uint64_t id, uint32_t bytes) {
   if (loans_.Has(process, id)) return Code::kInvalid;

@@ -103,7 +103,8 @@ Shard::Shard(Doors doors, const Placement& placement, const AddressBook& book, S
       yielded_(executor_),
       loans_news_(executor_),
       view_(options_.view),
-      view_news_(executor_) {
+      view_news_(executor_),
+      compacted_(executor_) {
   doors_.transport.SetReceiver(&responder_);
   responder_.SetGeneration(generation_);
   responder_.SetView(view_);

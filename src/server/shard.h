@@ -351,6 +351,7 @@ class Shard {
   bool HasBlocks(uint64_t bytes) const;
   bool HasRoom(uint64_t bytes, uint64_t reserved);
   Task<Status> MakeRoom(uint64_t bytes, uint64_t reserved, Nanos deadline);
+  Task<bool> Compact(Nanos deadline);
   Task<Status> Reserve(ChunkRange range, Nanos deadline);
   Task<Status> MakeMemory(uint32_t bytes, Nanos deadline);
   void TendMemory();
@@ -621,6 +622,8 @@ class Shard {
   uint32_t next_read_back_ = 0;
   uint64_t evict_again_at_ = 0;  // count of WriteBack::kept(): before, nothing more can be evicted
   Nanos evict_again_by_ = 0;
+  bool compacting_ = false;
+  WaitQueue compacted_;
   bool serving_ = true;
   std::vector<InodeId> to_bury_;  // found dead when it was brought back
   bool settled_ = true;           // what was decided before a restart has been told

@@ -298,6 +298,17 @@ class ChunkStore {
   // (with a recorder: after Settle) or all was looked at. How many are.
   uint64_t EvictSome(uint64_t bytes);
 
+  // ---- compaction, with a chunk file ----
+  // Bytes of the file that are left to it, which copies before it gains, as long as it MayCompact.
+  uint64_t CompactionSpare() const;
+  // Whether there is enough that no file shows any more for a search to be worth it.
+  bool MayCompact();
+  // A piece of a file, of an extent that shows little of its bytes, to be read back whole (DiskReader). False: there is
+  // none in this part of the tables; to be asked again while MayCompact.
+  bool FindSparse(InodeId* file, ReadPieces* pieces);
+  // Copies what that extent shows, so that its blocks come free with the piece (S9). False: not all of it could be.
+  bool GiveUp(InodeId file, const ReadPiece& piece);
+
   ChunkStoreStats stats() const;
   // Bytes of this store's tables (the arena has its own), as charged to the budget.
   uint64_t MemoryUsage() const { return memory_.used(); }
@@ -343,6 +354,7 @@ class ChunkStore {
 
   // compaction.cc
   bool Rewrite(File* file, uint64_t begin, uint64_t end);
+  uint64_t RewriteInPieces(File* file, uint64_t begin, uint64_t end);
   void MergeTiny(File* file, const ChunkRange& range);
   void FindStretches(File* file, const Extent* extent, Stretches* stretches);
   uint64_t RewriteSparse(File* file, const CutExtents& cut, uint32_t eighths);
@@ -351,6 +363,17 @@ class ChunkStore {
   bool IsShort(uint32_t bytes) const;
   void KeepRoom(uint32_t bytes);  // reclaims if memory is short
   bool Reclaim();                 // true if memory came free
+  // A search for sparse extents, a part of the tables at a time.
+  struct Hunt {
+    store_internal::FileHand hand;
+    uint32_t eighths = kReclaimEighths;  // an extent with less live than this is sparse
+    uint64_t barren = 0;                 // buckets walked since something was gained
+    uint64_t futile_dead = 0;            // dead bytes when a whole walk gained nothing
+  };
+  bool MayFind(Hunt* hunt, uint64_t more) const;
+  void EndWalk(Hunt* hunt, uint64_t buckets, bool gained);
+  template <class IsWorthIt>
+  File* Walk(Hunt* hunt, uint64_t* slices, uint64_t* buckets, IsWorthIt is_worth_it);
 
   Arena* const arena_;
   MemoryBudget* const budget_;
@@ -367,10 +390,8 @@ class ChunkStore {
   uint64_t fetched_ = 0, fetched_bytes_ = 0, hits_ = 0;
   uint64_t pins_ = 0;
   uint64_t compacted_bytes_ = 0;
-  store_internal::FileHand reclaim_hand_;       // where Reclaim goes on
-  uint32_t reclaim_eighths_ = kReclaimEighths;  // an extent with less live than this is sparse
-  uint64_t reclaim_barren_ = 0;                 // buckets walked since something was gained
-  uint64_t reclaim_futile_dead_ = 0;            // dead bytes when a whole walk gained nothing
+  Hunt reclaim_;    // by Reclaim, in memory
+  Hunt disk_hunt_;  // by FindSparse
 };
 
 }  // namespace mayfly

@@ -11,6 +11,9 @@
 // Reclaim, when memory is short: walks through the tables for extents of which less than half is live; then, if a whole
 // walk gained nothing, three quarters; then seven eighths. An extent is left alone when what it shows does not fit into
 // free memory: its place comes back only after the last copy.
+//
+// FindSparse and GiveUp, when the chunk file is short: likewise of what lies on the disk alone, which somebody must
+// read back in between.
 #include <algorithm>
 #include <array>
 
@@ -34,10 +37,11 @@ constexpr uint32_t kReclaimSlicesMax = 16 * 1024;  // of one call
 constexpr uint64_t kReclaimBytesMax = 4u << 20;    // copied in one call
 constexpr uint64_t kReclaimReserveMax = 8u << 20;  // free memory to keep for copying into
 constexpr uint64_t kReclaimDeadBytesMin = 1u << 20;
+constexpr uint64_t kCompactionSpareMax = 8u << 20;  // two extents of the longest
 
 // Less than `eighths` of it are live.
 bool IsSparse(const store_internal::Extent* e, uint32_t eighths) {
-  return e != nullptr && !e->reserved && !e->absent && !e->known_corrupt && !e->inside && e->bytes >= kSparseBytesMin &&
+  return e != nullptr && !e->reserved && !e->known_corrupt && !e->inside && e->bytes >= kSparseBytesMin &&
          uint64_t{e->live_bytes} * 8 < uint64_t{e->bytes} * eighths;
 }
 
@@ -147,22 +151,45 @@ void ChunkStore::FindStretches(File* file, const Extent* extent, Stretches* stre
 uint64_t ChunkStore::RewriteSparse(File* file, const CutExtents& cut, uint32_t eighths) {
   uint64_t copied = 0;
   for (const Extent* extent : cut) {
-    if (!IsSparse(extent, eighths) || copied >= kCompactBytesMax) continue;
+    if (!IsSparse(extent, eighths) || extent->absent || copied >= kCompactBytesMax) continue;
     Stretches stretches;
     FindStretches(file, extent, &stretches);
     for (auto [begin, end] : stretches) {
-      if (copied >= kCompactBytesMax || !Rewrite(file, begin, end)) break;
-      copied += end - begin;
+      if (copied >= kCompactBytesMax) break;
+      const uint64_t bytes = RewriteInPieces(file, begin, end);
+      copied += bytes;
+      if (bytes != end - begin) break;
     }
   }
   return copied;
 }
 
-// Of arena and chunk file, whichever has less.
+// What is free may be in pieces. How many bytes, from `begin` on.
+uint64_t ChunkStore::RewriteInPieces(File* file, uint64_t begin, uint64_t end) {
+  uint64_t longest = end - begin;
+  for (uint64_t at = begin; at < end;) {
+    const uint64_t to = std::min(at + longest, end);
+    if (Rewrite(file, at, to)) {
+      at = to;
+    } else if (longest > kChecksumBlockBytes) {
+      longest = std::max<uint64_t>(longest / 2 / DiskSpace::kBlockBytes * DiskSpace::kBlockBytes, kChecksumBlockBytes);
+    } else {
+      return at - begin;
+    }
+  }
+  return end - begin;
+}
+
+// Of arena and chunk file, whichever has less, for Reclaim.
 uint64_t ChunkStore::BytesFreeNow() const {
   const DiskSpace* disk = extents_.disk();
-  const uint64_t in_file = disk == nullptr ? ~uint64_t{0} : disk->blocks_free() * DiskSpace::kBlockBytes;
-  return std::min(arena_->bytes_free(), in_file);
+  if (disk == nullptr) return arena_->bytes_free();
+  const uint64_t in_file = disk->blocks_free() * DiskSpace::kBlockBytes, spare = CompactionSpare();
+  return std::min(arena_->bytes_free(), in_file - std::min(in_file, spare));
+}
+
+uint64_t ChunkStore::CompactionSpare() const {
+  return std::min(kCompactionSpareMax, extents_.disk()->blocks() / 16 * DiskSpace::kBlockBytes);
 }
 
 // With what Settle and Kept will give back.
@@ -185,52 +212,104 @@ void ChunkStore::KeepRoom(uint32_t bytes) {
   if (IsShort(bytes)) {
     Reclaim();
   } else {
-    reclaim_eighths_ = kReclaimEighths;  // the next time the emptiest first again
+    reclaim_.eighths = kReclaimEighths;  // the next time the emptiest first again
   }
 }
 
-bool ChunkStore::Reclaim() {
-  // A walk that found nothing is not repeated until there is more to find: a full store must refuse at once.
-  uint64_t dead = extents_.dead_bytes();
-  reclaim_futile_dead_ = std::min(reclaim_futile_dead_, dead);
-  if (dead < reclaim_futile_dead_ + kReclaimDeadBytesMin) return false;
-  const uint64_t free_before = BytesFree();
-  auto is_worth_it = [&](const Extent* extent) {
-    return IsSparse(extent, reclaim_eighths_) && extent->live_bytes + kCompactBytesMax / 4 <= BytesFreeNow();
-  };
+// A walk that found nothing is not repeated until there is so much more to find: a full store must refuse at once.
+bool ChunkStore::MayFind(Hunt* hunt, uint64_t more) const {
+  const uint64_t dead = extents_.dead_bytes();
+  hunt->futile_dead = std::min(hunt->futile_dead, dead);
+  return dead >= hunt->futile_dead + more;
+}
+
+// `buckets` were walked through.
+void ChunkStore::EndWalk(Hunt* hunt, uint64_t buckets, bool gained) {
+  hunt->barren = gained ? 0 : hunt->barren + buckets;
+  if (hunt->barren <= files_.table().bucket_count()) return;
+  hunt->barren = 0;
+  if (hunt->eighths == 7) hunt->futile_dead = extents_.dead_bytes();
+  hunt->eighths = hunt->eighths == kReclaimEighths ? 6 : hunt->eighths == 6 ? 7 : kReclaimEighths;
+}
+
+// The next file with an extent that `is_worth_it`, at or behind hunt->hand, which is left at its slice. Null: none
+// among as many slices and buckets as one call looks at.
+template <class IsWorthIt>
+store_internal::File* ChunkStore::Walk(Hunt* hunt, uint64_t* slices, uint64_t* buckets, IsWorthIt is_worth_it) {
   const auto& table = files_.table();
-  uint64_t slices = 0, copied = 0, buckets = 0;
-  while (slices < kReclaimSlicesMax && copied < kReclaimBytesMax && buckets <= table.bucket_count()) {
-    File* const file = reclaim_hand_.At(table);
+  while (*slices < kReclaimSlicesMax && *buckets <= table.bucket_count()) {
+    File* const file = hunt->hand.At(table);
     if (file == nullptr) {
-      ++buckets;
+      ++*buckets;
       continue;
     }
-    auto it = Files::At(file, reclaim_hand_.offset);
-    while (it != file->slices.end() && slices < kReclaimSlicesMax && !is_worth_it(it->second.extent)) {
-      ++it;
-      ++slices;
+    auto it = Files::At(file, hunt->hand.offset);
+    for (; it != file->slices.end() && *slices < kReclaimSlicesMax; ++it, ++*slices) {
+      if (!is_worth_it(it->second.extent)) continue;
+      hunt->hand.offset = it->first;
+      return file;
     }
     if (it == file->slices.end()) {
-      reclaim_hand_.NextFile();
-      continue;
+      hunt->hand.NextFile();
+    } else {
+      hunt->hand.offset = it->first;  // enough slices for one call
     }
-    reclaim_hand_.offset = it->first;
-    if (!is_worth_it(it->second.extent)) break;  // enough slices for one call
+  }
+  return nullptr;
+}
+
+bool ChunkStore::Reclaim() {
+  if (!MayFind(&reclaim_, kReclaimDeadBytesMin)) return false;
+  const uint64_t free_before = BytesFree();
+  uint64_t slices = 0, copied = 0, buckets = 0;
+  while (copied < kReclaimBytesMax) {
+    File* const file = Walk(&reclaim_, &slices, &buckets, [&](const Extent* extent) {
+      return IsSparse(extent, reclaim_.eighths) && !extent->absent &&
+             extent->live_bytes + kCompactBytesMax / 4 <= BytesFreeNow();
+    });
+    if (file == nullptr) break;
+    const auto it = Files::At(file, reclaim_.hand.offset);
     CutExtents sparse(&extents_);
     sparse.Add(it->second.extent);
-    reclaim_hand_.offset = it->first + it->second.bytes;
-    copied += RewriteSparse(file, sparse, reclaim_eighths_);
+    reclaim_.hand.offset = it->first + it->second.bytes;
+    copied += RewriteSparse(file, sparse, reclaim_.eighths);
     ++slices;
   }
-  bool gained = BytesFree() > free_before;
-  reclaim_barren_ = gained ? 0 : reclaim_barren_ + buckets;
-  if (reclaim_barren_ > table.bucket_count()) {
-    reclaim_barren_ = 0;
-    if (reclaim_eighths_ == 7) reclaim_futile_dead_ = dead;
-    reclaim_eighths_ = reclaim_eighths_ == kReclaimEighths ? 6 : reclaim_eighths_ == 6 ? 7 : kReclaimEighths;
-  }
+  const bool gained = BytesFree() > free_before;
+  EndWalk(&reclaim_, buckets, gained);
   return gained;
+}
+
+bool ChunkStore::MayCompact() {
+  return extents_.disk() != nullptr && MayFind(&disk_hunt_, std::min(kReclaimDeadBytesMin, CompactionSpare()));
+}
+
+bool ChunkStore::FindSparse(InodeId* id, ReadPieces* pieces) {
+  const uint64_t free = extents_.disk()->blocks_free() * DiskSpace::kBlockBytes;
+  uint64_t slices = 0, buckets = 0;
+  File* const file = Walk(&disk_hunt_, &slices, &buckets, [&](const Extent* extent) {
+    return IsSparse(extent, disk_hunt_.eighths) && extent->live_bytes <= free;
+  });
+  EndWalk(&disk_hunt_, buckets, false);
+  if (file == nullptr) return false;
+  const auto it = Files::At(file, disk_hunt_.hand.offset);
+  *id = file->id;
+  pieces->push_back(PieceOf(it->second.extent, it->first, it->first + it->second.bytes));
+  disk_hunt_.hand.offset = it->first + it->second.bytes;
+  return true;
+}
+
+bool ChunkStore::GiveUp(InodeId id, const ReadPiece& piece) {
+  File* const file = files_.Find(id);
+  if (file == nullptr) return true;
+  Extent* const extent = piece.pin.extent_;
+  CutExtents one(&extents_);
+  one.Add(extent);
+  constexpr uint32_t kAnything = 8;
+  while (RewriteSparse(file, one, kAnything) != 0) continue;
+  if (extent->live_bytes != 0) return false;
+  disk_hunt_.barren = 0;
+  return true;
 }
 
 }  // namespace mayfly

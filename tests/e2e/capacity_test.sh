@@ -180,6 +180,56 @@ reservations() { # OPTION...
   wait "$e2e_launcher"
   e2e_launcher=''
 }
+# A file of three quarters of the disk is written over, a little here and a little there, more often than there is room
+# for what that leaves behind: never ENOSPC, and each byte is the last that was written.
+written_over() { # the python program below: write | check
+  timeout 600 python3 - "$@" "$work/versions" <<'PY' || e2e_fail "writing over: $*"
+import ctypes, os, pickle, random, sys
+lib = ctypes.CDLL(os.environ["MAYFLY_BUILD_DIR"] + "/libmayfly.so", use_errno=True)
+lib.mayfly_error.restype = ctypes.c_char_p
+for name in "mayfly_pread", "mayfly_pwrite":
+    getattr(lib, name).restype = ctypes.c_ssize_t
+    getattr(lib, name).argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_long]
+fs = ctypes.c_void_p()
+def die(why): sys.exit(f"{why}: {lib.mayfly_error()}")
+if lib.mayfly_connect(None, None, ctypes.byref(fs)) != 0: die("connect")
+fd = lib.mayfly_open(fs, b"/over", os.O_RDWR | os.O_CREAT, 0o644)
+if fd < 0: die("open")
+PIECE, COUNT, LARGE = 64 << 10, 360 << 4, 64  # 360 MiB of 480
+def block(i, version): return (b"%8d %8d " % (i, version)) * (PIECE // 18) + b"." * (PIECE % 18)
+if sys.argv[1] == "write":
+    versions = [0] * COUNT
+    for i in range(0, COUNT, LARGE):
+        data = b"".join(block(k, 0) for k in range(i, i + LARGE))
+        if lib.mayfly_pwrite(fd, data, len(data), i * PIECE) != len(data): die(f"write at {i * PIECE}")
+    chance = random.Random(5)
+    for turn in range(2 * COUNT):
+        i = chance.randrange(COUNT)
+        versions[i] += 1
+        if lib.mayfly_pwrite(fd, block(i, versions[i]), PIECE, i * PIECE) != PIECE: die(f"write {turn} over what is there")
+    pickle.dump(versions, open(sys.argv[2], "wb"))
+versions = pickle.load(open(sys.argv[2], "rb"))
+found = ctypes.create_string_buffer(PIECE)
+for i in range(COUNT):
+    if lib.mayfly_pread(fd, found, PIECE, i * PIECE) != PIECE: die(f"read at {i * PIECE}")
+    if found.raw != block(i, versions[i]): sys.exit(f"piece {i} is {found.raw[:18]}, and version {versions[i]} was written")
+lib.mayfly_close(fd)
+lib.mayfly_disconnect(fs)
+PY
+}
+overwrites() { # OPTION...
+  grep -qE 'lib(a|t)san' <<<"$(ldd "$MAYFLY_BUILD_DIR/libmayfly.so")" && return # as above
+  start --memory 64M --capacity 160M --journal-bytes 8M --dir "$work/disk/%h" "$@"
+  written_over write
+  kill_all
+  start --recover --dir "$work/disk/%h"
+  written_over check
+  mayfly rm /over || e2e_fail "mayfly rm"
+  mayfly stop --no-flush >"$work/stop.log" 2>&1 || e2e_fail "mayfly stop: $(cat "$work/stop.log")"
+  e2e_within 60 e2e_ended || e2e_fail "the servers do not end"
+  wait "$e2e_launcher"
+  e2e_launcher=''
+}
 only_that_is_taken() {
   local taken=$((before - $(reserved df)))
   ((taken >= 768 << 20 && taken < 784 << 20))
@@ -189,6 +239,10 @@ step "reservations, level process"
 reservations --durability process
 step "reservations, level node"
 reservations --durability node
+step "written over, level process"
+overwrites --durability process
+step "written over, level node"
+overwrites --durability node
 step "level process"
 life --durability process
 step "level node, least often used first"

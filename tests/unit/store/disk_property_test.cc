@@ -47,7 +47,17 @@ class DiskModelTest : public StoreModelTest {
     if (Below(3) == 0) Seal();
     for (uint32_t turns = Below(3); turns != 0; --turns) on_disk->Turn();
     if (Below(10) == 0) (void)store().EvictSome(Below(200'000));
+    if (Below(10) == 0) ASSERT_NO_FATAL_FAILURE(Compact());
     if (!is_kept_alone && Below(5) == 0) MakeDurable();
+  }
+  void Compact() {
+    for (uint32_t calls = 1 + Below(8); calls != 0 && store().MayCompact(); --calls) {
+      InodeId file;
+      ReadPieces pieces;
+      if (!store().FindSparse(&file, &pieces)) continue;
+      ASSERT_NO_FATAL_FAILURE(Fetch(&pieces));
+      given_up += store().GiveUp(file, pieces.front()) ? 1 : 0;
+    }
   }
   void MakeDurable() {
     ASSERT_TRUE(on_disk->Keep().ok());
@@ -103,6 +113,7 @@ class DiskModelTest : public StoreModelTest {
   std::unique_ptr<Recording> recording;
   std::map<uint32_t, ModelFile> kept_model;
   size_t durable_records = 0;
+  uint64_t given_up = 0;       // extents
   bool is_kept_alone = false;  // what is kept must stay, so nothing more is
   // Never destroyed, as what a dead process had; the list neither, or leak checkers would find what is in it.
   static inline std::vector<std::shared_ptr<StoreOnDisk>>& graves = *new std::vector<std::shared_ptr<StoreOnDisk>>;
@@ -129,6 +140,7 @@ TEST_P(DiskModelTest, ComesBackAsItWasAndEveryBlockIsSomebodysOrFree) {
   EXPECT_EQ(on_disk->blocks_used(), 0u);
   test->ExpectEmpty();
   EXPECT_GT(refused, 0u);
+  RecordProperty("given_up", static_cast<int>(given_up));
 }
 
 // `budget`: of the chunk file.

@@ -140,6 +140,64 @@ TEST_F(WriteBackTest, WhatIsEvictedComesBack) {
   }
 }
 
+// Extents on the disk alone of which most was written over give their blocks back, and what they show stays.
+TEST_F(WriteBackTest, WhatShowsLittleOnTheDiskIsGivenUp) {
+  auto store = std::make_unique<StoreOnDisk>(platter, clock, false);
+  ChunkStore& chunks = store->test.store;
+  Recording recording(&store->test);
+  constexpr uint32_t kExtents = 4, kPiece = 64 * kKiB, kChunk = 4 * kMiB;
+  const auto range = [](uint32_t chunk, uint32_t offset, uint32_t bytes) {
+    return ChunkRange{
+        .file = InodeId(1), .chunk = ChunkIndex(chunk), .chunk_bits = kChunkBits, .offset = offset, .bytes = bytes};
+  };
+  for (uint32_t chunk = 0; chunk < kExtents; ++chunk) ASSERT_TRUE(store->test.Write(range(chunk, 0, kChunk), 'a').ok());
+  recording.Seal();
+  ASSERT_TRUE(store->Keep().ok());
+  EXPECT_FALSE(chunks.MayCompact());  // nothing was written over
+  ASSERT_EQ(chunks.EvictSome(64 * kMiB), uint64_t{kExtents} * kChunk);
+  // The last extent keeps its bytes: it is not worth it.
+  std::string expected;
+  for (uint32_t chunk = 0; chunk < kExtents; ++chunk) {
+    for (uint32_t at = 0; at < kChunk; at += kPiece) {
+      const bool over = at / kPiece % 4 != 1 && chunk + 1 != kExtents;
+      if (over) ASSERT_TRUE(store->test.Write(range(chunk, at, kPiece), 'b').ok());
+      expected.append(kPiece, over ? 'b' : 'a');
+    }
+  }
+  recording.Seal();
+  ASSERT_TRUE(store->Keep().ok());
+  const uint64_t used = store->blocks_used();
+  uint32_t found = 0;
+  while (chunks.MayCompact()) {
+    InodeId file;
+    ReadPieces pieces;
+    if (!chunks.FindSparse(&file, &pieces)) continue;
+    ++found;
+    EXPECT_EQ(file, InodeId(1));
+    ASSERT_TRUE(pieces.front().is_absent());
+    ASSERT_TRUE(store->Run(store->reader->Fetch(&pieces, true, kNever)).ok());
+    EXPECT_TRUE(chunks.GiveUp(file, pieces.front()));
+  }
+  EXPECT_EQ(found, kExtents - 1);
+  recording.Seal(7);
+  EXPECT_GT(store->blocks_used(), used);  // S9: the copies, and still what was copied
+  chunks.Kept(7);
+  constexpr uint64_t kBlocks = uint64_t{kExtents} * kChunk / DiskSpace::kBlockBytes;
+  EXPECT_EQ(store->blocks_used(), kBlocks);
+  EXPECT_EQ(store->BlocksOfFiles(), kBlocks);
+  const auto read = [&] {
+    std::string all;
+    for (uint32_t chunk = 0; chunk < kExtents; ++chunk) all += store->Read(range(chunk, 0, kChunk));
+    return all;
+  };
+  EXPECT_TRUE(read() == expected);
+  ASSERT_TRUE(store->Keep().ok());
+  chunks.SetRecorder(nullptr);
+  store = LosePower(std::move(store), recording.records, &platter);
+  EXPECT_TRUE(read() == expected);
+  EXPECT_EQ(store->blocks_used(), kBlocks);
+}
+
 // Whoever recovers from the images of a store that evicted finds all of it: in memory or on the disk.
 TEST_F(WriteBackTest, WhatWasEvictedIsThereAfterAKill) {
   auto store = std::make_unique<StoreOnDisk>(platter, clock, false);
