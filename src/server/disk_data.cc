@@ -77,9 +77,9 @@ Task<Status> Shard::MakeRoom(uint64_t bytes, uint64_t reserved, Nanos deadline) 
   const uint64_t blocks = 2 * DiskSpace::BlocksFor(bytes) + disk_space_->blocks() / 16;
   const uint64_t memory = 2 * bytes + budget_.bytes_max() / 16;
   if (disk_space_->blocks_free() >= blocks && arena_.bytes_free() >= memory) co_return Code::kOk;
-  for (;;) {
+  for (bool compacts = bytes > reserved;;) {
     const bool has_room = HasRoom(bytes, reserved), has_blocks = HasBlocks(bytes - reserved);
-    const bool may_compact = !HasBlocks(bytes - reserved + store_.CompactionSpare()) && store_.MayCompact();
+    const bool may_compact = compacts && !HasBlocks(bytes - reserved + store_.CompactionSpare()) && store_.MayCompact();
     if (has_room && !may_compact) co_return Code::kOk;
     if (store_.stats().unkept_bytes != 0 && (reserved == 0 || !has_blocks)) {
       MAYFLY_CO_TRY(co_await log_.Durable(deadline));  // blocks that wait for a record to be durable
@@ -91,8 +91,10 @@ Task<Status> Shard::MakeRoom(uint64_t bytes, uint64_t reserved, Nanos deadline) 
       // Promised, and all memory is somebody's who is at work.
       if (executor_.now() >= deadline) co_return Code::kTimedOut;
       co_await executor_.Sleep(kMillisecond);
-    } else if (!may_compact || !co_await Compact(deadline)) {
-      co_return Code::kOk;  // if there is no room, the caller finds out
+    } else if (may_compact) {
+      compacts = co_await Compact(deadline);  // room that was there may be taken by now
+    } else {
+      co_return Code::kOk;  // the caller finds that there is no room
     }
   }
 }
