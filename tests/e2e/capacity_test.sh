@@ -18,11 +18,18 @@ same() { # PATH
   diff -r "$work/in" "$work/copy" || e2e_fail "what was staged in is not there"
   rm -rf "$work/copy"
 }
+# An interpreter cannot load a library with sanitizers. (Not by a pipe: grep ends at the first match, and ldd by SIGPIPE.)
+sanitized() { grep -qE 'lib(a|t)san' <<<"$(ldd "$MAYFLY_BUILD_DIR/libmayfly.so")"; }
+end_without_flush() {
+  mayfly stop --no-flush >"$work/stop.log" 2>&1 || e2e_fail "mayfly stop: $(cat "$work/stop.log")"
+  e2e_within 60 e2e_ended || e2e_fail "the servers do not end"
+  wait "$e2e_launcher"
+  e2e_launcher=''
+}
 # Small reads here and there bring little back: not the large pieces in which the file lies on the disk.
 here_and_there() {
   local before bytes
-  # (not by a pipe: grep ends at the first match, and ldd by SIGPIPE)
-  if grep -qE 'lib(a|t)san' <<<"$(ldd "$MAYFLY_BUILD_DIR/libmayfly.so")"; then
+  if sanitized; then
     echo "    small reads: left out, as an interpreter cannot load a library with sanitizers"
     return
   fi
@@ -160,7 +167,7 @@ lib.mayfly_disconnect(fs)
 PY
 }
 reservations() { # OPTION...
-  grep -qE 'lib(a|t)san' <<<"$(ldd "$MAYFLY_BUILD_DIR/libmayfly.so")" && return # as above
+  sanitized && return
   start --memory 64M --capacity 288M --journal-bytes 8M --dir "$work/disk/%h" "$@"
   before=$(reserved df)
   reserved reserve refuse
@@ -176,10 +183,7 @@ reservations() { # OPTION...
   reserved read
   mayfly rm -f /reserved /filler || e2e_fail "mayfly rm"
   e2e_within 20 all_is_free || e2e_fail "df: $before at first, $(reserved df) when all is removed"
-  mayfly stop --no-flush >"$work/stop.log" 2>&1 || e2e_fail "mayfly stop: $(cat "$work/stop.log")"
-  e2e_within 60 e2e_ended || e2e_fail "the servers do not end"
-  wait "$e2e_launcher"
-  e2e_launcher=''
+  end_without_flush
 }
 # A file of three quarters of the disk is written over, a little here and a little there, more often than there is room
 # for what that leaves behind: never ENOSPC, and each byte is the last that was written.
@@ -219,17 +223,14 @@ lib.mayfly_disconnect(fs)
 PY
 }
 overwrites() { # OPTION...
-  grep -qE 'lib(a|t)san' <<<"$(ldd "$MAYFLY_BUILD_DIR/libmayfly.so")" && return # as above
+  sanitized && return
   start --memory 64M --capacity 160M --journal-bytes 8M --dir "$work/disk/%h" "$@"
   written_over write
   kill_all
   start --recover --dir "$work/disk/%h"
   written_over check
   mayfly rm /over || e2e_fail "mayfly rm"
-  mayfly stop --no-flush >"$work/stop.log" 2>&1 || e2e_fail "mayfly stop: $(cat "$work/stop.log")"
-  e2e_within 60 e2e_ended || e2e_fail "the servers do not end"
-  wait "$e2e_launcher"
-  e2e_launcher=''
+  end_without_flush
 }
 only_that_is_taken() {
   local taken=$((before - $(reserved df)))
