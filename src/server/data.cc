@@ -396,7 +396,10 @@ Result<std::vector<Place>> Shard::StagePieces(ChunkRange range) {
   while (range.bytes > 0) {
     Result<Place> place = Stage(range.bytes);
     if (!place.ok()) place = StageFor(range);
-    for (uint32_t piece = range.bytes / 2; !place.ok() && piece >= kPieceMin; piece /= 2) place = Stage(piece);
+    for (uint32_t piece = range.bytes; !place.ok() && piece > kPieceMin;) {
+      piece = std::max(piece / 2, kPieceMin);
+      place = Stage(piece);
+    }
     if (!place.ok()) {
       for (Place staged : places) store_.Unstage(staged);
       return place.code();

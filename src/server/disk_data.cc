@@ -69,8 +69,9 @@ bool Shard::HasRoom(uint64_t bytes, uint64_t reserved) {
     return place.ok();
   }
   if (!HasBlocks(bytes - reserved)) return false;
-  if (arena_.bytes_free() >= bytes) return true;
-  return store_.EvictSome(bytes) != 0 && SealAndSettle() && arena_.bytes_free() >= bytes;
+  const uint64_t pages = bytes + 2 * Arena::kPageBytes;  // pieces end where blocks of the reservation do
+  if (arena_.bytes_free() >= pages) return true;
+  return store_.EvictSome(pages) != 0 && SealAndSettle() && arena_.bytes_free() >= pages;
 }
 
 Task<Status> Shard::MakeRoom(uint64_t bytes, uint64_t reserved, Nanos deadline) {

@@ -84,10 +84,11 @@ Result<Place> Arena::Allocate(uint32_t bytes) {
   while (!grown.ok() && bytes > segment_bytes_ && bytes <= bytes_free() && ReleaseFreeSegment()) {
     grown = AddSegment(bytes);
   }
-  MAYFLY_TRY(grown);
-  place = TryAllocate(bytes);
-  MAYFLY_CHECK(place.valid());
-  return place;
+  // No slab for a cell does not mean no page.
+  place = TryAllocate(grown.ok() || !IsCell(bytes) ? bytes : Slabs::kCellBytesMax + 1);
+  if (place.valid()) return place;
+  MAYFLY_CHECK(!grown.ok());
+  return grown;
 }
 
 Place Arena::TryAllocate(uint32_t bytes) {
@@ -248,7 +249,7 @@ bool Arena::ReleaseFreeSegment() {
 }
 
 uint64_t Arena::bytes_free() const {
-  return ((runs_.pages_mapped() - runs_.pages_taken()) << PageRuns::kPageBits) + budget_->ArenaRoom();
+  return ((runs_.pages_mapped() - runs_.pages_taken()) << PageRuns::kPageBits) + (budget_->ArenaRoom() & ~(kUnit - 1));
 }
 
 ArenaStats Arena::stats() const {

@@ -66,8 +66,8 @@ class Arena {
   ~Arena();  // unmaps all
 
   // 1 to Place::kBytesMax bytes (else kInvalid), aligned to 64 bytes. kNoSpace when neither the segments nor the budget
-  // nor the node hold them in one piece: a shorter place may still be had. May map a segment; Grow ahead of need spares
-  // that.
+  // nor the node hold them in one piece: a shorter place may still be had. What would be a cell may be a longer place,
+  // of a page, where no slab can be had. May map a segment; Grow ahead of need spares that.
   Result<Place> Allocate(uint32_t bytes);
   void Free(Place place);  // A1
   // Gives the end of a place back; the rest keeps its bytes. Returns the place as Free wants it from now on: cells keep

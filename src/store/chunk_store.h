@@ -178,8 +178,8 @@ class ChunkStore {
   ~ChunkStore();  // S7
 
   // ---- writing ----
-  // A fresh place of exactly `bytes` for incoming data; kNoSpace at once when full (a shorter one may still be had, and
-  // with a recorder perhaps this one after Settle, if there are unsettled bytes).
+  // A fresh place of `bytes`, or of a page if they are less (Arena), for incoming data; kNoSpace at once when full (a
+  // shorter one may still be had, and with a recorder perhaps this one after Settle, if there are unsettled bytes).
   // Yours until Commit or Unstage: call neither while a transfer can still write into it (S1).
   Result<Place> Stage(uint32_t bytes);
   // For a write to `range` after Stage failed. If the range begins in a reservation, its own reserved bytes are taken,

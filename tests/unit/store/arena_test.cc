@@ -91,6 +91,25 @@ TEST_F(ArenaTest, CellsAreAtMostAnEighthTooLarge) {
   }
 }
 
+TEST_F(ArenaTest, WhereNoSlabCanBeHadACellIsAPage) {
+  std::vector<Place> pages = Fill(4096);
+  const uint64_t full = arena.stats().bytes_used;
+  std::vector<Place> small;
+  for (size_t i = 0; i < pages.size(); i += 2) arena.Free(pages[i]);
+  for (size_t i = 0; i < pages.size(); i += 2) {
+    small.push_back(*arena.Allocate(100));
+    ASSERT_GE(small.back().bytes, 100u);
+    std::memset(arena.Data(small.back()).data(), 1, small.back().bytes);
+  }
+  EXPECT_EQ(arena.stats().bytes_used, full);
+  EXPECT_EQ(arena.bytes_free(), 0u);
+  EXPECT_EQ(arena.Allocate(100).code(), Code::kNoSpace);
+  small.back() = arena.Shrink(small.back(), 7);
+  for (Place place : small) arena.Free(place);
+  for (size_t i = 1; i < pages.size(); i += 2) arena.Free(pages[i]);
+  EXPECT_EQ(arena.stats().bytes_used, 0u);
+}
+
 TEST_F(ArenaTest, LastFreedIsFirstGiven) {
   std::vector<Place> places;
   for (int i = 0; i < 9; ++i) places.push_back(*arena.Allocate(47008));
