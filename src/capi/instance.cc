@@ -163,7 +163,7 @@ Status Instance::Close() {
     engine->Look();
     result = FlushFiles(*engine);
     for (const FileRef& file : mount_.files().TakeAll(mount_)) {
-      if (file->epoch != mount_.epoch()) continue;
+      if (file->epoch != mount_.epoch() || !file->EndHold()) continue;
       CloseQueue::Batch full = mount_.closes().Add(file->inode, engine->now());
       if (!full.empty()) engine->lane().Spawn(engine->lane().SendCloses(std::move(full)), "telling of closed files");
     }

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "base/ids.h"
@@ -37,10 +38,32 @@ class Arenas {
     shards_[shard.value].view.store(nullptr, std::memory_order_release);
     shards_[shard.value].state = kNone;
   }
+  // A free hold of this process on the board of the shard's arena, with the file in it (os/arena_memory.h); null: none.
+  // Whoever has nothing more to do with the file stores 0.
+  ArenaBoard::Hold* TakeHold(ShardId shard, ClientId process, InodeId file) {
+    One& one = shards_[shard.value];
+    ArenaView* const view = Get(shard);
+    ArenaBoard* const board = view != nullptr ? view->Board() : nullptr;
+    if (board == nullptr) return nullptr;
+    if (one.holds == kNoHolds) ClaimHolds(&one, board, process);
+    const uint32_t mine = one.holds;
+    if (mine >= ArenaBoard::kProcesses) return nullptr;
+    const uint32_t first = one.next_hold.fetch_add(1, std::memory_order_relaxed);
+    for (uint32_t i = 0; i < ArenaBoard::kHolds; ++i) {
+      ArenaBoard::Hold& hold = board->holds[mine][(first + i) % ArenaBoard::kHolds];
+      uint64_t none = 0;
+      if (hold.load(std::memory_order_relaxed) == 0 && hold.compare_exchange_strong(none, file.value)) return &hold;
+    }
+    return nullptr;
+  }
+  // How often Forget has run.
+  uint64_t forgets() const { return forgets_; }
   void Forget() {
+    ++forgets_;
     for (uint32_t i = 0; i < shards_.size(); ++i) {
       shards_[i].view = nullptr;
       shards_[i].owned.reset();
+      shards_[i].holds = kNoHolds;
       shards_[i].state = views_ != nullptr && views_->MayBeHere(ShardId(i)) ? kUnknown : kNone;
     }
   }
@@ -51,9 +74,25 @@ class Arenas {
     std::atomic<uint8_t> state{kNone};
     std::atomic<ArenaView*> view{nullptr};
     std::unique_ptr<ArenaView> owned;
+    std::atomic<uint32_t> holds{kNoHolds};  // which of the board's are this process's; kProcesses: none is free
+    std::atomic<uint32_t> next_hold{0};
   };
+  static constexpr uint32_t kNoHolds = ~0u;
+
+  void ClaimHolds(One* one, ArenaBoard* board, ClientId process) {
+    std::lock_guard lock(claiming_);
+    if (one->holds != kNoHolds) return;
+    uint32_t i = 0;
+    for (uint64_t free = 0; i < ArenaBoard::kProcesses; ++i, free = 0) {
+      if (board->processes[i].compare_exchange_strong(free, process.value)) break;
+    }
+    one->holds = i;
+  }
+
   ArenaViews* const views_;
   std::vector<One> shards_;
+  std::mutex claiming_;
+  std::atomic<uint64_t> forgets_{0};
 };
 
 }  // namespace mayfly

@@ -127,7 +127,14 @@ class Lane {
     bool sole = false;
     Grant grant;
     Content content;
+    ArenaBoard::Hold* hold = nullptr;
   };
+  // To read, without a message; nothing if it has to be asked for.
+  std::optional<Opened> OpenKnown(const Walk& walk);
+  // What a shard said of a name.
+  void Learn(InodeId parent, std::string_view name, const LookupReply& told, Nanos asked);
+  // If the walk's name was noted: looks it up, and those behind it, which are asked for next perhaps.
+  Task<Status> LookUpNoted(const Walk* walk);
   Task<Result<Opened>> OpenPath(std::string_view path, uint32_t flags, uint16_t permissions);
   // `inherited`: what an open of another process gave, or nothing.
   Task<Status> OpenAtHome(InodeId inode, uint32_t flags, Granted inherited, Nanos deadline, OpenReply* reply,

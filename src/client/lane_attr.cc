@@ -23,8 +23,19 @@ Task<Result<Attr>> Lane::Stat(std::string_view path, bool follow) {
   Walk::FindOptions find;
   find.follow = follow;
   find.exact = true;
+  LookupReply told;
+  find.told = &told;
+  if (walker_.known.HasNoted() && walk.TryToParent() && walk.status().ok() && walk.is_name() && !walk.too_long()) {
+    (void)co_await LookUpNoted(&walk);
+  }
+  const Nanos asked = executor_.now();
   Attr attr;
   MAYFLY_CO_TRY(co_await walk.Find(find, &attr));
+  if (told.watched.told) {
+    Learn(walk.parent(), walk.name(), told, asked);
+  } else if (attr.type == FileType::kFile && walk.is_name() && walker_.known.IsUnknown(walk.shard())) {
+    (void)co_await data_.ArenaOf(walk.shard());  // the next is told of
+  }
   if (attr.type == FileType::kFile && mount_.buffered() != 0) {
     // The home asks other processes for what they hold, but not this one.
     bool held = false;

@@ -18,7 +18,7 @@ Lane::Lane(Executor& executor, Caller& caller, Mount& mount, uint64_t seed)
     : executor_(executor),
       caller_(caller),
       mount_(mount),
-      walker_(executor, caller, mount.placement(), mount.cred(), seed),
+      walker_(executor, caller, mount.placement(), mount.cred(), mount.arenas(), seed),
       data_(executor, caller, mount),
       gate_(executor),
       ahead_done_(executor) {}

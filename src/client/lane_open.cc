@@ -1,5 +1,6 @@
 // Opening and closing. The order of the checks is that of Linux's open_last_lookups, do_open and may_open.
 #include "client/lane.h"
+#include "wire/payload.h"
 
 namespace mayfly {
 
@@ -16,6 +17,66 @@ uint32_t Lane::WithSharing(uint32_t flags, ShardId home) {
 bool Lane::MayReadPlaced(uint32_t flags) const {
   constexpr uint32_t kOthers = kOpenWrite | kOpenCreate | kOpenTruncate | kOpenDirectory | kOpenUnshared;
   return (flags & (kOpenRead | kOthers)) == kOpenRead && mount_.options().readahead_bytes != 0;
+}
+
+void Lane::Learn(InodeId parent, std::string_view name, const LookupReply& told, Nanos asked) {
+  KnownFile file;
+  file.attr = told.attr;
+  file.grant = told.grant;
+  if (told.placed.told) file.content = data_.ContentOf(told.attr, told.placed, asked);
+  walker_.known.Learn(parent, name, told.watched, file);
+}
+
+Task<Status> Lane::LookUpNoted(const Walk* walk) {
+  const ShardId shard = walk->shard();
+  const auto is_there = [&](const NameKey& key) {
+    return mount_.placement().DentryShard(key.parent, key.name) == shard;
+  };
+  const std::vector<NameKey> names = walker_.known.TakeNoted(walk->parent(), walk->name(), is_there);
+  if (names.empty()) co_return Code::kOk;
+  if (walker_.known.IsUnknown(shard)) (void)co_await data_.ArenaOf(shard);
+  if (!walker_.known.MayLearn(shard)) co_return Code::kOk;
+  std::vector<NameToLookUp> asked_for;
+  for (const NameKey& key : names) asked_for.push_back({key.parent, key.name});
+  const std::string payload = EncodedPayload(asked_for, 4 + names.size() * (8 + 4 + kNameBytesMax));
+  std::string text(4 + names.size() * kLookedUpBytesMax, '\0');
+  size_t bytes = 0;
+  Empty request, reply;
+  CallOptions options = ByHandle(Deadline());
+  options.payload = AsBytes(payload);
+  options.reply_payload = MutableBytes(reinterpret_cast<uint8_t*>(text.data()), text.size());
+  options.reply_bytes = &bytes;
+  const Nanos asked = executor_.now();
+  MAYFLY_CO_TRY(co_await caller_.Call<Method::kLookups>(shard, request, &reply, options));
+  text.resize(bytes);
+  std::vector<LookedUp> found;
+  MAYFLY_CO_TRY(DecodePayload(text, &found));
+  for (const LookedUp& one : found) {
+    if (one.at >= names.size()) co_return Code::kCorrupt;
+    Learn(names[one.at].parent, names[one.at].name, one.reply, asked);
+  }
+  co_return Code::kOk;
+}
+
+std::optional<Lane::Opened> Lane::OpenKnown(const Walk& walk) {
+  const KnownFile* file = walker_.known.Find(walk.parent(), walk.name());
+  if (file == nullptr || (file->grant.rights & kGrantRead) == 0 || !file->content.valid()) return std::nullopt;
+  const Nanos now = executor_.now();
+  if (!file->IsSo(walk.generation(), now)) return std::nullopt;
+  const InodeId inode = file->attr.inode;
+  ArenaBoard::Hold* const hold = mount_.arenas().TakeHold(inode.home(), caller_.process(), inode);
+  if (hold == nullptr) return std::nullopt;
+  if (!file->IsSo(walk.generation(), now)) {  // its home may not have seen the hold
+    if (hold->exchange(0) != inode.value) QueueClose(inode);
+    return std::nullopt;
+  }
+  Opened opened;
+  opened.attr = file->attr;
+  opened.grant = file->grant;
+  opened.content = file->content;
+  opened.content.until = file->board->until;
+  opened.hold = hold;
+  return opened;
 }
 
 Task<Status> Lane::OpenAtHome(InodeId inode, uint32_t flags, Granted inherited, Nanos deadline, OpenReply* reply,
@@ -42,6 +103,7 @@ Task<Result<Lane::Opened>> Lane::OpenPath(std::string_view path, uint32_t flags,
     Status status;
     OpenReply reply;
     uint32_t sent = flags;
+    bool elsewhere = false;
     const Nanos asked = executor_.now();
     if (!walk.is_name()) {
       if (create) co_return exclusive ? Code::kExists : Code::kIsDirectory;
@@ -57,6 +119,10 @@ Task<Result<Lane::Opened>> Lane::OpenPath(std::string_view path, uint32_t flags,
       if (walk.too_long()) co_return Code::kNameTooLong;
       if (walk.slash()) sent = (sent | kOpenDirectory) & ~kOpenNoFollow;
       if (exclusive) sent |= kOpenNoFollow;
+      if (placed && !walk.slash()) {
+        if (walker_.known.HasNoted()) (void)co_await LookUpNoted(&walk);
+        if (auto known = OpenKnown(walk)) co_return *known;
+      }
       if (placed && mount_.arenas().IsUnknown(walk.shard())) (void)co_await data_.ArenaOf(walk.shard());
       if (placed && mount_.arenas().Get(walk.shard()) != nullptr) sent |= kOpenPlaced;
       OpenRequest request;
@@ -70,6 +136,7 @@ Task<Result<Lane::Opened>> Lane::OpenPath(std::string_view path, uint32_t flags,
       status = co_await caller_.Call<Method::kOpen>(walk.shard(), request, &reply, options);
       if (status.ok() && reply.elsewhere) {
         const InodeId inode = reply.attr.inode;
+        elsewhere = true;
         reply = OpenReply();
         sent &= ~uint32_t{kOpenPlaced};
         if (placed && mount_.arenas().IsUnknown(inode.home())) (void)co_await data_.ArenaOf(inode.home());
@@ -91,6 +158,13 @@ Task<Result<Lane::Opened>> Lane::OpenPath(std::string_view path, uint32_t flags,
       opened.sole = reply.sole;
       opened.grant = reply.grant;
       if (reply.placed.told) opened.content = data_.ContentOf(reply.attr, reply.placed, asked);
+      if (walk.is_name() && !elsewhere && walker_.known.MightLearn(walk.shard())) {
+        if ((flags & kOpenWrite) != 0) {
+          walker_.known.Note(walk.parent(), walk.name());
+        } else if (reply.watched.told && walker_.known.IsSecondLook(walk.parent(), walk.name())) {
+          Learn(walk.parent(), walk.name(), {reply.attr, reply.watched, reply.grant, reply.placed}, asked);
+        }
+      }
       co_return opened;
     }
     if (!Walk::MayRetry(status)) co_return status;
@@ -106,12 +180,13 @@ Task<Result<int>> Lane::Open(std::string_view path, uint32_t flags, uint16_t per
   auto file = std::make_shared<OpenFile>(mount_, opened->attr, flags, mount_.epoch(), granted);
   file->sole = opened->sole;
   file->content = opened->content;
+  file->hold = opened->hold;
   // A home with chunks on other shards does not know the size; what is certain is that it is not small.
   file->size_hint = opened->attr.partial ? kNever : opened->attr.size;
   std::vector<FileRef> others;
-  auto fd = mount_.files().Add(std::move(file), revocations, &others);
+  auto fd = mount_.files().Add(file, revocations, &others);
   if (!others.empty()) (void)co_await Yield(std::move(others));  // what failed is with the files
-  if (!fd.ok()) QueueClose(opened->attr.inode);
+  if (!fd.ok() && file->EndHold()) QueueClose(opened->attr.inode);
   co_return fd;
 }
 
@@ -142,7 +217,7 @@ Task<Status> Lane::Close(int fd) {
     if (status.ok()) status = synced;
   }
   mount_.files().FinishClose(fd);
-  if (file->epoch == mount_.epoch()) QueueClose(file->inode);
+  if (file->epoch == mount_.epoch() && file->EndHold()) QueueClose(file->inode);
   co_return status;
 }
 

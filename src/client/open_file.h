@@ -7,8 +7,10 @@
 //             F3  read-ahead bytes are served only if `changes` is what it was when they were asked for: every change
 //                 through this file counts it up before and after.
 //             F4  the home knows this process as an opener, and `grant()` is this process's, when `epoch` is the
-//             mount's.
+//                 mount's.
 //             F5  `content` is set before anybody else has the file, and served only while Content::IsThere.
+//             F6  with a hold the home does not know of this open until it has marked the hold, and only then is it
+//                 told of the close.
 #pragma once
 
 #include <atomic>
@@ -124,12 +126,13 @@ struct OpenFile {
   const InodeId inode;
   const FileType type;
   const uint8_t chunk_bits;
-  const uint32_t flags;         // OpenFlags
-  Content content;              // F5
-  const Granted original;       // of mayfly_open, in this process or one that it descends from
-  std::atomic<uint64_t> tag;    // of this process's grant, F4
-  std::atomic<uint64_t> epoch;  // Mount::epoch() of the process that opened it at its home
-  std::atomic<bool> unsynced;   // changed by this handle, perhaps, since the last Sync
+  const uint32_t flags;              // OpenFlags
+  Content content;                   // F5
+  ArenaBoard::Hold* hold = nullptr;  // set likewise; F6
+  const Granted original;            // of mayfly_open, in this process or one that it descends from
+  std::atomic<uint64_t> tag;         // of this process's grant, F4
+  std::atomic<uint64_t> epoch;       // Mount::epoch() of the process that opened it at its home
+  std::atomic<bool> unsynced;        // changed by this handle, perhaps, since the last Sync
   std::atomic<bool> sole{false};
   std::atomic<bool> leased{false};
   std::atomic<bool> buffered{false};  // buffer.size != 0
@@ -143,6 +146,8 @@ struct OpenFile {
   WriteBuffer buffer;
   Readahead ahead;
 
+  // At the close. Whether the home has to be told of it.
+  bool EndHold() { return hold == nullptr || std::exchange(hold, nullptr)->exchange(0) != inode.value; }
   Grant grant() const {
     Grant grant = original.grant;
     grant.tag = tag.load(std::memory_order_relaxed);

@@ -13,6 +13,25 @@
 
 namespace mayfly {
 
+// A name in a directory, as a key of a hash map that is looked up by views.
+struct NameView {
+  InodeId parent;
+  std::string_view name;
+};
+struct NameKey {
+  InodeId parent;
+  std::string name;
+  operator NameView() const { return {parent, name}; }  // NOLINT: looked up by views
+};
+struct NameHash {
+  using is_transparent = void;
+  size_t operator()(const NameView& v) const { return absl::HashOf(v.parent, v.name); }
+};
+struct NameEqual {
+  using is_transparent = void;
+  bool operator()(const NameView& a, const NameView& b) const { return a.parent == b.parent && a.name == b.name; }
+};
+
 class PathCache {
  public:
   static constexpr size_t kEntriesMax = 1u << 17;  // about 12 MiB; then it starts again
@@ -30,14 +49,14 @@ class PathCache {
   }
   // Invalid if it is not known.
   InodeId Find(InodeId parent, std::string_view name) const {
-    auto found = entries_.find(View{parent, name});
+    auto found = entries_.find(NameView{parent, name});
     return found == entries_.end() ? InodeId() : found->second;
   }
   // `of`: the generation under which the answer was given; an older one's is of no use any more.
   void Insert(Generation of, InodeId parent, std::string_view name, InodeId dir) {
     if (of != generation_) return;
     if (entries_.size() >= kEntriesMax) entries_.clear();
-    entries_.insert_or_assign(Key{parent, std::string(name)}, dir);
+    entries_.insert_or_assign(NameKey{parent, std::string(name)}, dir);
   }
   // The root has no parent to be looked up in.
   bool root_searchable() const { return root_searchable_; }
@@ -45,27 +64,9 @@ class PathCache {
   size_t size() const { return entries_.size(); }
 
  private:
-  struct View {
-    InodeId parent;
-    std::string_view name;
-  };
-  struct Key {
-    InodeId parent;
-    std::string name;
-    operator View() const { return {parent, name}; }  // NOLINT: looked up by views
-  };
-  struct Hash {
-    using is_transparent = void;
-    size_t operator()(const View& v) const { return absl::HashOf(v.parent, v.name); }
-  };
-  struct Equal {
-    using is_transparent = void;
-    bool operator()(const View& a, const View& b) const { return a.parent == b.parent && a.name == b.name; }
-  };
-
   Generation generation_;
   bool root_searchable_ = false;
-  absl::flat_hash_map<Key, InodeId, Hash, Equal> entries_;
+  absl::flat_hash_map<NameKey, InodeId, NameHash, NameEqual> entries_;
 };
 
 }  // namespace mayfly

@@ -270,10 +270,17 @@ Task<Status> Walk::Find(FindOptions find, Attr* out) {
       if (status.ok()) co_return status;
     } else {
       if (too_long()) co_return Code::kNameTooLong;
+      if (const KnownFile* file = slash_ ? nullptr : walker_.known.Find(parent(), name_);
+          file != nullptr && file->IsSo(generation_, walker_.executor.now())) {
+        *out = file->attr;
+        co_return Code::kOk;
+      }
       LookupRequest request;
       request.parent = parent();
       request.name = name_;
       request.exact_size = find.exact;
+      request.watch = find.told != nullptr && walker_.known.MayLearn(shard()) &&
+                      walker_.known.IsSecondLook(request.parent, request.name);
       LookupReply reply;
       TargetBuffer target(walker_);
       CallOptions options = Options();
@@ -292,6 +299,7 @@ Task<Status> Walk::Find(FindOptions find, Attr* out) {
         if (directory) Learned(request.parent, request.name, reply.attr);
         if (slash_ && !directory) co_return Code::kNotDirectory;
         *out = reply.attr;
+        if (reply.watched.told && find.told != nullptr) *find.told = reply;
         if (find.exact && reply.attr.partial) status = co_await GetAttr(reply.attr.inode, true, out);
         if (status.ok() && find.enter && directory) {
           stack_.push_back({reply.attr.inode, HasRights(walker_.cred, reply.attr, kRightExecute)});

@@ -26,6 +26,7 @@
 #include <string_view>
 #include <vector>
 
+#include "client/known_files.h"
 #include "client/path_cache.h"
 #include "ring/placement.h"
 #include "rpc/caller.h"
@@ -40,14 +41,16 @@ constexpr uint32_t kSymlinksMax = 40;
 // What all walks of a lane share.
 class Walker {
  public:
-  Walker(Executor& executor, Caller& caller, const Placement& placement, const Cred& cred, uint64_t seed)
-      : executor(executor), caller(caller), placement(placement), cred(cred), jitter_(seed | 1) {}
+  Walker(Executor& executor, Caller& caller, const Placement& placement, const Cred& cred, Arenas& arenas,
+         uint64_t seed)
+      : executor(executor), caller(caller), placement(placement), cred(cred), known(arenas), jitter_(seed | 1) {}
 
   Executor& executor;
   Caller& caller;
   const Placement& placement;
   const Cred& cred;
   PathCache cache;
+  KnownFiles known;
 
   // Between half and one and a half of `nanos`.
   Nanos Jitter(Nanos nanos);
@@ -124,8 +127,9 @@ class Walk {
     bool exact = false;             // size and times, asking other shards if need be
     bool enter = false;             // stand in the directory that was found, for dots() and above()
     std::string* target = nullptr;  // of the symlink that was found
+    LookupReply* told = nullptr;    // of a file that may be watched: what the shard said, parent() and name() being its
   };
-  // The attributes of what the path names.
+  // The attributes of what the path names: without a message if it is a file that is known.
   Task<Status> Find(FindOptions options, Attr* out);
 
   static bool MayRetry(Status status) {

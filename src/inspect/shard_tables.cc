@@ -25,6 +25,7 @@ class ShardTables::NoMemory final : public ArenaMemory {
   Result<MutableBytes> Map(size_t) override { return Code::kNoSpace; }
   std::span<ArenaStamp> Stamps(MutableBytes) override { return {}; }
   std::span<ArenaStamp> Changes() override { return {}; }
+  ArenaBoard* Board() override { return nullptr; }
   void Unmap(MutableBytes) override {}
   void Keep() override {}
   void Prefault(MutableBytes) override {}

@@ -246,13 +246,20 @@ class Recorder {
     for (Place& place : recent_) place = Place();
   }
   bool on() const { return out_ != nullptr; }
+  void SetCounts(ChangeCounts counts) { counts_ = counts; }
 
   template <class T>
   void Put(const T& image) {
     if (on()) PutImage(out_, image);
   }
   void Changed(const Inode& inode) {
+    Count(inode.id);
     if (on()) PutInode(inode);
+  }
+  void Count(InodeId id) {
+    if (counts_.empty()) return;
+    std::atomic<uint32_t>& count = counts_[id.sequence() % counts_.size()];
+    count.store(count.load(std::memory_order_relaxed) + 1, std::memory_order_release);  // nobody else writes
   }
   void Gone(InodeId id) {
     if (on()) PutGone(id);
@@ -271,6 +278,7 @@ class Recorder {
   void PutGone(InodeId id);
 
   TlvWriter* out_ = nullptr;
+  ChangeCounts counts_;
   Place recent_[8];
 };
 

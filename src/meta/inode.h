@@ -1,7 +1,9 @@
 // What a shard keeps of an inode it is the home of. Plain data: Namespace keeps the rules.
 #pragma once
 
+#include <atomic>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,6 +11,9 @@
 #include "wire/types.h"
 
 namespace mayfly {
+
+// Of changes, by sequences of inodes modulo their number.
+using ChangeCounts = std::span<std::atomic<uint32_t>>;
 
 enum class DirState : uint8_t { kLive, kRemoving, kGone };
 

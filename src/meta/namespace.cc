@@ -170,6 +170,8 @@ void Namespace::AddShard(Inode& inode, ShardId shard) {
 }
 
 void Namespace::Changed(const Inode& inode) { impl_->recorder.Changed(inode); }
+void Namespace::SetCounts(ChangeCounts counts) { impl_->recorder.SetCounts(counts); }
+void Namespace::SetOnLastLink(std::function<void(Inode&)> called) { impl_->on_last_link = std::move(called); }
 
 // ---- parts ----
 

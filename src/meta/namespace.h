@@ -73,6 +73,12 @@ class Namespace {
   // After a change of the fields of *inode by the caller itself, before it suspends: for the journal. Its xattrs and
   // shards are not the caller's to change.
   void Changed(const Inode& inode);
+  // From now on each change of an inode of this home, and of an entry that leads to it, adds one to the count at its
+  // sequence modulo their number, before the call returns. Empty: not any more.
+  void SetCounts(ChangeCounts counts);
+  // Called when the last name of a file goes, before it may be dead: who has it open without a message may be
+  // registered now.
+  void SetOnLastLink(std::function<void(Inode&)> called);
 
   // ---- what requests are about to look at ----
   // With many clients and files each table is a cache miss or two, and the second needs what the first brought. So

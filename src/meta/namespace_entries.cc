@@ -111,6 +111,7 @@ Result<Inode*> Namespace::Unlink(InodeId parent, std::string_view name, const Cr
   ++inode->version;
   impl_->RecordEntryGone(parent, name, now);
   impl_->recorder.Changed(*inode);
+  impl_->LinkGone(*inode);
   return inode;
 }
 

@@ -29,6 +29,7 @@ struct Namespace::Impl {
   OpenTable opens;
   TransactionTable transactions;
   Recorder recorder;
+  std::function<void(Inode&)> on_last_link;
   std::map<TxnId, std::vector<TxnOp>> recovered;  // between Apply and FinishRecovery
 
   Inode* FindInode(InodeId id) { return id.home() == options.self ? inodes.Find(id.sequence()) : nullptr; }
@@ -59,6 +60,9 @@ struct Namespace::Impl {
   }
   void RecordOpen(InodeId inode, ClientId process) {
     if (recorder.on()) recorder.Put(ImageOf(inode, process));
+  }
+  void LinkGone(Inode& inode) {
+    if (inode.nlink == 0 && inode.type == FileType::kFile && on_last_link) on_last_link(inode);
   }
   static EntryImage ImageOf(const Dentry& dentry, Nanos touched) {
     return {dentry.parent, dentry.inode, dentry.sequence, dentry.file_type(), touched, dentry.name()};

@@ -133,6 +133,7 @@ void Namespace::Impl::LetGo(const TxnOp& op) {
 
 void Namespace::Impl::CommitDentry(const TxnOp& op, Nanos now) {
   if (op.set == op.expect) return;
+  if (op.expect.valid()) recorder.Count(op.expect);
   DirPart& part = *parts.Find(op.inode);
   const uint32_t hash = DentryTable::HashOf(op.inode, op.name);
   if (!op.set.valid()) {
@@ -211,6 +212,7 @@ Status Namespace::Decide(TxnId txn, bool commit, Nanos now, std::vector<InodeId>
     Inode& inode = *impl_->FindInode(op.inode);
     --inode.pins;
     if (commit) impl_->recorder.Changed(inode);
+    if (commit && op.kind == TxnKind::kLink && op.delta < 0) impl_->LinkGone(inode);
     if (inode.dead()) died->push_back(inode.id);
   }
   return {};

@@ -20,7 +20,25 @@ using ArenaStamp = std::atomic<uint32_t>;
 static_assert(ArenaStamp::is_always_lock_free);
 constexpr size_t kStampBytes = 64 * 1024;
 // How many counts of changes an arena has (server/mapped.cc says of what).
-constexpr size_t kChangeCounts = 4096;
+constexpr size_t kChangeCounts = 1u << 16;
+
+// What an arena's owner and those who attached tell each other without a message. All zeros at first.
+// Invariants  B1  until `until` (the node's monotonic clock) the owner serves walks of `generation`, and it counts each
+//                 change before anybody hears of it.
+//             B2  who attached puts a file into one of its holds and looks at the file's count then; the owner counts,
+//                 and looks at the holds then. So one of them sees the other.
+//             B3  a file's hold is its number, and the complement once the owner has registered it as open: who takes
+//                 it out and finds that has to tell of the close.
+struct ArenaBoard {
+  static constexpr size_t kProcesses = 64, kHolds = 64;
+  using Hold = std::atomic<uint64_t>;
+
+  std::atomic<uint64_t> generation;
+  std::atomic<uint64_t> until;
+  alignas(64) std::atomic<uint64_t> processes[kProcesses];  // whose holds these are; 0: free
+  alignas(64) Hold holds[kProcesses][kHolds];               // 0: free
+};
+static_assert(std::atomic<uint64_t>::is_always_lock_free);
 
 class ArenaMemory {
  public:
@@ -43,6 +61,8 @@ class ArenaMemory {
   // kChangeCounts, readable by all who attached; they outlive the process as the segments do. None before the first
   // Map or Adopt, and where nobody can attach.
   virtual std::span<ArenaStamp> Changes() = 0;
+  // Likewise, and writable by them; null for none.
+  virtual ArenaBoard* Board() = 0;
   // The memory is the node's again at once, whoever else has it mapped.
   virtual void Unmap(MutableBytes segment) = 0;
   // From now on neither Unmap nor the end of this object takes anything from the node: it is for the next Adopt.

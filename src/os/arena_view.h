@@ -23,6 +23,8 @@ class ArenaView {
   virtual Segment Find(uint32_t number) = 0;
   // The owner's counts of changes (ArenaMemory::Changes), or none.
   virtual std::span<const ArenaStamp> Changes() const = 0;
+  // The owner's, or null.
+  virtual ArenaBoard* Board() const = 0;
   // Maps the pages of a range of a segment, so that copying does not fault page by page. Cheap when it was done before.
   virtual void Touch(uint32_t segment, size_t offset, size_t bytes) = 0;
 };

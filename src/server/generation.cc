@@ -10,6 +10,7 @@ namespace mayfly {
 void Shard::LearnGeneration(Generation g) {
   if (g <= generation_) return;
   generation_ = g;
+  if (ArenaBoard* const board = arena_memory_.Board()) board->generation.store(g.value, std::memory_order_release);
   responder_.SetGeneration(g);
   if (is_root()) log_.Record(kTagGeneration, g, sizeof g);
 }

@@ -20,6 +20,8 @@ constexpr Nanos kLookEvery = kSecond;
 Task<Status> Shard::HandleArenaName(Request* r, const Empty&, Empty*, ReplyPayload* out) {
   if (r->party().peer) co_return Code::kInvalid;
   out->text = arena_memory_.Name();
+  names_.SetCounts(arena_memory_.Changes());
+  ClearHolds();
   if (!out->text.empty() && attached_.insert(r->party().process).second) NoteAttached(r->party().process, true);
   co_return Code::kOk;
 }
@@ -132,10 +134,12 @@ void Shard::TellPlaces(const ReadPieces& pieces, ReadReply* a) {
   }
 }
 
-// By files whose ids have one hash; each change of their content or size counts, before anybody hears of it.
+// By files whose sequences are equal modulo the number of counts; each change of them counts, of content and
+// attributes and of the entries of this shard that lead to them, before anybody hears of it. Namespace counts what it
+// changes itself.
 ArenaStamp* Shard::ChangesOf(InodeId file) {
   const std::span<ArenaStamp> changes = arena_memory_.Changes();
-  return changes.empty() ? nullptr : &changes[(file.value * 0x9E3779B97F4A7C15ull >> 32) % changes.size()];
+  return changes.empty() ? nullptr : &changes[file.sequence() % changes.size()];
 }
 
 void Shard::CountChange(InodeId file) {
@@ -145,7 +149,7 @@ void Shard::CountChange(InodeId file) {
 
 // The place of a file's bytes for who opens it to read: then reading it costs no message. Only what lies here in one
 // piece, with at most one checksum.
-void Shard::TellContent(ClientId process, const Inode& inode, OpenReply* a) {
+void Shard::TellContent(ClientId process, const Inode& inode, PlacedFile* placed) {
   if (inode.type != FileType::kFile || inode.size == 0 || inode.size > kChecksumBlockBytes) return;
   if (inode.extra != nullptr && !inode.extra->shards.empty()) return;
   ArenaStamp* const count = attached_.contains(process) ? ChangesOf(inode.id) : nullptr;
@@ -161,15 +165,14 @@ void Shard::TellContent(ClientId process, const Inode& inode, OpenReply* a) {
   SumParts sums;
   if (piece.is_hole() || piece.is_absent() || !store_.PieceSums(piece, &sums).ok() || sums.size() > 1) return;
   if (sums.empty() && !store_.Trust(piece).ok()) return;
-  PlacedFile& placed = a->placed;
-  placed.told = true;
-  placed.offset = piece.place.offset;
-  placed.stamp = arena_.StampOf(piece.place);
-  placed.counter = static_cast<uint16_t>(count - arena_memory_.Changes().data());
-  placed.changes = count->load(std::memory_order_relaxed);
-  placed.lease_ms = ReadLeases::kLease / kMillisecond;
-  placed.sum_known = !sums.empty();
-  if (placed.sum_known) placed.sum = sums.front().sum;
+  placed->told = true;
+  placed->offset = piece.place.offset;
+  placed->stamp = arena_.StampOf(piece.place);
+  placed->counter = static_cast<uint16_t>(count - arena_memory_.Changes().data());
+  placed->changes = count->load(std::memory_order_relaxed);
+  placed->lease_ms = ReadLeases::kLease / kMillisecond;
+  placed->sum_known = !sums.empty();
+  if (placed->sum_known) placed->sum = sums.front().sum;
 }
 
 // A process is gone: as far as connections tell. One that only stands still may go on writing into its places when it

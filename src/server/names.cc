@@ -28,7 +28,11 @@ Task<Status> Shard::HandleLookup(Request* r, const LookupRequest& q, LookupReply
       a->attr = names_.AttrOf(*entry->local);
       co_return Code::kOk;
     }
-    if (ExactAttrIsHere(*entry->local, r->party().process, &a->attr)) co_return Code::kOk;
+    if (ExactAttrIsHere(*entry->local, r->party().process, &a->attr)) {
+      ShowWalks(*r);
+      if (q.watch) TellKnown(*r, *entry->local, a);
+      co_return Code::kOk;
+    }
     Status status = co_await EndSole(id, r->party().process, r->deadline());
     if (status.ok()) status = co_await ExactAttr(id, r->deadline(), &a->attr);
     co_return status.code() == Code::kStale ? Code::kConflict : status.code();
@@ -154,6 +158,7 @@ Task<Status> Shard::OpenHere(Request* r, Inode* inode, uint32_t flags, bool inhe
     // Closes travel late, so a process that opens a file again may seem to have it open still: it knows itself.
     const ClientId process = r->party().process;
     const bool wants_alone = (flags & kOpenWrite) != 0 && (flags & kOpenUnshared) == 0;
+    if (wants_alone) RegisterHolds(*inode);
     const bool may_be_alone = wants_alone && names_.OpensByOthers(*inode, process) == 0;
     if (inode->opens != 1) status = co_await EndSole(id, may_be_alone ? process : ClientId(), r->deadline());
     if (status.ok() && writes && !read_leases_.empty()) status = co_await EndReadLeases(id, process, r->deadline());
@@ -161,6 +166,7 @@ Task<Status> Shard::OpenHere(Request* r, Inode* inode, uint32_t flags, bool inhe
     inode = names_.FindInode(id);
     if (status.ok() && inode == nullptr) status = Code::kStale;
     if (status.ok() && (flags & kOpenTruncate) != 0) names_.ClearPrivileges(*inode, cred);
+    if (status.ok() && wants_alone) RegisterHolds(*inode);  // some may have come meanwhile
     if (status.ok() && wants_alone && names_.OpensByOthers(*inode, process) == 0) {
       const auto [entry, fresh] = soles_.try_emplace(id, Sole{process});
       if (fresh) SetSole(id, process);
@@ -176,7 +182,13 @@ Task<Status> Shard::OpenHere(Request* r, Inode* inode, uint32_t flags, bool inhe
   }
   a->attr = names_.AttrOf(*inode);
   a->grant = grants_.Make(r->party(), id, flags);
-  if ((flags & kOpenPlaced) != 0) TellContent(r->party().process, *inode, a);
+  if ((flags & kOpenPlaced) != 0) {
+    ShowWalks(*r);
+    TellContent(r->party().process, *inode, &a->placed);
+    if (a->placed.told && MayWatch(*r, *inode, &a->watched)) {
+      (void)ExactAttrIsHere(*inode, r->party().process, &a->attr);
+    }
+  }
   co_return Code::kOk;
 }
 

@@ -109,6 +109,7 @@ Shard::Shard(Doors doors, const Placement& placement, const AddressBook& book, S
   responder_.SetGeneration(generation_);
   responder_.SetView(view_);
   responder_.SetOnProcessGone([this](ClientId process) { ProcessGone(process); });
+  names_.SetOnLastLink([this](Inode& inode) { RegisterHolds(inode); });
   serving_ = options_.durability == Durability::kNone;
   stands_in_ = options_.role == ShardRole::kStandIn;
   if (is_root() && serving_) CreateRoot();

@@ -1,10 +1,10 @@
 // Shard: one thread's server. It owns the doors' other ends, one shard's namespace and chunk store, and answers
 // requests: dispatch.cc decodes and replies; names.cc, inodes.cc, directories.cc, rename.cc, data.cc, privileges.cc and
-// mapped.cc
-// decide and store, one family of requests each; transaction.cc commits across shards and in_doubt.cc settles what did
-// not hear its end; generation.cc keeps path resolution exact; change_log.h journals, recovery.cc and checkpoint.cc
-// bring a shard back. Everything runs on one thread; handlers are coroutines that may suspend only at a co_await.
-// Invariants  V1  a by-name request is served only if its walk began under the current namespace generation, looked at
+// mapped.cc decide and store, one family of requests each; known_files.cc is for who sends none; transaction.cc commits
+// across shards and in_doubt.cc settles what did not hear its end; generation.cc keeps path resolution exact;
+// change_log.h journals, recovery.cc and checkpoint.cc bring a shard back. Everything runs on one thread; handlers are
+// coroutines that may suspend only at a co_await. Invariants  V1  a by-name request is served only if its walk began
+// under the current namespace generation, looked at
 //                 again after every suspension before anything is changed, and only under a lease of the sequencer.
 //             V2  nothing is changed for a request whose deadline has passed.
 //             V3  bytes reach the store only from a place that nobody else can see, after their checksum was verified;
@@ -440,13 +440,22 @@ class Shard {
   void TellPlaces(const ReadPieces& pieces, ReadReply* a);
   ArenaStamp* ChangesOf(InodeId file);
   void CountChange(InodeId file);
-  void TellContent(ClientId process, const Inode& inode, OpenReply* a);
+  void TellContent(ClientId process, const Inode& inode, PlacedFile* placed);
   void NoteLoan(ClientId process, const PlaceLoan& loan);
   void NoteAttached(ClientId process, bool attached);
   Result<Place> TakeLoan(ClientId process, uint64_t id);
   void TakeAllLoans(ClientId process);
   void TakeBackAll(ClientId process);
   Task<Status> TakeBackLater(ClientId process);
+
+  // known_files.cc
+  bool MayWatch(const Request& r, const Inode& inode, WatchedFile* watched);
+  void TellKnown(const Request& r, const Inode& inode, LookupReply* a);
+  Task<Status> HandleLookups(Request* r, const Empty& q, Empty* a, ReplyPayload* out);
+  void ShowWalks(const Request& r);
+  void RegisterHolds(Inode& inode);
+  void TakeUpHolds();
+  void ClearHolds();
 
   // session.cc
   Task<Status> HandlePing(Request* r, const Empty& q, Empty* a, ReplyPayload* out);

@@ -36,6 +36,7 @@ class RegisteredArena final : public ArenaMemory {
   }
   std::span<ArenaStamp> Stamps(MutableBytes segment) override { return inner_.Stamps(segment); }
   std::span<ArenaStamp> Changes() override { return inner_.Changes(); }
+  ArenaBoard* Board() override { return inner_.Board(); }
   void Keep() override { inner_.Keep(); }
   void Prefault(MutableBytes range) override { inner_.Prefault(range); }
   std::string Name() const override { return inner_.Name(); }

@@ -23,19 +23,44 @@ struct LookupRequest {
   InodeId parent;
   std::string_view name;
   bool exact_size = false;  // ask the other shards of a large file
+  bool watch = false;       // tell what is needed to look at a file, and to read it, without a message
   template <class Io>
   void Fields(Io& io) {
-    io(parent, name, exact_size);
+    io(parent, name, exact_size, watch);
   }
 };
 // Payload: the target, if it is a symlink.
 struct LookupReply {
   Attr attr;
+  WatchedFile watched;  // with `watch`
+  Grant grant;          // to read it, if it is watched and the caller may
+  PlacedFile placed;    // likewise
   template <class Io>
   void Fields(Io& io) {
-    io(attr);
+    io(attr, watched);
+    if (watched.told) io(grant, placed);
   }
 };
+
+// Payload of Lookups: names, all of one shard; of its reply: what a Lookup with `watch` says of those that are files
+// and may be watched.
+struct NameToLookUp {
+  InodeId parent;
+  std::string_view name;
+  template <class Io>
+  void Fields(Io& io) {
+    io(parent, name);
+  }
+};
+struct LookedUp {
+  uint16_t at = 0;  // in the request
+  LookupReply reply;
+  template <class Io>
+  void Fields(Io& io) {
+    io(at, reply);
+  }
+};
+constexpr size_t kLookupsMax = 64, kLookedUpBytesMax = 256;  // names of one request; encoded, of one that is found
 
 struct OpenRequest {
   InodeId parent;
@@ -56,9 +81,10 @@ struct OpenReply {
   bool sole = false;       // nobody else has it open: write-behind is allowed until revoked
   Grant grant;             // of what was opened
   PlacedFile placed;       // with kOpenPlaced: where its bytes lie
+  WatchedFile watched;     // likewise
   template <class Io>
   void Fields(Io& io) {
-    io(attr, created, elsewhere, sole, grant, placed);
+    io(attr, created, elsewhere, sole, grant, placed, watched);
   }
 };
 
@@ -665,10 +691,9 @@ struct CountReply {
 };
 constexpr uint32_t kRevokePollMs = 20'000;
 
-// ---- the table
-// ------------------------------------------------------------------------------------------------------------ X(Name,
-// number, Request, Reply, once, who): `once`: executes once (kept in the duplicate table). who: kAny, kPeer (another
-// server only). Numbers travel: append only.
+// ---- the table ------------------------------------------------------------------------------------------------------
+// X(Name, number, Request, Reply, once, who): `once`: executes once (kept in the duplicate table). who: kAny, kPeer
+// (another server only). Numbers travel: append only.
 // Sync, to a file's home: at level `node`, answered when all that was acknowledged of it is durable, on all its shards.
 #define MAYFLY_METHODS(X)                                                        \
   X(Ping, 1, Empty, Empty, false, kAny)                                          \
@@ -739,7 +764,8 @@ constexpr uint32_t kRevokePollMs = 20'000;
   X(Rejoin, 66, Empty, ViewReply, false, kPeer)                                  \
   X(SetView, 67, ViewRequest, ViewReply, false, kPeer)                           \
   X(Sync, 68, InodeRequest, Empty, false, kAny)                                  \
-  X(Trace, 69, TraceRequest, Empty, false, kAny)
+  X(Trace, 69, TraceRequest, Empty, false, kAny)                                 \
+  X(Lookups, 70, Empty, Empty, false, kAny)
 
 enum class Method : uint16_t {
 #define MAYFLY_ENUM(name, number, request, reply, once, who) k##name = number,

@@ -185,6 +185,18 @@ struct PlacedFile {
   }
 };
 
+// What a shard told of a file is so while its count of changes (server/mapped.cc) is `changes`.
+struct WatchedFile {
+  bool told = false;  // else nothing else travels
+  uint16_t counter = 0;
+  uint32_t changes = 0;
+  template <class Io>
+  void Fields(Io& io) {
+    io(told);
+    if (told) io(counter, changes);
+  }
+};
+
 // A place that a shard lent to a process to write into. bytes 0: none.
 struct PlaceLoan {
   uint64_t id = 0;

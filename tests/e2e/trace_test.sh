@@ -14,7 +14,7 @@ e2e_start 2 --memory 256M
 untraced || e2e_fail "it is traced from the start"
 touch "$work/go"
 while [[ -e $work/go ]]; do
-  "$load" latency --count 50 && "$load" bandwidth --bytes 47008 --total 188032 && "$load" bandwidth --bytes 47008 --total 188032 --send
+  "$load" latency --count 50 --send && "$load" bandwidth --bytes 47008 --total 188032 && "$load" bandwidth --bytes 47008 --total 188032 --send
 done >"$work/load.log" 2>&1 &
 loop=$!
 loads() { [[ $(grep -c read "$work/load.log") -ge 4 ]]; } # all kinds of operations, once

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <functional>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -55,6 +56,7 @@ class SimArenaMemory : public ArenaMemory {
   }
   std::span<ArenaStamp> Stamps(MutableBytes segment) override { return stamps_.at(segment.data()); }
   std::span<ArenaStamp> Changes() override { return changes_; }
+  ArenaBoard* Board() override { return board_.get(); }
   void Keep() override { keep_ = true; }
   // The server that had it was killed (or went, after Keep): until the next Adopt nothing can be mapped.
   void Died() {
@@ -68,6 +70,7 @@ class SimArenaMemory : public ArenaMemory {
     segments_.clear();
     stamps_.clear();
     by_number_.clear();
+    board_ = std::make_unique<ArenaBoard>();
     used_ = 0;
     mapped_ = keep_ = left_behind_ = false;
   }
@@ -111,6 +114,7 @@ class SimArenaMemory : public ArenaMemory {
   std::map<uint8_t*, std::vector<ArenaStamp>> stamps_;
   std::vector<MutableBytes> by_number_;
   std::vector<ArenaStamp> changes_ = std::vector<ArenaStamp>(kChangeCounts);
+  std::unique_ptr<ArenaBoard> board_ = std::make_unique<ArenaBoard>();
 };
 
 // What clients see of such arenas, by their names.
@@ -137,6 +141,7 @@ class SimArenaViews final : public ArenaViews {
       return {data, memory_->Stamps(data)};
     }
     std::span<const ArenaStamp> Changes() const override { return memory_->Changes(); }
+    ArenaBoard* Board() const override { return memory_->Board(); }
     void Touch(uint32_t, size_t, size_t) override {}
 
    private:

@@ -1,8 +1,8 @@
 // How an arena's files look to both who makes them (arena_memory.h) and who maps them (arena_view.h): a file a segment,
 // `<name>.<number>`: data (a multiple of 2 MiB), then a stamp (4 bytes) for each 64 KiB of it, filled up to whole
 // pages.
-// `<name>.users`: the counts of changes (4 bytes each); byte `who` is write-locked by the process that attached as
-// `who`.
+// `<name>.users`: the counts of changes (4 bytes each), then the board; byte `who` is write-locked by the process that
+// attached as `who`.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,10 @@ namespace mayfly::arena_file {
 constexpr size_t kSegmentUnit = size_t{2} << 20;
 constexpr size_t kPageBytes = 4096;
 
-constexpr size_t kUsersBytes = kChangeCounts * sizeof(ArenaStamp);
+constexpr size_t kCountsBytes = kChangeCounts * sizeof(ArenaStamp);
+constexpr size_t kBoardBytes = (sizeof(ArenaBoard) + kPageBytes - 1) / kPageBytes * kPageBytes;
+constexpr size_t kUsersBytes = kCountsBytes + kBoardBytes;
+static_assert(kCountsBytes % kPageBytes == 0);
 
 constexpr size_t StampCount(size_t data_bytes) { return data_bytes / kStampBytes; }
 constexpr size_t StampFileBytes(size_t data_bytes) {

@@ -80,6 +80,7 @@ Status PosixArenaMemory::MapChanges() {
   void* const at = mmap(nullptr, arena_file::kUsersBytes, PROT_READ | PROT_WRITE, MAP_SHARED, users_fd_, 0);
   if (at == MAP_FAILED) return errno == ENOMEM ? Code::kNoSpace : CodeOfErrno(errno);
   changes_ = {static_cast<ArenaStamp*>(at), kChangeCounts};  // zeroed memory at first, as the stamps
+  board_ = reinterpret_cast<ArenaBoard*>(static_cast<uint8_t*>(at) + arena_file::kCountsBytes);
   return Code::kOk;
 }
 

@@ -44,6 +44,7 @@ class PosixArenaMemory final : public ArenaMemory {
   Result<MutableBytes> Map(size_t bytes) override;
   std::span<ArenaStamp> Stamps(MutableBytes segment) override;
   std::span<ArenaStamp> Changes() override { return changes_; }
+  ArenaBoard* Board() override { return board_; }
   void Unmap(MutableBytes segment) override;
   void Keep() override { keep_ = true; }
   void Prefault(MutableBytes range) override;
@@ -70,6 +71,7 @@ class PosixArenaMemory final : public ArenaMemory {
   std::vector<Segment> segments_;
   int users_fd_ = -1;
   std::span<ArenaStamp> changes_;  // of the users file
+  ArenaBoard* board_ = nullptr;    // likewise
   size_t created_ = 0;
   size_t used_ = 0;
   bool keep_;

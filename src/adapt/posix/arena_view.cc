@@ -41,11 +41,16 @@ std::unique_ptr<PosixArenaView> PosixArenaView::Attach(const std::string& name, 
     return nullptr;
   }
   std::span<const ArenaStamp> changes;
+  ArenaBoard* board = nullptr;
   if (bytes >= arena_file::kUsersBytes) {
-    void* const at = mmap(nullptr, arena_file::kUsersBytes, PROT_READ, MAP_SHARED, fd, 0);
-    if (at != MAP_FAILED) changes = {static_cast<const ArenaStamp*>(at), kChangeCounts};
+    void* const at = mmap(nullptr, arena_file::kUsersBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (at != MAP_FAILED) {
+      mprotect(at, arena_file::kCountsBytes, PROT_READ);  // the counts are the owner's
+      changes = {static_cast<const ArenaStamp*>(at), kChangeCounts};
+      board = reinterpret_cast<ArenaBoard*>(static_cast<uint8_t*>(at) + arena_file::kCountsBytes);
+    }
   }
-  return std::unique_ptr<PosixArenaView>(new PosixArenaView(name, fd, changes));
+  return std::unique_ptr<PosixArenaView>(new PosixArenaView(name, fd, changes, board));
 }
 
 PosixArenaView::~PosixArenaView() {

@@ -23,6 +23,7 @@ class PosixArenaView final : public ArenaView {
 
   Segment Find(uint32_t number) override;
   std::span<const ArenaStamp> Changes() const override { return changes_; }
+  ArenaBoard* Board() const override { return board_; }
   void Touch(uint32_t segment, size_t offset, size_t bytes) override;
 
  private:
@@ -40,14 +41,15 @@ class PosixArenaView final : public ArenaView {
     std::array<std::atomic<Mapped*>, kRow> segments{};
   };
 
-  PosixArenaView(std::string name, int users_fd, std::span<const ArenaStamp> changes)
-      : name_(std::move(name)), users_fd_(users_fd), changes_(changes) {}
+  PosixArenaView(std::string name, int users_fd, std::span<const ArenaStamp> changes, ArenaBoard* board)
+      : name_(std::move(name)), users_fd_(users_fd), changes_(changes), board_(board) {}
   Mapped* Get(uint32_t number) const;
   Mapped* Map(uint32_t number);
 
   const std::string name_;
   const int users_fd_;  // holds the lock
   const std::span<const ArenaStamp> changes_;
+  ArenaBoard* const board_;
   std::mutex mutex_;                            // of mapping
   std::array<std::atomic<Row*>, kRow> rows_{};  // numbers of 2^18 and more are not mapped: PageRuns has no more
 };
