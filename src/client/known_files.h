@@ -4,7 +4,6 @@
 //                 at which KnownFile::IsSo says so for a walk to the parent, whoever changes files meanwhile.
 #pragma once
 
-#include <absl/container/flat_hash_map.h>
 #include <absl/container/node_hash_map.h>
 
 #include <algorithm>
@@ -76,39 +75,61 @@ class KnownFiles {
     return found == files_.end() ? nullptr : &found->second;
   }
 
-  // A file that this lane has made, or writes. Who looks at one of them often looks at the next ones then.
+  // A file that this lane has made, or writes. Who looks at one of them often looks at the next ones then. As cheap as
+  // can be: most that are made are not looked at.
   void Note(InodeId parent, std::string_view name) {
-    if (noted_.size() >= kEntriesMax) {
-      noted_.clear();
-      noted_at_.clear();
-    }
-    noted_at_[NameHash()({parent, name})] = static_cast<uint32_t>(noted_.size());
-    noted_.push_back({parent, std::string(name)});
+    if (noted_.size() >= kEntriesMax) ForgetNoted();
+    noted_.push_back(
+        {parent, HashOf(parent, name), static_cast<uint32_t>(noted_names_.size()), static_cast<uint32_t>(name.size())});
+    noted_names_ += name;
   }
-  bool HasNoted() const { return !noted_at_.empty(); }
-  // The name, if it was noted, and those that were noted behind it, as long as `is_wanted` says so: at most
-  // kLookupsMax, and never again.
+  bool HasNoted() const { return first_noted_ < noted_.size(); }
+  // The name, if it is among the next ones that were noted, and those that were noted behind it, as long as `is_wanted`
+  // says so: at most kLookupsMax, and never again.
   template <class IsWanted>
   std::vector<NameKey> TakeNoted(InodeId parent, std::string_view name, IsWanted is_wanted) {
     std::vector<NameKey> names;
-    if (noted_at_.empty()) return names;
-    const auto found = noted_at_.find(NameHash()({parent, name}));
-    if (found == noted_at_.end()) return names;
-    const size_t first = found->second, end = std::min(noted_.size(), first + kNotedRun);
-    if (noted_[first].parent != parent || noted_[first].name != name) return names;
-    for (size_t i = first; i < end && names.size() < kLookupsMax; ++i) {
-      NameKey& key = noted_[i];
-      if (!key.parent.valid() || !is_wanted(key)) continue;
-      noted_at_.erase(NameHash()(key));
-      names.push_back(std::exchange(key, NameKey()));
+    const uint32_t hash = HashOf(parent, name);
+    const size_t end = std::min(noted_.size(), first_noted_ + kNotedRun);
+    size_t at = first_noted_;
+    while (at < end && !(noted_[at].hash == hash && noted_[at].parent == parent && NameOf(noted_[at]) == name)) ++at;
+    if (at == end) {
+      if (++noted_in_vain_ >= kNotedRun) ForgetNoted();  // whoever asks asks for others
+      return names;
     }
+    noted_in_vain_ = 0;
+    for (; at < std::min(noted_.size(), first_noted_ + 2 * kNotedRun) && names.size() < kLookupsMax; ++at) {
+      Noted& one = noted_[at];
+      if (!one.parent.valid()) continue;
+      NameKey key{one.parent, std::string(NameOf(one))};
+      if (!is_wanted(key)) continue;
+      names.push_back(std::move(key));
+      one = Noted();
+    }
+    while (first_noted_ < noted_.size() && !noted_[first_noted_].parent.valid()) ++first_noted_;
+    if (!HasNoted()) ForgetNoted();
     return names;
   }
 
  private:
-  static constexpr size_t kNotedRun = 256;  // of those behind it, with other shards' between them
+  static constexpr size_t kNotedRun = 256;  // with other shards' among them
   static constexpr size_t kSeen = 1u << 14;
 
+  struct Noted {
+    InodeId parent;  // none: it was taken
+    uint32_t hash = 0, begin = 0, bytes = 0;
+  };
+  static uint32_t HashOf(InodeId parent, std::string_view name) {
+    return static_cast<uint32_t>(NameHash()({parent, name}));
+  }
+  std::string_view NameOf(const Noted& one) const {
+    return std::string_view(noted_names_).substr(one.begin, one.bytes);
+  }
+  void ForgetNoted() {
+    noted_.clear();
+    noted_names_.clear();
+    first_noted_ = noted_in_vain_ = 0;
+  }
   void ForgetWithArenas() {
     if (forgets_ == arenas_.forgets()) return;
     files_.clear();
@@ -118,8 +139,10 @@ class KnownFiles {
   Arenas& arenas_;
   uint64_t forgets_ = 0;
   absl::node_hash_map<NameKey, KnownFile, NameHash, NameEqual> files_;
-  std::vector<NameKey> noted_;
-  absl::flat_hash_map<size_t, uint32_t> noted_at_;  // by hash
+  std::vector<Noted> noted_;
+  std::string noted_names_;
+  size_t first_noted_ = 0;  // those before it were taken
+  size_t noted_in_vain_ = 0;
   std::vector<uint16_t> seen_ = std::vector<uint16_t>(kSeen);
 };
 
