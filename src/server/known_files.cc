@@ -80,19 +80,6 @@ void Shard::RegisterHolds(Inode& inode) {
   }
 }
 
-// After a restart, of the processes that are expected back.
-void Shard::TakeUpHolds() {
-  ArenaBoard* const board = arena_memory_.Board();
-  if (board == nullptr) return;
-  names_.SetCounts(arena_memory_.Changes());
-  for (size_t i = 0; i < ArenaBoard::kProcesses; ++i) {
-    if (!attached_.contains(ClientId(board->processes[i]))) continue;
-    for (const ArenaBoard::Hold& hold : board->holds[i]) {
-      if (Inode* const inode = names_.FindInode(InodeId(hold))) RegisterHolds(*inode);
-    }
-  }
-}
-
 // Of processes that are gone.
 void Shard::ClearHolds() {
   ArenaBoard* const board = arena_memory_.Board();

@@ -66,7 +66,7 @@ Task<Status> Shard::Open(bool recover, RecoveryReport* report) {
     // Given before the restart, to last over it: whoever has one reads ahead, or serves paths, until it is over.
     co_await executor_.Sleep(ReadLeases::kLease);
     std::fill(leased_until_.begin(), leased_until_.end(), executor_.now() + options_.lease);
-    TakeUpHolds();
+    names_.SetCounts(arena_memory_.Changes());  // processes that have the arena mapped watch it still
   }
   if (keeps_data()) MAYFLY_CO_TRY(co_await log_.Durable(kNever));  // the root, and that there is a session
   report->took = executor_.clock().Now() - begun;

@@ -454,7 +454,6 @@ class Shard {
   Task<Status> HandleLookups(Request* r, const Empty& q, Empty* a, ReplyPayload* out);
   void ShowWalks(const Request& r);
   void RegisterHolds(Inode& inode);
-  void TakeUpHolds();
   void ClearHolds();
 
   // session.cc

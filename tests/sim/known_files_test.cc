@@ -243,9 +243,14 @@ TEST_F(KnownFilesTest, ThatAreOpenAreNotWrittenAlone) {
   SimClient other(cluster, {}, &cluster.views());
   const std::string data = Pattern(3901, 5), mark(300, 'x');
   New("/f", data);
-  other.Open("/g", kNewFile & ~uint32_t{kOpenUnshared});  // so that it listens
-  cluster.RunFor(100 * kMillisecond);
-  Know("/f");
+  for (const bool listens : {false, true}) {  // small writes make it want to
+    const int fd = *other.Wait(other.lane().Open("/f", kOpenWrite, 0));
+    EXPECT_EQ(other.mount().files().Find(fd)->sole, listens);
+    for (int i = 0; i < 3; ++i) Write(other, other.mount().files().Find(fd), i * 10, "0123456789");
+    ASSERT_TRUE(Close(other, fd).ok());
+    Settle();
+  }
+  New("/f", data);
   Settle();
   Know("/f");
   FileRef read;
@@ -304,6 +309,16 @@ TEST_F(KnownFilesRestartTest, OutliveTheirServer) {
   EXPECT_TRUE(Close(reader, fd).ok());
   Settle();
   EXPECT_EQ(Inodes(), before - 1);
+  // What is known from now on is watched as before.
+  for (int i = 0; i < 20; ++i) {
+    const std::string path = "/n" + std::to_string(i);
+    Know(path);
+    SetAttrRequest request;
+    request.mask = kSetMode;
+    request.permissions = 0600;
+    ASSERT_TRUE(writer.Wait(writer.lane().SetAttr({path}, request)).ok());
+    ExpectSame(path);
+  }
 }
 
 }  // namespace
