@@ -17,6 +17,7 @@ bool Shard::MayWatch(const Request& r, const Inode& inode, WatchedFile* watched)
   if (!attached_.contains(r.party().process) || soles_.contains(inode.id)) return false;
   const ArenaStamp* const count = ChangesOf(inode.id);
   if (count == nullptr || arena_memory_.Board() == nullptr) return false;
+  names_.SetCounts(arena_memory_.Changes());  // from now on somebody watches; there are none before the first segment
   watched->told = true;
   watched->counter = static_cast<uint16_t>(count - arena_memory_.Changes().data());
   watched->changes = count->load(std::memory_order_relaxed);

@@ -20,7 +20,6 @@ constexpr Nanos kLookEvery = kSecond;
 Task<Status> Shard::HandleArenaName(Request* r, const Empty&, Empty*, ReplyPayload* out) {
   if (r->party().peer) co_return Code::kInvalid;
   out->text = arena_memory_.Name();
-  names_.SetCounts(arena_memory_.Changes());
   ClearHolds();
   if (!out->text.empty() && attached_.insert(r->party().process).second) NoteAttached(r->party().process, true);
   co_return Code::kOk;
