@@ -14,6 +14,7 @@ constexpr auto kLookEvery = std::chrono::microseconds(50);
 
 std::mutex list_mutex;  // of the list of all who may be inside; nothing else is locked under it
 ForkGate::Inside* first = nullptr;
+ForkGate::Others added{[] {}, [] {}, [] {}};
 
 bool Membarrier(int command) { return syscall(SYS_membarrier, command, 0, 0) == 0; }
 bool MayFence() { return Membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED); }
@@ -51,6 +52,11 @@ std::mutex& ForkGate::making() {
   return mutex;
 }
 
+void ForkGate::Add(const Others& others) {
+  std::lock_guard lock(making());
+  added = others;
+}
+
 void ForkGate::Before() {
   making().lock();
   pending_.store(true, std::memory_order_seq_cst);
@@ -65,17 +71,24 @@ void ForkGate::Before() {
       std::this_thread::sleep_for(kLookEvery);
     }
   }
+  added.before();
 }
 
 void ForkGate::AfterInParent() {
-  list_mutex.unlock();
-  pending_.store(false, std::memory_order_seq_cst);
-  making().unlock();
+  added.in_parent();
+  End();
 }
 
 void ForkGate::AfterInChild() {
+  added.in_child();
   for (Inside* inside = first; inside != nullptr; inside = inside->next_) inside->Leave();
-  AfterInParent();
+  End();
+}
+
+void ForkGate::End() {
+  list_mutex.unlock();
+  pending_.store(false, std::memory_order_seq_cst);
+  making().unlock();
 }
 
 void ForkGate::Forget() {

@@ -74,6 +74,15 @@ class ForkGate {
   // Engines are made and destroyed one at a time, and not during a fork.
   static std::mutex& making();
 
+  // What else stands still for a fork: called when nobody is inside (any more), and afterwards. To be said before the
+  // first engine is made.
+  struct Others {
+    void (*before)();
+    void (*in_parent)();
+    void (*in_child)();
+  };
+  static void Add(const Others& others);
+
   static void Before();  // in this order with other locks: first
   static void AfterInParent();
   static void AfterInChild();  // what others were doing ends here
@@ -81,6 +90,7 @@ class ForkGate {
   static void Forget();
 
  private:
+  static void End();
   static const bool forks_fence_;  // the kernel can fence all threads of the process
   static std::atomic<bool> pending_;
   static thread_local Inside* current_;  // of this thread: it may fork in a callback

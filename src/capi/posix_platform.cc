@@ -9,8 +9,10 @@
 #include "adapt/posix/clock.h"
 #include "adapt/posix/idle.h"
 #include "adapt/posix/random.h"
+#include "adapt/ucx/async_thread.h"
 #include "adapt/ucx/ucx_transport.h"
 #include "base/log.h"
+#include "capi/fork_gate.h"
 
 namespace mayfly {
 namespace {
@@ -22,10 +24,16 @@ constexpr Nanos kUnnamedWait = 10 * kSecond;
 
 class PosixGround final : public Ground {
  public:
-  explicit PosixGround(std::unique_ptr<UcxTransport> transport) : transport_(std::move(transport)) {
-    idle_.Add(transport_.get());
+  static std::unique_ptr<PosixGround> Make(const UcxOptions& options, std::string* why) {
+    std::unique_ptr<PosixGround> ground(new PosixGround);
+    ground->transport_ = UcxTransport::Create(options, why);
+    if (ground->transport_ == nullptr) return nullptr;
+    ground->idle_.Add(ground->transport_.get());
+    return ground;
   }
-  ~PosixGround() override { idle_.Remove(transport_.get()); }
+  ~PosixGround() override {
+    if (transport_ != nullptr) idle_.Remove(transport_.get());
+  }
   Clock& clock() override { return clock_; }
   Idle& idle() override { return idle_; }
   Random& random() override { return random_; }
@@ -33,6 +41,9 @@ class PosixGround final : public Ground {
   void Abandon() override { transport_->Abandon(); }
 
  private:
+  PosixGround() = default;
+
+  AsyncThread::User async_;
   PosixClock clock_;
   PosixIdle idle_;
   PosixRandom random_;
@@ -108,13 +119,10 @@ PosixPlatform::PosixPlatform(FoundSession found, NodeMap map, std::string runtim
   identity_.cred = CredOfThisProcess();
   char host[256] = {};
   if (gethostname(host, sizeof host - 1) == 0) identity_.host = host;
+  ForkGate::Add({&AsyncThread::BeforeFork, &AsyncThread::AfterForkInParent, &AsyncThread::AfterForkInChild});
 }
 
-std::unique_ptr<Ground> PosixPlatform::NewGround(std::string* why) {
-  std::unique_ptr<UcxTransport> transport = UcxTransport::Create(ucx_, why);
-  if (transport == nullptr) return nullptr;
-  return std::make_unique<PosixGround>(std::move(transport));
-}
+std::unique_ptr<Ground> PosixPlatform::NewGround(std::string* why) { return PosixGround::Make(ucx_, why); }
 
 Identity PosixPlatform::identity() const {
   Identity identity = identity_;

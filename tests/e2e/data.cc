@@ -255,6 +255,53 @@ void Fork() {
   if (mayfly_disconnect(fs) != 0) Fail("disconnect");
 }
 
+// While a child lives and has connections of its own, others come and go: what the library's own threads do for one of
+// them is nothing that another waits for.
+void ForkOften() {
+  mayfly_fs* fs = Connect();
+  const int fd = Open(fs, "/often", O_CREAT | O_EXCL | O_RDWR);
+  const auto look = [&] {
+    struct stat st;
+    if (mayfly_fstat(fd, &st) != 0) Fail("fstat in a child");
+  };
+  int connected[2], end[2];
+  if (pipe(connected) != 0 || pipe(end) != 0) Fail("pipe");
+  char byte = 0;
+  const pid_t first = fork();
+  if (first == 0) {
+    close(end[1]);
+    look();
+    if (::write(connected[1], &byte, 1) != 1 || ::read(end[0], &byte, 1) != 0) Fail("pipe");
+    std::_Exit(0);
+  }
+  if (::read(connected[0], &byte, 1) != 1) Fail("pipe");
+  const auto end_of = [](pid_t child) {
+    int status = 0;
+    if (waitpid(child, &status, 0) != child || status != 0) Fail("a child ended with status %d", status);
+  };
+  for (int i = 0; i < 100; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      close(end[1]);
+      look();
+      if (i % 8 == 0) {
+        const pid_t its_own = fork();
+        if (its_own == 0) {
+          look();
+          std::_Exit(0);
+        }
+        end_of(its_own);
+      }
+      std::_Exit(0);
+    }
+    end_of(child);
+  }
+  close(end[1]);
+  end_of(first);
+  for (const int one : {connected[0], connected[1], end[0]}) close(one);
+  if (mayfly_close(fd) != 0 || mayfly_unlink(fs, "/often") != 0 || mayfly_disconnect(fs) != 0) Fail("the end");
+}
+
 // One descriptor of many threads: each write moves the offset by itself, so no record tears another.
 void Threads() {
   mayfly_fs* fs = Connect();
@@ -315,6 +362,7 @@ int main(int argc, char** argv) {
     Sparse();
   } else if (what == "fork") {
     Fork();
+    ForkOften();
   } else if (what == "threads") {
     Threads();
   } else {

@@ -1,7 +1,8 @@
 #!/bin/bash
-# Four idle servers and an idle client with a file open for write-behind sleep: over some seconds they wake up a few
-# times a second at most, and use next to no CPU; also after a client was killed in the middle of a storm. What is
-# asserted leaves a wide margin, as sanitizers and busy machines cost; a thread that polls or spins is far beyond it.
+# Four idle servers, an idle client with a file open for write-behind, and a connected child of it, sleep: over some
+# seconds they wake up a few times a second at most, and use next to no CPU; also after a client was killed in the
+# middle of a storm. What is asserted leaves a wide margin, as sanitizers and busy machines cost; a thread that polls or
+# spins is far beyond it.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 programs=$MAYFLY_BUILD_DIR/tests
 [[ -x $programs/e2e_idle && -x $programs/e2e_failure ]] || e2e_skip "e2e_idle or e2e_failure was not built"
@@ -16,9 +17,9 @@ mkfifo "$work/end"
 "$programs/e2e_idle" <"$work/end" >"$work/idle.log" 2>&1 &
 client=$!
 exec 5>"$work/end"
-processes+=("$client")
 is_idle() { grep -q idle "$work/idle.log"; }
 e2e_within 60 is_idle || e2e_fail "the client: $(cat "$work/idle.log")"
+processes+=("$client" "$(sed -n 's/^idle //p' "$work/idle.log")")
 
 wakes() { # voluntary context switches of all threads
   local pid
