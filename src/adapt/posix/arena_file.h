@@ -28,10 +28,11 @@ constexpr size_t StampFileBytes(size_t data_bytes) {
 // The data of a file of `file_bytes`. The stamps of the largest segment (64 MiB) take far less than a unit.
 constexpr size_t DataBytes(size_t file_bytes) { return file_bytes / kSegmentUnit * kSegmentUnit; }
 
-// Enters the pages of `range` into this process's page tables. They exist, so a read fault maps all of the 64 KiB
-// around it that lie in the page cache, and writably, as the mapping is shared: a fifth of what MADV_POPULATE_WRITE
-// costs (52 ms for 256 MiB; MADV_POPULATE_READ 19, this 11), which takes a fault for each page. Where the kernel is set
-// to map less at once, what is left out faults when it is used. Changes nothing that others write meanwhile.
+// Enters the pages of `range` into this process's page tables. They were used before, so a read fault maps all of the
+// 64 KiB around it that lie in the page cache, and writably, as the mapping is shared: a fifth of what
+// MADV_POPULATE_WRITE costs (52 ms for 256 MiB; MADV_POPULATE_READ 19, this 11), which takes a fault for each page.
+// Where the kernel is set to map less at once, what is left out faults when it is used. Changes nothing that others
+// write meanwhile. Of pages that were never used it enters one in 16: PosixArenaMemory::Prefault is for these.
 inline void MapPages(MutableBytes range) {
   constexpr size_t kFaultAround = 64 * 1024;
   const volatile uint8_t* at = range.data();
