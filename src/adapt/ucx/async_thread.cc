@@ -1,6 +1,7 @@
 #include "adapt/ucx/async_thread.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -11,12 +12,19 @@
 #include <charconv>
 #include <chrono>
 #include <filesystem>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <system_error>
 #include <thread>
+#include <utility>
 
 #include "base/log.h"
+
+// Part of UCX's library, but not of its installed headers.
+extern "C" __attribute__((weak)) ucs_status_t ucs_async_dispatch_handlers(int* ids, size_t count,
+                                                                          ucs_event_set_types_t events);
 
 namespace mayfly {
 namespace {
@@ -29,7 +37,10 @@ constexpr auto kStandsMost = std::chrono::seconds(60);  // a fork copies the pag
 std::mutex mutex;  // of users and call
 int users = 0;
 int call = -1;                      // an eventfd: written to, the thread comes into Stand
-bool of_parent = false;             // `call` and its thread are the parent's
+bool of_parent = false;             // `call` and its thread are the parent's,
+bool shares_set = false;            // and so is the thread's event set,
+int event_set = -1;                 // this one; -1: not known yet
+std::mutex dispatching;             // held by the thread that a child has in its place, while it is in UCX
 std::atomic<bool> forking{false};   // the thread is to stand
 std::atomic<bool> standing{false};  // it does
 
@@ -70,15 +81,44 @@ int EventSetWith(int fd) {
   return -1;
 }
 
-void LeaveParentsEventSet() {
-  const int shared = EventSetWith(call);
-  const int own = shared < 0 ? -1 : epoll_create1(EPOLL_CLOEXEC);
-  if (own < 0 || dup3(own, shared, O_CLOEXEC) < 0) {
-    MAYFLY_DEBUG("this process shares UCX's event set with the one that it was forked from");
+// What UCX's thread does, in a child. For ever.
+void Serve(int set) {
+  for (;;) {
+    epoll_event events[16];
+    const int count = epoll_wait(set, events, std::size(events), -1);
+    bool missed = false;
+    for (int i = 0; i < count; ++i) {
+      int id = static_cast<int>(events[i].data.u64);
+      unsigned what = 0;
+      if ((events[i].events & EPOLLIN) != 0) what |= UCS_EVENT_SET_EVREAD;
+      if ((events[i].events & EPOLLOUT) != 0) what |= UCS_EVENT_SET_EVWRITE;
+      if ((events[i].events & EPOLLERR) != 0) what |= UCS_EVENT_SET_EVERR;
+      const std::lock_guard lock(dispatching);
+      missed |= ucs_async_dispatch_handlers(&id, 1, static_cast<ucs_event_set_types_t>(what)) != UCS_OK;
+    }
+    if (missed) std::this_thread::yield();  // its worker is busy, and does it itself
   }
+}
+
+void LeaveParentsEventSet() {
+  if (event_set < 0) event_set = EventSetWith(call);
+  const int own = event_set < 0 ? -1 : epoll_create1(EPOLL_CLOEXEC);
+  const bool left = own >= 0 && dup3(own, event_set, O_CLOEXEC) >= 0;
   if (own >= 0) close(own);
-  close(call);
-  call = -1;
+  // `call` stays open: its number is in UCX's table, a new descriptor must not get it.
+  if (!left || ucs_async_dispatch_handlers == nullptr) {
+    MAYFLY_WARN("in a forked process: nobody waits for connections that others make to it");
+    return;
+  }
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);  // the new thread inherits it: handlers stay with the caller's threads
+  try {
+    std::thread(Serve, event_set).detach();
+  } catch (const std::system_error&) {
+    MAYFLY_WARN("no thread that waits for connections which others make to this process");
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 }  // namespace
@@ -87,7 +127,7 @@ AsyncThread::User::User() {
   std::lock_guard lock(mutex);
   if (users++ > 0) return;
   if (of_parent) {
-    if (call >= 0) LeaveParentsEventSet();
+    if (std::exchange(shares_set, false)) LeaveParentsEventSet();
     return;
   }
   call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -110,6 +150,7 @@ AsyncThread::User::~User() {
 
 void AsyncThread::BeforeFork() {
   mutex.lock();
+  dispatching.lock();
   if (of_parent || call < 0) return;
   (void)Until([] { return !standing; }, kComesWithin);  // of the fork before
   forking = true;
@@ -118,13 +159,15 @@ void AsyncThread::BeforeFork() {
 
 void AsyncThread::AfterForkInParent() {
   forking = false;
+  dispatching.unlock();
   mutex.unlock();
 }
 
 void AsyncThread::AfterForkInChild() {
   forking = standing = false;
-  of_parent = true;
   users = 0;  // the parent's are left alone
+  if (of_parent || call >= 0) of_parent = shares_set = true;
+  dispatching.unlock();
   mutex.unlock();
 }
 
