@@ -88,27 +88,21 @@ class KnownFiles {
   // says so: at most kLookupsMax, and never again.
   template <class IsWanted>
   std::vector<NameKey> TakeNoted(InodeId parent, std::string_view name, IsWanted is_wanted) {
-    std::vector<NameKey> names;
     const uint32_t hash = HashOf(parent, name);
     const size_t end = std::min(noted_.size(), first_noted_ + kNotedRun);
     size_t at = first_noted_;
     while (at < end && !(noted_[at].hash == hash && noted_[at].parent == parent && NameOf(noted_[at]) == name)) ++at;
     if (at == end) {
       if (++noted_in_vain_ >= kNotedRun) ForgetNoted();  // whoever asks asks for others
-      return names;
+      return {};
     }
     noted_in_vain_ = 0;
-    for (; at < std::min(noted_.size(), first_noted_ + 2 * kNotedRun) && names.size() < kLookupsMax; ++at) {
-      Noted& one = noted_[at];
-      if (!one.parent.valid()) continue;
-      NameKey key{one.parent, std::string(NameOf(one))};
-      if (!is_wanted(key)) continue;
-      names.push_back(std::move(key));
-      one = Noted();
-    }
-    while (first_noted_ < noted_.size() && !noted_[first_noted_].parent.valid()) ++first_noted_;
-    if (!HasNoted()) ForgetNoted();
-    return names;
+    return TakeNotedFrom(at, is_wanted);
+  }
+  // Likewise, those that were noted next.
+  template <class IsWanted>
+  std::vector<NameKey> TakeNextNoted(IsWanted is_wanted) {
+    return TakeNotedFrom(first_noted_, is_wanted);
   }
 
  private:
@@ -121,6 +115,21 @@ class KnownFiles {
   };
   static uint32_t HashOf(InodeId parent, std::string_view name) {
     return static_cast<uint32_t>(NameHash()({parent, name}));
+  }
+  template <class IsWanted>
+  std::vector<NameKey> TakeNotedFrom(size_t at, IsWanted is_wanted) {
+    std::vector<NameKey> names;
+    for (; at < std::min(noted_.size(), first_noted_ + 2 * kNotedRun) && names.size() < kLookupsMax; ++at) {
+      Noted& one = noted_[at];
+      if (!one.parent.valid()) continue;
+      NameKey key{one.parent, std::string(NameOf(one))};
+      if (!is_wanted(key)) continue;
+      names.push_back(std::move(key));
+      one = Noted();
+    }
+    while (first_noted_ < noted_.size() && !noted_[first_noted_].parent.valid()) ++first_noted_;
+    if (!HasNoted()) ForgetNoted();
+    return names;
   }
   std::string_view NameOf(const Noted& one) const {
     return std::string_view(noted_names_).substr(one.begin, one.bytes);

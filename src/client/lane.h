@@ -9,6 +9,9 @@
 // lane_io.cc (reading and writing), lane_buffer.cc (write-behind and readahead), lane_session.cc (the session).
 #pragma once
 
+#include <algorithm>
+#include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -135,6 +138,22 @@ class Lane {
   void Learn(InodeId parent, std::string_view name, const LookupReply& told, Nanos asked);
   // If the walk's name was noted: looks it up, and those behind it, which are asked for next perhaps.
   Task<Status> LookUpNoted(const Walk* walk);
+  bool MayBeNoted() const { return walker_.known.HasNoted() || !noted_lookups_.empty(); }
+  // The names of one message (some), which is under way or has been answered.
+  struct NotedLookups {
+    std::vector<NameKey> names;
+    bool done = false;
+
+    bool Begins(InodeId parent, std::string_view name) const {
+      return names.front().name == name && names.front().parent == parent;
+    }
+    bool Has(InodeId parent, std::string_view name) const {
+      return std::any_of(names.begin(), names.end(),
+                         [&](const NameKey& one) { return one.name == name && one.parent == parent; });
+    }
+  };
+  static Task<Status> AskForNoted(Lane* lane, ShardId shard, std::shared_ptr<NotedLookups> lookups);
+  Task<Status> LookUp(ShardId shard, const std::vector<NameKey>& names);
   Task<Result<Opened>> OpenPath(std::string_view path, uint32_t flags, uint16_t permissions);
   // `inherited`: what an open of another process gave, or nothing.
   Task<Status> OpenAtHome(InodeId inode, uint32_t flags, Granted inherited, Nanos deadline, OpenReply* reply,
@@ -197,6 +216,8 @@ class Lane {
   DataPath data_;
   Gate gate_;
   WaitQueue ahead_done_;  // a piece that was read ahead has arrived, or failed
+  std::map<ShardId, std::shared_ptr<NotedLookups>> noted_lookups_;  // each shard's last
+  WaitQueue noted_done_;                                            // one has been answered, or failed
 };
 
 }  // namespace mayfly

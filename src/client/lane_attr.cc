@@ -25,7 +25,7 @@ Task<Result<Attr>> Lane::Stat(std::string_view path, bool follow) {
   find.exact = true;
   LookupReply told;
   find.told = &told;
-  if (walker_.known.HasNoted() && walk.TryToParent() && walk.status().ok() && walk.is_name() && !walk.too_long()) {
+  if (MayBeNoted() && walk.TryToParent() && walk.status().ok() && walk.is_name() && !walk.too_long()) {
     (void)co_await LookUpNoted(&walk);
   }
   const Nanos asked = executor_.now();

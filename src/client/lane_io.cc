@@ -21,7 +21,8 @@ Lane::Lane(Executor& executor, Caller& caller, Mount& mount, uint64_t seed)
       walker_(executor, caller, mount.placement(), mount.cred(), mount.arenas(), seed),
       data_(executor, caller, mount),
       gate_(executor),
-      ahead_done_(executor) {}
+      ahead_done_(executor),
+      noted_done_(executor) {}
 
 Lane::~Lane() { MAYFLY_CHECK(idle()); }
 

@@ -27,15 +27,55 @@ void Lane::Learn(InodeId parent, std::string_view name, const LookupReply& told,
   walker_.known.Learn(parent, name, told.watched, file);
 }
 
+// Who comes to the end of what one message told it goes on, so from then on the next names are asked for before it
+// comes to them: the server looks at them while the process works.
 Task<Status> Lane::LookUpNoted(const Walk* walk) {
   const ShardId shard = walk->shard();
+  const auto asked = noted_lookups_.find(shard);
+  const bool begins = asked != noted_lookups_.end() && asked->second->Begins(walk->parent(), walk->name());
+  if (!begins && walker_.known.Find(walk->parent(), walk->name()) != nullptr) co_return Code::kOk;
   const auto is_there = [&](const NameKey& key) {
     return mount_.placement().DentryShard(key.parent, key.name) == shard;
   };
-  const std::vector<NameKey> names = walker_.known.TakeNoted(walk->parent(), walk->name(), is_there);
-  if (names.empty()) co_return Code::kOk;
-  if (walker_.known.IsUnknown(shard)) (void)co_await data_.ArenaOf(shard);
-  if (!walker_.known.MayLearn(shard)) co_return Code::kOk;
+  const auto ask = [&](std::vector<NameKey> names) {
+    auto lookups = std::make_shared<NotedLookups>();
+    lookups->names = std::move(names);
+    noted_lookups_[shard] = lookups;
+    Spawn(AskForNoted(this, shard, lookups), "looking up what was noted");
+    return lookups;
+  };
+  const auto last = [&] {
+    const auto found = noted_lookups_.find(shard);
+    return found != noted_lookups_.end() ? found->second : nullptr;
+  };
+  std::shared_ptr<NotedLookups> lookups = last();
+  const bool goes_on = lookups != nullptr;
+  if (!goes_on || !lookups->Has(walk->parent(), walk->name())) {
+    std::vector<NameKey> names = walker_.known.TakeNoted(walk->parent(), walk->name(), is_there);
+    if (names.empty()) co_return Code::kOk;
+    if (walker_.known.IsUnknown(shard)) (void)co_await data_.ArenaOf(shard);
+    if (!walker_.known.MayLearn(shard)) co_return Code::kOk;
+    lookups = ask(std::move(names));
+  }
+  while (!lookups->done) MAYFLY_CO_TRY(co_await noted_done_.Wait(walk->deadline()));
+  if (!goes_on || last() != lookups) co_return Code::kOk;
+  std::vector<NameKey> next = walker_.known.TakeNextNoted(is_there);
+  if (next.empty()) {
+    noted_lookups_.erase(shard);
+  } else {
+    ask(std::move(next));
+  }
+  co_return Code::kOk;
+}
+
+Task<Status> Lane::AskForNoted(Lane* lane, ShardId shard, std::shared_ptr<NotedLookups> lookups) {
+  (void)co_await lane->LookUp(shard, lookups->names);  // what it did not tell is asked for name by name
+  lookups->done = true;
+  lane->noted_done_.WakeAll();
+  co_return Code::kOk;
+}
+
+Task<Status> Lane::LookUp(ShardId shard, const std::vector<NameKey>& names) {
   std::vector<NameToLookUp> asked_for;
   for (const NameKey& key : names) asked_for.push_back({key.parent, key.name});
   const std::string payload = EncodedPayload(asked_for, 4 + names.size() * (8 + 4 + kNameBytesMax));
@@ -120,7 +160,7 @@ Task<Result<Lane::Opened>> Lane::OpenPath(std::string_view path, uint32_t flags,
       if (walk.slash()) sent = (sent | kOpenDirectory) & ~kOpenNoFollow;
       if (exclusive) sent |= kOpenNoFollow;
       if (placed && !walk.slash()) {
-        if (walker_.known.HasNoted()) (void)co_await LookUpNoted(&walk);
+        if (MayBeNoted()) (void)co_await LookUpNoted(&walk);
         if (auto known = OpenKnown(walk)) co_return *known;
       }
       if (placed && mount_.arenas().IsUnknown(walk.shard())) (void)co_await data_.ArenaOf(walk.shard());
