@@ -5,21 +5,19 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <thread>
+
+#include "adapt/posix/poll_until.h"
 
 namespace mayfly {
 namespace {
 
-constexpr auto kLookEvery = std::chrono::microseconds(50);
-
-std::mutex list_mutex;  // of the list of all who may be inside; nothing else is locked under it
+std::mutex list_mutex;  // of the list of all who may be inside; only what others lock for a fork is locked under it
 ForkGate::Inside* first = nullptr;
-ForkGate::Others added{[] {}, [] {}, [] {}};
+ForkGate::Others others{[] {}, [] {}, [] {}};
 
 bool Membarrier(int command) { return syscall(SYS_membarrier, command, 0, 0) == 0; }
 bool MayFence() { return Membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED); }
 
-bool Past(std::chrono::steady_clock::time_point until) { return std::chrono::steady_clock::now() >= until; }
 auto MostFromNow() { return std::chrono::steady_clock::now() + std::chrono::nanoseconds(ForkGate::kWaitMost); }
 
 }  // namespace
@@ -43,8 +41,7 @@ ForkGate::Inside::~Inside() {
 
 void ForkGate::Inside::WaitOutside() {
   Leave();
-  const auto until = MostFromNow();
-  while (pending_.load(std::memory_order_acquire) && !Past(until)) std::this_thread::sleep_for(kLookEvery);
+  (void)PollUntil([] { return !pending_.load(std::memory_order_acquire); }, MostFromNow());
 }
 
 std::mutex& ForkGate::making() {
@@ -52,9 +49,9 @@ std::mutex& ForkGate::making() {
   return mutex;
 }
 
-void ForkGate::Add(const Others& others) {
+void ForkGate::SetOthers(const Others& what) {
   std::lock_guard lock(making());
-  added = others;
+  others = what;
 }
 
 void ForkGate::Before() {
@@ -67,20 +64,19 @@ void ForkGate::Before() {
   const auto until = MostFromNow();
   list_mutex.lock();
   for (Inside* inside = first; inside != nullptr; inside = inside->next_) {
-    while (inside != current_ && inside->inside_.load(std::memory_order_seq_cst) && !Past(until)) {
-      std::this_thread::sleep_for(kLookEvery);
-    }
+    if (inside == current_) continue;
+    (void)PollUntil([&] { return !inside->inside_.load(std::memory_order_seq_cst); }, until);
   }
-  added.before();
+  others.before();
 }
 
 void ForkGate::AfterInParent() {
-  added.in_parent();
+  others.in_parent();
   End();
 }
 
 void ForkGate::AfterInChild() {
-  added.in_child();
+  others.in_child();
   for (Inside* inside = first; inside != nullptr; inside = inside->next_) inside->Leave();
   End();
 }

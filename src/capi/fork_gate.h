@@ -81,7 +81,7 @@ class ForkGate {
     void (*in_parent)();
     void (*in_child)();
   };
-  static void Add(const Others& others);
+  static void SetOthers(const Others& what);
 
   static void Before();  // in this order with other locks: first
   static void AfterInParent();

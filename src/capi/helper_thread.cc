@@ -1,10 +1,9 @@
 #include "capi/helper_thread.h"
 
-#include <signal.h>
-
 #include <chrono>
 #include <system_error>
 
+#include "adapt/posix/signals_blocked.h"
 #include "base/log.h"
 #include "capi/guard.h"
 #include "capi/instance.h"
@@ -23,9 +22,7 @@ void HelperThread::Wake() {
   woken_ = true;
   if (stop_) return;
   if (!started_) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);  // the new thread inherits it: handlers stay with the caller's threads
+    const SignalsBlocked blocked;
     try {
       thread_ = std::thread([this] { Main(); });
       started_ = true;
@@ -33,7 +30,6 @@ void HelperThread::Wake() {
       // Without a helper nothing is buffered, and closes wait for the next full batch or the disconnect.
       MAYFLY_WARN("no thread for the helper: closed files are reported to the servers late");
     }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
     return;
   }
   news_.notify_one();

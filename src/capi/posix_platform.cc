@@ -24,16 +24,11 @@ constexpr Nanos kUnnamedWait = 10 * kSecond;
 
 class PosixGround final : public Ground {
  public:
-  static std::unique_ptr<PosixGround> Make(const UcxOptions& options, std::string* why) {
-    std::unique_ptr<PosixGround> ground(new PosixGround);
-    ground->transport_ = UcxTransport::Create(options, why);
-    if (ground->transport_ == nullptr) return nullptr;
-    ground->idle_.Add(ground->transport_.get());
-    return ground;
+  PosixGround(std::unique_ptr<AsyncThread::User> user, std::unique_ptr<UcxTransport> transport)
+      : async_thread_user_(std::move(user)), transport_(std::move(transport)) {
+    idle_.Add(transport_.get());
   }
-  ~PosixGround() override {
-    if (transport_ != nullptr) idle_.Remove(transport_.get());
-  }
+  ~PosixGround() override { idle_.Remove(transport_.get()); }
   Clock& clock() override { return clock_; }
   Idle& idle() override { return idle_; }
   Random& random() override { return random_; }
@@ -41,9 +36,7 @@ class PosixGround final : public Ground {
   void Abandon() override { transport_->Abandon(); }
 
  private:
-  PosixGround() = default;
-
-  AsyncThread::User async_;
+  std::unique_ptr<AsyncThread::User> async_thread_user_;
   PosixClock clock_;
   PosixIdle idle_;
   PosixRandom random_;
@@ -119,10 +112,15 @@ PosixPlatform::PosixPlatform(FoundSession found, NodeMap map, std::string runtim
   identity_.cred = CredOfThisProcess();
   char host[256] = {};
   if (gethostname(host, sizeof host - 1) == 0) identity_.host = host;
-  ForkGate::Add({&AsyncThread::BeforeFork, &AsyncThread::AfterForkInParent, &AsyncThread::AfterForkInChild});
+  ForkGate::SetOthers({&AsyncThread::BeforeFork, &AsyncThread::AfterForkInParent, &AsyncThread::AfterForkInChild});
 }
 
-std::unique_ptr<Ground> PosixPlatform::NewGround(std::string* why) { return PosixGround::Make(ucx_, why); }
+std::unique_ptr<Ground> PosixPlatform::NewGround(std::string* why) {
+  auto user = std::make_unique<AsyncThread::User>();
+  std::unique_ptr<UcxTransport> transport = UcxTransport::Create(ucx_, why);
+  if (transport == nullptr) return nullptr;
+  return std::make_unique<PosixGround>(std::move(user), std::move(transport));
+}
 
 Identity PosixPlatform::identity() const {
   Identity identity = identity_;

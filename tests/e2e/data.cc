@@ -33,6 +33,11 @@ namespace {
   std::exit(1);
 }
 
+void ExpectEnd(pid_t child) {
+  int status = 0;
+  if (waitpid(child, &status, 0) != child || status != 0) Fail("a child ended with status %d", status);
+}
+
 bool send_data = false;
 
 mayfly_fs* Connect() {
@@ -145,10 +150,7 @@ void Shared(uint32_t writers) {
     }
     children.push_back(child);
   }
-  for (pid_t child : children) {
-    int status = 0;
-    if (waitpid(child, &status, 0) != child || status != 0) Fail("a writer ended with status %d", status);
-  }
+  for (const pid_t child : children) ExpectEnd(child);
   mayfly_fs* fs = Connect();
   const int fd = Open(fs, "/shared", O_RDONLY);
   for (uint64_t i = 0; i < kRecords * writers; ++i) {
@@ -241,8 +243,7 @@ void Fork() {
     if (mayfly_close(own) != 0 || mayfly_close(fd) != 0 || mayfly_disconnect(fs) != 0) Fail("the child's end");
     std::_Exit(0);
   }
-  int status = 0;
-  if (waitpid(child, &status, 0) != child || status != 0) Fail("the child ended with status %d", status);
+  ExpectEnd(child);
   CheckAll(fd, 0, 40'000, 1);
   CheckAll(fd, 40'000, 200'000, 2);
   struct stat st;
@@ -275,10 +276,6 @@ void ForkOften() {
     std::_Exit(0);
   }
   if (::read(connected[0], &byte, 1) != 1) Fail("pipe");
-  const auto end_of = [](pid_t child) {
-    int status = 0;
-    if (waitpid(child, &status, 0) != child || status != 0) Fail("a child ended with status %d", status);
-  };
   for (int i = 0; i < 100; ++i) {
     const pid_t child = fork();
     if (child == 0) {
@@ -290,14 +287,14 @@ void ForkOften() {
           look();
           std::_Exit(0);
         }
-        end_of(its_own);
+        ExpectEnd(its_own);
       }
       std::_Exit(0);
     }
-    end_of(child);
+    ExpectEnd(child);
   }
   close(end[1]);
-  end_of(first);
+  ExpectEnd(first);
   for (const int one : {connected[0], connected[1], end[0]}) close(one);
   if (mayfly_close(fd) != 0 || mayfly_unlink(fs, "/often") != 0 || mayfly_disconnect(fs) != 0) Fail("the end");
 }

@@ -1,7 +1,5 @@
 #include "adapt/posix/offload.h"
 
-#include <signal.h>
-
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -12,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "adapt/posix/signals_blocked.h"
 #include "base/log.h"
 
 namespace mayfly {
@@ -58,16 +57,13 @@ void PosixOffload::Run(std::function<void()> work, std::function<void()> done) {
   }
   shared_->wanted.notify_one();
   if (!start) return;
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);  // inherited by the thread
+  const SignalsBlocked blocked;
   try {
     std::thread(Serve, shared_).detach();
   } catch (const std::system_error&) {
     std::lock_guard lock(shared_->mutex);
     if (--shared_->threads == 0) MAYFLY_ERROR("no thread for blocking calls: raise the process limit (ulimit -u)");
   }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 bool PosixOffload::Poll() {

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -15,6 +14,7 @@
 #include <thread>
 #include <utility>
 
+#include "adapt/posix/signals_blocked.h"
 #include "base/check.h"
 #include "base/log.h"
 
@@ -90,9 +90,7 @@ Disk::Facts PosixDisk::facts() const {
 
 void PosixDisk::StartThreads() {
   started_ = true;
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);  // inherited by the threads
+  const SignalsBlocked blocked;
   try {
     for (size_t i = 0; i < threads_; ++i) {
       shared_->threads.emplace_back([shared = shared_.get()] { Serve(*shared); });
@@ -102,7 +100,6 @@ void PosixDisk::StartThreads() {
       MAYFLY_WARN("no thread for local storage: the server waits for its device; raise the process limit (ulimit -u)");
     }
   }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 void PosixDisk::Submit() {

@@ -1,7 +1,6 @@
 #include "adapt/ucx/async_thread.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -20,6 +19,8 @@
 #include <thread>
 #include <utility>
 
+#include "adapt/posix/poll_until.h"
+#include "adapt/posix/signals_blocked.h"
 #include "base/log.h"
 
 // Part of UCX's library, but not of its installed headers.
@@ -30,7 +31,6 @@ namespace mayfly {
 namespace {
 
 using std::chrono::steady_clock;
-constexpr auto kLookEvery = std::chrono::microseconds(50);
 constexpr auto kComesWithin = std::chrono::seconds(2);
 constexpr auto kStandsMost = std::chrono::seconds(60);  // a fork copies the page tables
 
@@ -44,22 +44,12 @@ std::mutex dispatching;             // held by the thread that a child has in it
 std::atomic<bool> forking{false};   // the thread is to stand
 std::atomic<bool> standing{false};  // it does
 
-template <class Condition>
-bool Until(Condition condition, steady_clock::duration most) {
-  const auto until = steady_clock::now() + most;
-  while (!condition()) {
-    if (steady_clock::now() >= until) return false;
-    std::this_thread::sleep_for(kLookEvery);
-  }
-  return true;
-}
-
 // In UCX's thread.
 void Stand(int fd, ucs_event_set_types_t, void*) {
   eventfd_t calls;
   (void)eventfd_read(fd, &calls);
   standing = true;
-  (void)Until([] { return !forking; }, kStandsMost);
+  (void)PollUntil([] { return !forking; }, steady_clock::now() + kStandsMost);
   standing = false;
 }
 
@@ -110,15 +100,12 @@ void LeaveParentsEventSet() {
     MAYFLY_WARN("in a forked process: nobody waits for connections that others make to it");
     return;
   }
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);  // the new thread inherits it: handlers stay with the caller's threads
+  const SignalsBlocked blocked;
   try {
     std::thread(Serve, event_set).detach();
   } catch (const std::system_error&) {
     MAYFLY_WARN("no thread that waits for connections which others make to this process");
   }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 }  // namespace
@@ -152,9 +139,10 @@ void AsyncThread::BeforeFork() {
   mutex.lock();
   dispatching.lock();
   if (of_parent || call < 0) return;
-  (void)Until([] { return !standing; }, kComesWithin);  // of the fork before
+  (void)PollUntil([] { return !standing; }, steady_clock::now() + kComesWithin);  // of the fork before
   forking = true;
-  if (eventfd_write(call, 1) == 0) (void)Until([] { return standing.load(); }, kComesWithin);
+  if (eventfd_write(call, 1) != 0) return;
+  (void)PollUntil([] { return standing.load(); }, steady_clock::now() + kComesWithin);
 }
 
 void AsyncThread::AfterForkInParent() {

@@ -5,10 +5,8 @@
 //   * its event set, one for both processes: what the child's workers add to it wakes the parent's thread, which can do
 //     nothing about it and tries again at once, as long as the child lives.
 // So the thread stands in a callback of ours, which has no lock, while the process forks; and a child that makes
-// workers gets an event set of its own, and a thread of ours that does for it what UCX's did. (Nobody did at first: a
-// server's connection to such a child was never accepted, and when the child ended UCX 1.13 aborted the server, which
-// had an answer waiting on it: its assertion is wrong, and was taken out later.) (source: ucs/async/async.c and
-// thread.c, 1.13 to 1.20)
+// workers gets an event set of its own, and a thread of ours that does for it what UCX's did: accepts the connections
+// that servers make to it. (source: ucs/async/async.c and thread.c, 1.13 to 1.20)
 #pragma once
 
 namespace mayfly {
