@@ -101,6 +101,12 @@ ProcessWatch::Added ProcessWatch::Add(const ProcessName& process, uint32_t token
   return Added::kWatched;
 }
 
+bool ProcessWatch::IsTaken(uint32_t pid) {
+  const int pidfd = OpenPidfd(pid);
+  if (pidfd >= 0) close(pidfd);
+  return pidfd >= 0 || errno != ESRCH;
+}
+
 void ProcessWatch::Remove(const ProcessName& process, uint32_t token) {
   auto found = watched_.find(process);
   if (found == watched_.end()) return;  // told already

@@ -30,6 +30,8 @@ class ProcessWatch {
   // kGone: it has ended already. kBlind: not on this host, this very process, or the system cannot watch it.
   enum class Added : uint8_t { kWatched, kGone, kBlind };
   Added Add(const ProcessName& process, uint32_t token);
+  // True if some process of this host has this id: perhaps another than the one that is known to be gone.
+  static bool IsTaken(uint32_t pid);
   // Of an Add that said kWatched, before or after its end was told.
   void Remove(const ProcessName& process, uint32_t token);
   // Appends the tokens of processes that have ended, each once.

@@ -119,20 +119,21 @@ bool SharedFifo::IsNew(const void* memory, size_t bytes, size_t* header_bytes) {
   return fresh;
 }
 
-bool SharedFifo::Drain(uint32_t dead) {
-  bool found = false;
+std::set<uint32_t> SharedFifo::Drain(const std::set<uint32_t>& dead) {
+  std::set<uint32_t> found;
+  if (dead.empty()) return found;
   for (const Mapping& there : SharedMappings()) {
     const SecondMapping mapping = there.Second();
     uint8_t* const at = mapping.get();
     if (at == nullptr || !HeaderBytesOf(at, mapping.bytes())) continue;
     uint32_t pid;
     std::memcpy(&pid, at + kPidAt, sizeof pid);
-    if (pid != dead) continue;
+    if (!dead.contains(pid)) continue;
     const uint64_t head = Word(at).load(std::memory_order_acquire) & ~kArmed;
     const uint64_t tail = Word(at + kTailAt).load(std::memory_order_relaxed);
     if (tail > head || head - tail > kElements) continue;
     Word(at + kTailAt).store(head, std::memory_order_release);
-    found = true;
+    found.insert(pid);
   }
   return found;
 }

@@ -49,9 +49,10 @@ class SharedFifo {
   // bytes before its elements.
   static bool IsNew(const void* memory, size_t bytes, size_t* header_bytes);
 
-  // What a process that is dead had not read yet counts as read, in all FIFOs of it that are mapped here: what waits
-  // for room there can go, and UCX can let go of it. False if none is mapped.
-  static bool Drain(uint32_t dead);
+  // What processes that are dead had not read yet counts as read, in all FIFOs of them that are mapped here: what waits
+  // for room there can go, and UCX can let go of it. Those of whom one is mapped. One walk over this process's
+  // mappings, a millisecond or so where there are hundreds, however many are asked for.
+  static std::set<uint32_t> Drain(const std::set<uint32_t>& dead);
 
   // To be called every 20 ms. `deaths`: how many processes of this host are known to have ended, ever.
   // True if it skipped a slot.

@@ -1,5 +1,6 @@
 // The endpoints of UcxTransport: how they come, go down, close, and what becomes of what they had pending.
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "adapt/posix/clock.h"
@@ -142,17 +143,23 @@ void UcxTransport::DrainDeparted(Nanos now) {  // U8
   if (now < next_drain_) return;
   next_drain_ = now + kDrainInterval;
   constexpr uint32_t kNoEndpoint = ~uint32_t{0};
+  std::set<uint32_t> gone;
   std::erase_if(departed_, [&](const ProcessName& process) {
     switch (watch_.Add(process, kNoEndpoint)) {
       case ProcessWatch::Added::kWatched:  // it lives: to the same process there may be other endpoints
         watch_.Remove(process, kNoEndpoint);
         return false;
       case ProcessWatch::Added::kGone:
-        return !SharedFifo::Drain(process.pid);
+        if (!ProcessWatch::IsTaken(process.pid)) gone.insert(process.pid);
+        return false;
       case ProcessWatch::Added::kBlind:
         break;
     }
     return true;
+  });
+  const std::set<uint32_t> mapped = SharedFifo::Drain(gone);
+  std::erase_if(departed_, [&](const ProcessName& process) {
+    return gone.contains(process.pid) && !mapped.contains(process.pid);
   });
 }
 

@@ -197,8 +197,10 @@ TEST_F(ProcessWatchTest, TheDeadTheStrangeAndOurselvesAreNotWatched) {
   ProcessName former = process;
   former.start = 1;  // the id belongs to somebody else now
   EXPECT_EQ(watch.Add(former, 1), ProcessWatch::Added::kGone);
+  EXPECT_TRUE(ProcessWatch::IsTaken(former.pid));
   End();
   waitpid(child, nullptr, 0);
+  EXPECT_FALSE(ProcessWatch::IsTaken(process.pid));
   EXPECT_EQ(watch.Add(process, 1), ProcessWatch::Added::kGone);
 }
 

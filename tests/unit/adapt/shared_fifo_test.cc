@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -104,28 +105,34 @@ TEST_P(SharedFifoTest, OneDeathMayHaveLeftSeveral) {
   }
 }
 
-// As UCX sees it in a sender: the queue of a process that is dead, mapped here.
-TEST_P(SharedFifoTest, TheQueueOfTheDeadIsEmptied) {
+// As UCX sees it in a sender: the queues of processes that are dead, mapped here.
+TEST_P(SharedFifoTest, TheQueuesOfTheDeadAreEmptied) {
   constexpr size_t kBytes = 12288;
-  void* mapped = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  ASSERT_NE(mapped, MAP_FAILED);
-  constexpr uint32_t kDead = 0x7ffffff0;  // no process has such a number
-  std::memcpy(at(136), &kDead, sizeof kDead);
+  constexpr uint32_t kDead = 0x7ffffff0, kOther = kDead + 1, kLiving = kDead + 2;  // no process has such numbers
   const uint64_t head = 200, tail = 160;
-  std::memcpy(at(0), &head, sizeof head);
-  Read(tail);
-  std::memcpy(mapped, memory.data(), memory.size() * 8);
-  const auto tail_of = [&] {
+  const auto tail_of = [](const uint8_t* mapped) {
     uint64_t now;
-    std::memcpy(&now, static_cast<uint8_t*>(mapped) + 128, sizeof now);
+    std::memcpy(&now, mapped + 128, sizeof now);
     return now;
   };
-  EXPECT_FALSE(SharedFifo::Drain(kDead + 1));
-  EXPECT_EQ(tail_of(), tail);
-  EXPECT_TRUE(SharedFifo::Drain(kDead));
-  EXPECT_EQ(tail_of(), head);
-  munmap(mapped, kBytes);
-  EXPECT_FALSE(SharedFifo::Drain(kDead));
+  std::memcpy(at(0), &head, sizeof head);
+  Read(tail);
+  std::vector<uint8_t*> queues;
+  for (const uint32_t pid : {kDead, kDead, kOther, kLiving}) {
+    void* const mapped = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ASSERT_NE(mapped, MAP_FAILED);
+    std::memcpy(at(136), &pid, sizeof pid);
+    std::memcpy(mapped, memory.data(), memory.size() * 8);
+    queues.push_back(static_cast<uint8_t*>(mapped));
+  }
+  using Pids = std::set<uint32_t>;
+  EXPECT_EQ(SharedFifo::Drain({kDead + 7}), Pids());
+  for (const uint8_t* queue : queues) EXPECT_EQ(tail_of(queue), tail);
+  EXPECT_EQ(SharedFifo::Drain({kDead, kDead + 7, kOther}), Pids({kDead, kOther}));
+  for (const int i : {0, 1, 2}) EXPECT_EQ(tail_of(queues[i]), head);
+  EXPECT_EQ(tail_of(queues[3]), tail);
+  for (uint8_t* queue : queues) munmap(queue, kBytes);
+  EXPECT_EQ(SharedFifo::Drain({kDead, kOther}), Pids());
 }
 
 // UCX unmaps its peers' queues in other threads while this one looks for them.
@@ -142,7 +149,7 @@ TEST_P(SharedFifoTest, WhatIsUnmappedMeanwhileIsNotRead) {
   const SharedFifoFinder finder;
   for (int i = 0; i < 2000; ++i) {
     EXPECT_TRUE(finder.Find().empty());
-    EXPECT_FALSE(SharedFifo::Drain(0x7ffffff0));
+    EXPECT_TRUE(SharedFifo::Drain({0x7ffffff0}).empty());
   }
   stop = true;
   other.join();
