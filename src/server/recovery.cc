@@ -82,6 +82,19 @@ Task<Status> Shard::Open(bool recover, RecoveryReport* report) {
   }
   settled_ = outcomes_.empty();
   gate_.Spawn(SettleFirst(), "settling what was decided before the restart");
+  if (!settled_) {
+    holds_clients_ = true;
+    gate_.Spawn(LetClientsIn(), "holding clients until what was decided has been told");
+  }
+  co_return Code::kOk;
+}
+
+// A shard that is gone for good, or whose journal has failed, keeps what it holds locked, and nothing else.
+Task<Status> Shard::LetClientsIn() {
+  constexpr Nanos kHeldMost = 2 * kSecond, kLookEvery = 100 * kMillisecond;
+  const Nanos until = executor_.now() + kHeldMost;
+  while (holds_clients_ && !leaving_ && executor_.now() < until) co_await executor_.Sleep(kLookEvery);
+  holds_clients_ = false;
   co_return Code::kOk;
 }
 
@@ -89,7 +102,7 @@ Task<Status> Shard::Open(bool recover, RecoveryReport* report) {
 // it ends, so that all is as it was for a recovery with everybody. Else only what was decided does: what is prepared is
 // asked for beside the traffic.
 Task<Status> Shard::SettleFirst() {
-  constexpr Nanos kAgainAfter = 100 * kMillisecond;
+  constexpr Nanos kAgainAfter = 100 * kMillisecond, kOnceClientsAreIn = 2 * kSecond;
   constexpr int kRoundsMax = 50;  // what has no end by then was begun by one whose journal is damaged
   settling_ = true;
   for (int round = 0; !leaving_; ++round) {
@@ -102,10 +115,11 @@ Task<Status> Shard::SettleFirst() {
       for (TxnId txn : endless) (void)co_await GiveUp(txn);
       break;
     }
-    (void)co_await settle_news_.Wait(executor_.now() + kAgainAfter);
+    const bool wanted = holds_clients_ || reads_only();
+    (void)co_await settle_news_.Wait(executor_.now() + (wanted ? kAgainAfter : kOnceClientsAreIn));
   }
   settled_ = true;
-  settling_ = false;
+  settling_ = holds_clients_ = false;
   if (!reads_only()) {
     SettleSoon();
   } else if (!resuming_.empty()) {
@@ -218,6 +232,7 @@ Task<Status> Shard::OpenToRead(RecoveryReport* report) {
   serving_ = true;
   if (options_.role == ShardRole::kLook || !status.ok()) co_return Code::kOk;
   settled_ = false;
+  holds_clients_ = true;
   gate_.Spawn(SettleFirst(), "settling what was under way");
   co_return Code::kOk;
 }

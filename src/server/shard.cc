@@ -174,9 +174,10 @@ bool Shard::RunOnce() {
   return worked;
 }
 
-// Clients wait until what this shard decided before it died is everywhere: the answer they get may be of that time.
+// Clients wait until what this shard decided before it died is everywhere, if that is soon: the answer they get may be
+// of that time.
 Request* Shard::NextRequest() {
-  while (settled_ && !held_.empty()) {
+  while (!holds_clients_ && !held_.empty()) {
     Request* request = held_.front();
     held_.pop_front();
     if (executor_.now() < request->deadline()) return request;
@@ -184,7 +185,7 @@ Request* Shard::NextRequest() {
   }
   for (;;) {
     Request* request = responder_.Next();
-    if (request == nullptr || settled_ || request->party().peer) return request;
+    if (request == nullptr || !holds_clients_ || request->party().peer) return request;
     held_.push_back(request);
   }
 }

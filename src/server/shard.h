@@ -331,6 +331,7 @@ class Shard {
   void CreateRoot();
   Request* NextRequest();
   Task<Status> SettleFirst();
+  Task<Status> LetClientsIn();
   Task<Status> OpenJournal(bool recover, RecoveryReport* report);
   Status ApplyField(Tag tag, Bytes value, bool in_region);
   Status ApplyRecord(Bytes fields, bool in_region);
@@ -635,6 +636,7 @@ class Shard {
   bool serving_ = true;
   std::vector<InodeId> to_bury_;  // found dead when it was brought back
   bool settled_ = true;           // what was decided before a restart has been told
+  bool holds_clients_ = false;    // since a restart, for a time
   bool stands_in_ = false;        // see ShardRole
   uint64_t given_up_ = 0;         // transactions whose end nobody who is there knows: taken as not done
   std::deque<Request*> held_;

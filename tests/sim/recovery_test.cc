@@ -281,6 +281,60 @@ TEST(Recovery, AnAnswerThatWaitsForAJournalThatFailsComes) {
   client.reset();
 }
 
+// What it had decided cannot be told: the other holds what that touched there, and only that.
+TEST(Recovery, AShardThatIsBackServesWhileAnotherIsGone) {
+  SimClusterOptions options = OneServer();
+  options.members = 2;
+  SimCluster cluster(options);
+  const InodeId root = cluster.placement().RootInode();
+  const auto path_at = [&](uint32_t shard, std::string path) {
+    while (cluster.placement().DentryShard(root, path.substr(1)) != ShardId(shard)) path += 'x';
+    return path;
+  };
+  const uint32_t back = root.home().value, gone = 1 - back;  // walks begin at the root
+  const std::string from = path_at(back, "/from"), to = path_at(gone, "/to"), here = path_at(back, "/here");
+  auto client = std::make_unique<SimClient>(cluster), other = std::make_unique<SimClient>(cluster);
+  for (const std::string& path : {from, here}) {
+    ASSERT_TRUE(client->Wait(client->lane().Create(path, true, 0644)).ok());
+  }
+  bool decided = false;
+  cluster.network().SetPolicy([&](const SimNetwork::Passing& passing) {
+    Decoder d(passing.header);
+    Prefix prefix;
+    RequestHeader request;
+    d.Get(prefix);
+    if (prefix.kind == MessageKind::kRequest) d.Get(request);
+    SimNetwork::Fate fate;
+    if (prefix.kind != MessageKind::kRequest || request.method != Method::kDecide) return fate;
+    decided = true;
+    fate.delay = kSecond;
+    return fate;
+  });
+  Task<Status> rename = client->lane().Rename(from, to, 0);
+  while (!decided) ASSERT_TRUE(cluster.Turn());
+  cluster.network().SetPolicy(nullptr);
+  for (const uint32_t shard : {0, 1}) cluster.Kill(ShardId(shard));
+  const auto restart = [&](uint32_t shard) {
+    RecoveryReport report;
+    auto open = cluster.Restart(ShardId(shard), &report);
+    for (int i = 0; i < 1'000'000 && !open.done(); ++i) {
+      if (!cluster.Step()) cluster.clock().Advance(kMillisecond);
+    }
+    ASSERT_TRUE(open.done());
+    EXPECT_TRUE(open.Take().ok()) << report.refusal;
+  };
+  restart(back);
+  EXPECT_FALSE(rename.done());
+  EXPECT_EQ(other->Wait(other->lane().Stat(here, true)).code(), Code::kOk);
+  EXPECT_EQ(other->Wait(other->lane().Create(path_at(back, "/new"), true, 0644)).code(), Code::kOk);
+  restart(gone);
+  EXPECT_TRUE(client->Wait(std::move(rename)).ok());
+  EXPECT_TRUE(other->Wait(other->lane().Stat(to, true)).ok());
+  EXPECT_EQ(other->Wait(other->lane().Stat(from, true)).code(), Code::kNoEntry);
+  client.reset();
+  other.reset();
+}
+
 // More was changed at once than one record holds.
 TEST(Recovery, AProcessWithManyOpenFilesDies) {
   SimCluster cluster(OneServer());
