@@ -81,11 +81,9 @@ Task<Status> Shard::Open(bool recover, RecoveryReport* report) {
                 "dropping what nobody has");
   }
   settled_ = outcomes_.empty();
+  holds_clients_ = !settled_;
   gate_.Spawn(SettleFirst(), "settling what was decided before the restart");
-  if (!settled_) {
-    holds_clients_ = true;
-    gate_.Spawn(LetClientsIn(), "holding clients until what was decided has been told");
-  }
+  if (holds_clients_) gate_.Spawn(LetClientsIn(), "holding clients until what was decided has been told");
   co_return Code::kOk;
 }
 
