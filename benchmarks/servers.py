@@ -29,27 +29,31 @@ def run(command, env, timeout=600):
 
 def perftest(env, test, size, iterations, extra=()):
     """The last line of ucx_perftest between two processes: its eight numbers. Tried three times: it ends early now and then."""
-    said = ""
     for _ in range(3):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = str(s.getsockname()[1])
-        server = subprocess.Popen(["ucx_perftest", "-p", port], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            for _ in range(200):
-                done = subprocess.run(["ucx_perftest", "127.0.0.1", "-p", port, "-t", test, "-s", str(size), "-n", str(iterations), "-f", *extra],
-                                      env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
-                if done.returncode == 0 or server.poll() is not None:
-                    break
-                time.sleep(0.02)
-        finally:
-            server.kill()
-            server.wait()
+        done = perftest_once(env, ["-t", test, "-s", str(size), "-n", str(iterations), "-f", *extra])
         numbers = [float(n) for n in re.findall(r"\d+\.?\d*", (done.stdout.strip().splitlines() or [""])[-1])]
         if done.returncode == 0 and len(numbers) == 8:
             return numbers
-        said = (done.stderr.strip() or done.stdout.strip())[-500:]
+    said = (done.stderr.strip() or done.stdout.strip())[-500:]
     sys.exit("%s: ucx_perftest -t %s -s %d ended three times without a result: %s" % (os.path.basename(sys.argv[0]), test, size, said))
+
+
+def perftest_once(env, words):
+    """How the client's side ended."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = str(s.getsockname()[1])
+    server = subprocess.Popen(["ucx_perftest", "-p", port], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(200):  # until the server listens
+            done = subprocess.run(["ucx_perftest", "127.0.0.1", "-p", port, *words], env=env, capture_output=True, text=True, timeout=120)
+            if done.returncode == 0 or server.poll() is not None:
+                return done
+            time.sleep(0.02)
+        return done
+    finally:
+        server.kill()
+        server.wait()
 
 
 class Servers:

@@ -178,6 +178,48 @@ Task<Status> Shard::SettleLoop() {
   co_return Code::kOk;
 }
 
+// A shard that is gone for good, or whose journal has failed, keeps what it holds locked, and nothing else.
+Task<Status> Shard::LetClientsIn() {
+  constexpr Nanos kHeldMost = 2 * kSecond, kLookEvery = 100 * kMillisecond;
+  const Nanos until = executor_.now() + kHeldMost;
+  while (holds_clients_ && !leaving_ && executor_.now() < until) co_await executor_.Sleep(kLookEvery);
+  holds_clients_ = false;
+  co_return Code::kOk;
+}
+
+// What is read only ends here altogether: who is missing has no say in it, and is told nothing; no journal hears of how
+// it ends, so that all is as it was for a recovery with everybody. Else only what was decided does: what is prepared is
+// asked for beside the traffic.
+Task<Status> Shard::SettleFirst() {
+  constexpr Nanos kAgainAfter = 100 * kMillisecond;
+  constexpr int kRoundsMax = 50;  // what has no end by then was begun by one whose journal is damaged
+  settling_ = true;
+  for (int round = 0; !leaving_; ++round) {
+    co_await SettleRound(0);
+    if (outcomes_.empty() && (!reads_only() || prepared_since_.empty())) break;
+    if (reads_only() && round == kRoundsMax) {
+      std::vector<TxnId> endless;
+      for (const auto& [txn, since] : prepared_since_) endless.push_back(txn);
+      std::sort(endless.begin(), endless.end());
+      for (TxnId txn : endless) (void)co_await GiveUp(txn);
+      break;
+    }
+    const bool wanted = holds_clients_ || reads_only();
+    (void)co_await settle_news_.Wait(executor_.now() + (wanted ? kAgainAfter : kSettleEvery));
+  }
+  settled_ = true;
+  settling_ = holds_clients_ = false;
+  if (!reads_only()) {
+    SettleSoon();
+  } else if (!resuming_.empty()) {
+    MAYFLY_WARN(
+        "shard {}: {} changes of files that a missing member has a part of were under way and have no end: "
+        "these files give an input/output error",
+        options_.self.value, resuming_.size());
+  }
+  co_return Code::kOk;
+}
+
 // One try for everything that has waited for `age`.
 Task<Status> Shard::SettleRound(Nanos age) {
   std::vector<TxnId> untold;

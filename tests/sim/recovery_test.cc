@@ -215,6 +215,16 @@ SimClusterOptions OneServer() {
   return options;
 }
 
+void BringBack(SimCluster& cluster, ShardId shard) {
+  RecoveryReport report;
+  auto open = cluster.Restart(shard, &report);
+  for (int i = 0; i < 1'000'000 && !open.done(); ++i) {
+    if (!cluster.Step()) cluster.clock().Advance(kMillisecond);
+  }
+  ASSERT_TRUE(open.done());
+  EXPECT_TRUE(open.Take().ok()) << report.refusal;
+}
+
 // A server whose device fails goes read-only: nothing is acknowledged that is not kept, and what there is can be read.
 TEST(Recovery, AJournalThatFailsMakesTheShardReadOnly) {
   SimCluster cluster(OneServer());
@@ -314,20 +324,11 @@ TEST(Recovery, AShardThatIsBackServesWhileAnotherIsGone) {
   while (!decided) ASSERT_TRUE(cluster.Turn());
   cluster.network().SetPolicy(nullptr);
   for (const uint32_t shard : {0, 1}) cluster.Kill(ShardId(shard));
-  const auto restart = [&](uint32_t shard) {
-    RecoveryReport report;
-    auto open = cluster.Restart(ShardId(shard), &report);
-    for (int i = 0; i < 1'000'000 && !open.done(); ++i) {
-      if (!cluster.Step()) cluster.clock().Advance(kMillisecond);
-    }
-    ASSERT_TRUE(open.done());
-    EXPECT_TRUE(open.Take().ok()) << report.refusal;
-  };
-  restart(back);
+  ASSERT_NO_FATAL_FAILURE(BringBack(cluster, ShardId(back)));
   EXPECT_FALSE(rename.done());
   EXPECT_EQ(other->Wait(other->lane().Stat(here, true)).code(), Code::kOk);
   EXPECT_EQ(other->Wait(other->lane().Create(path_at(back, "/new"), true, 0644)).code(), Code::kOk);
-  restart(gone);
+  ASSERT_NO_FATAL_FAILURE(BringBack(cluster, ShardId(gone)));
   EXPECT_TRUE(client->Wait(std::move(rename)).ok());
   EXPECT_TRUE(other->Wait(other->lane().Stat(to, true)).ok());
   EXPECT_EQ(other->Wait(other->lane().Stat(from, true)).code(), Code::kNoEntry);
@@ -348,13 +349,7 @@ TEST(Recovery, AProcessWithManyOpenFilesDies) {
   auto other = std::make_unique<SimClient>(cluster);
   EXPECT_TRUE(other->Wait(other->lane().Create("/more", true, 0644)).ok());
   cluster.Kill(ShardId(0));
-  RecoveryReport report;
-  auto open = cluster.Restart(ShardId(0), &report);
-  for (int i = 0; i < 1'000'000 && !open.done(); ++i) {
-    if (!cluster.Step()) cluster.clock().Advance(kMillisecond);
-  }
-  ASSERT_TRUE(open.done());
-  EXPECT_TRUE(open.Take().ok()) << report.refusal;
+  ASSERT_NO_FATAL_FAILURE(BringBack(cluster, ShardId(0)));
   EXPECT_EQ(cluster.shard(0).Check(), "");
   EXPECT_TRUE(other->Wait(other->lane().Unlink("/more")).ok());
   other.reset();
