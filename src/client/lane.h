@@ -128,6 +128,7 @@ class Lane {
   struct Opened {
     Attr attr;
     bool sole = false;
+    bool counted = true;
     Grant grant;
     Content content;
     ArenaBoard::Hold* hold = nullptr;

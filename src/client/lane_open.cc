@@ -196,6 +196,7 @@ Task<Result<Lane::Opened>> Lane::OpenPath(std::string_view path, uint32_t flags,
       Opened opened;
       opened.attr = reply.attr;
       opened.sole = reply.sole;
+      opened.counted = !reply.uncounted;
       opened.grant = reply.grant;
       if (reply.placed.told) opened.content = data_.ContentOf(reply.attr, reply.placed, asked);
       if (walk.is_name() && !elsewhere && walker_.known.MightLearn(walk.shard())) {
@@ -219,6 +220,7 @@ Task<Result<int>> Lane::Open(std::string_view path, uint32_t flags, uint16_t per
   const Granted granted{caller_.identity().process, opened->grant};
   auto file = std::make_shared<OpenFile>(mount_, opened->attr, flags, mount_.epoch(), granted);
   file->sole = opened->sole;
+  file->counted = opened->counted;
   file->content = opened->content;
   file->hold = opened->hold;
   // A home with chunks on other shards does not know the size; what is certain is that it is not small.
@@ -301,6 +303,7 @@ Task<Status> Lane::Adopt(OpenFile& file) {
   const uint32_t flags = (file.flags & (kOpenRead | kOpenWrite)) | kOpenUnshared;
   MAYFLY_CO_TRY(co_await OpenAtHome(file.inode, flags, file.original, Deadline(), &reply, &target));
   file.tag = reply.grant.tag;
+  file.counted = !reply.uncounted;
   file.epoch = epoch;  // F4: last
   co_return Code::kOk;
 }

@@ -129,6 +129,7 @@ struct OpenFile {
   const uint32_t flags;              // OpenFlags
   Content content;                   // F5
   ArenaBoard::Hold* hold = nullptr;  // set likewise; F6
+  std::atomic<bool> counted{true};   // by the home, since the open or the adoption (OpenReply::uncounted)
   const Granted original;            // of mayfly_open, in this process or one that it descends from
   std::atomic<uint64_t> tag;         // of this process's grant, F4
   std::atomic<uint64_t> epoch;       // Mount::epoch() of the process that opened it at its home
@@ -147,7 +148,7 @@ struct OpenFile {
   Readahead ahead;
 
   // At the close. Whether the home has to be told of it.
-  bool EndHold() { return hold == nullptr || std::exchange(hold, nullptr)->exchange(0) != inode.value; }
+  bool EndHold() { return hold == nullptr ? counted.load() : std::exchange(hold, nullptr)->exchange(0) != inode.value; }
   Grant grant() const {
     Grant grant = original.grant;
     grant.tag = tag.load(std::memory_order_relaxed);

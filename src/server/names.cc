@@ -180,6 +180,12 @@ Task<Status> Shard::OpenHere(Request* r, Inode* inode, uint32_t flags, bool inhe
     (void)co_await Bury(std::move(died), r->deadline());
     co_return status;
   }
+  if (!KeepsOpens()) {
+    // Its close might come when a server that knows nothing of it has counted another open by this process.
+    std::vector<InodeId> died;
+    names_.ReleaseOpen(id, r->party().process, &died);
+    a->uncounted = true;
+  }
   a->attr = names_.AttrOf(*inode);
   a->grant = grants_.Make(r->party(), id, flags);
   if ((flags & kOpenPlaced) != 0) {

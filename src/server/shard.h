@@ -341,6 +341,8 @@ class Shard {
   Task<Status> KeepRecovered();
   bool keeps_data() const { return options_.durability == Durability::kNode; }
   bool is_degraded() const { return options_.role != ShardRole::kServe; }
+  // Whether who has what open is known after a restart too, as far as anything is.
+  bool KeepsOpens() const { return !log_.failed() && !reads_only(); }
   bool reads_only() const { return options_.role == ShardRole::kReadOnly || options_.role == ShardRole::kLook; }
   Task<Status> OpenToRead(RecoveryReport* report);
   void StandIn();

@@ -76,15 +76,15 @@ struct OpenRequest {
 // Payload: the target, if it is a symlink (then nothing was opened).
 struct OpenReply {
   Attr attr;
-  bool created = false;
-  bool elsewhere = false;  // not opened: the inode lives on another shard; send OpenInode to its home
-  bool sole = false;       // nobody else has it open: write-behind is allowed until revoked
-  Grant grant;             // of what was opened
-  PlacedFile placed;       // with kOpenPlaced: where its bytes lie
-  WatchedFile watched;     // likewise
+  bool created = false, uncounted = false;  // uncounted: the home forgets of it when it ends, and is told of no close
+  bool elsewhere = false;                   // not opened: the inode lives on another shard; send OpenInode to its home
+  bool sole = false;                        // nobody else has it open: write-behind is allowed until revoked
+  Grant grant;                              // of what was opened
+  PlacedFile placed;                        // with kOpenPlaced: where its bytes lie
+  WatchedFile watched;                      // likewise
   template <class Io>
   void Fields(Io& io) {
-    io(attr, created, elsewhere, sole, grant, placed, watched);
+    io(attr, created, uncounted, elsewhere, sole, grant, placed, watched);
   }
 };
 

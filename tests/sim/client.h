@@ -44,8 +44,9 @@ class SimClient final : public SimCluster::Steppable {
   }
   FileRef Open(std::string_view path, uint32_t flags) {
     auto fd = Wait(lane().Open(path, flags, 0644));
-    return fd.ok() ? files_.Find(*fd) : nullptr;
+    return fd.ok() ? Find(*fd) : nullptr;
   }
+  FileRef Find(int fd) { return files_.Find(fd); }
 
   bool Step() override {
     bool worked = false;

@@ -248,6 +248,41 @@ TEST(Recovery, AJournalThatFailsMakesTheShardReadOnly) {
   client.reset();
 }
 
+// It would take the count of a later open of the same process, and what that one has open would go with its last name.
+TEST(Recovery, TheCloseOfAnOpenThatNoJournalKeptTakesNothing) {
+  SimCluster cluster(OneServer());
+  auto client = std::make_unique<SimClient>(cluster);
+  Lane& lane = client->lane();
+  const std::string text = "what is read while it is open";
+  const auto made = client->Wait(lane.Open("/file", kOpenCreate | kOpenWrite, 0644));
+  ASSERT_TRUE(made.ok());
+  ASSERT_TRUE(client->Wait(lane.WriteAt(client->Find(*made), AsBytes(text), 0)).ok());
+  ASSERT_TRUE(client->Wait(lane.Close(*made)).ok());
+  cluster.RunFor(3 * CloseQueue::kAgeMax);
+  cluster.platter(0).faults.write_errors = 1000;
+  Status status;
+  for (int i = 0; i < 10'000 && status.code() != Code::kReadOnly; ++i) {
+    status = client->Wait(lane.Create("/f" + std::to_string(i), true, 0644));
+  }
+  ASSERT_EQ(status.code(), Code::kReadOnly);
+  const auto unkept = client->Wait(lane.Open("/file", kOpenRead, 0));
+  ASSERT_TRUE(unkept.ok());
+  cluster.Kill(ShardId(0));
+  cluster.platter(0).faults.write_errors = 0;
+  ASSERT_NO_FATAL_FAILURE(BringBack(cluster, ShardId(0)));
+  const auto kept = client->Wait(lane.Open("/file", kOpenRead, 0));
+  ASSERT_TRUE(kept.ok());
+  ASSERT_TRUE(client->Wait(lane.Unlink("/file")).ok());
+  ASSERT_TRUE(client->Wait(lane.Close(*unkept)).ok());
+  cluster.RunFor(3 * CloseQueue::kAgeMax);
+  std::string read(text.size(), '?');
+  const MutableBytes room(reinterpret_cast<uint8_t*>(read.data()), read.size());
+  const auto bytes = client->Wait(lane.ReadAt(client->Find(*kept), room, 0));
+  ASSERT_TRUE(bytes.ok()) << TextOf(bytes.code());
+  EXPECT_EQ(read, text);
+  client.reset();
+}
+
 // What another server would have it remember it would forget: that one's client is refused as well.
 TEST(Recovery, AJournalThatFailsMakesNoPromisesToOtherServers) {
   SimClusterOptions options = OneServer();
@@ -436,6 +471,7 @@ TEST(Recovery, SeedsThatOnceFailed) {
       {Kind::kNetwork, 1016232},  // a text whose connection broke was answered, and its repetition got that
       {Kind::kDisk, 1001944},     // a file's size was waited for at a shard that would never settle it
       {Kind::kDisk, 1016832},     // likewise
+      {Kind::kDisk, 7007312},     // a close of what was opened when no journal kept it
   };
   for (const auto& [kind, seed] : kSeeds) {
     SCOPED_TRACE(seed);
