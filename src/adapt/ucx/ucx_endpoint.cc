@@ -63,12 +63,19 @@ Result<EndpointId> UcxTransport::Connect(Bytes address) {
   endpoint.watched = added == ProcessWatch::Added::kWatched;
   if (added == ProcessWatch::Added::kGone) {
     GoDown(endpoint, "its process has ended");
-    return endpoint.id();
+  } else if (in_ucx_) {  // U10
+    connecting_.push_back({endpoint.id(), {peer.blob.begin(), peer.blob.end()}});
+  } else {
+    MakeUcxEndpoint(endpoint, peer.blob);
   }
+  return endpoint.id();
+}
+
+void UcxTransport::MakeUcxEndpoint(Endpoint& endpoint, Bytes blob) {
   ucp_ep_params_t params{};
   params.field_mask =
       UCP_EP_PARAM_FIELD_REMOTE_ADDRESS | UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE | UCP_EP_PARAM_FIELD_ERR_HANDLER;
-  params.address = reinterpret_cast<const ucp_address_t*>(peer.blob.data());
+  params.address = reinterpret_cast<const ucp_address_t*>(blob.data());
   params.err_mode = UCP_ERR_HANDLING_MODE_PEER;
   params.err_handler = {OnEndpointError, &endpoint};
   const ucs_status_t status = ucp_ep_create(worker_->get(), &params, &endpoint.ep);
@@ -79,7 +86,6 @@ Result<EndpointId> UcxTransport::Connect(Bytes address) {
     endpoint.ep = nullptr;
     GoDown(endpoint, ucs_status_string(status));
   }
-  return endpoint.id();
 }
 
 // --- going down ------------------------------------------------------------------------------------------------------
@@ -180,7 +186,7 @@ bool UcxTransport::RunDown() {
 void UcxTransport::Close(EndpointId id) {
   Endpoint* endpoint = Find(id);
   if (endpoint == nullptr) return;
-  if (endpoint->state == Endpoint::State::kUp) SayGoodbye(*endpoint);
+  if (endpoint->state == Endpoint::State::kUp && endpoint->ep != nullptr) SayGoodbye(*endpoint);
   endpoint->state = Endpoint::State::kClosing;
   closing_.push_back(endpoint->index);
 }

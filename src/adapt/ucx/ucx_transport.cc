@@ -120,6 +120,22 @@ Transport::Sent UcxTransport::Send(EndpointId to, Bytes header, Bytes payload, C
     Ready(op, Code::kUnavailable);
     return Sent::kPending;
   }
+  if (endpoint->ep == nullptr) {  // U10
+    early_sends_.push_back({op, header, payload});
+    return Sent::kPending;
+  }
+  const ucs_status_ptr_t request = SendByUcx(op, *endpoint, header, payload);
+  if (request == nullptr) {  // U3
+    --with_ucx_;
+    --endpoint->pending;
+    FreeOp(op);
+    return Sent::kDone;
+  }
+  if (UCS_PTR_IS_ERR(request)) Ready(op, StatusOf(UCS_PTR_STATUS(request)));
+  return Sent::kPending;
+}
+
+ucs_status_ptr_t UcxTransport::SendByUcx(Op* op, Endpoint& endpoint, Bytes header, Bytes payload) {
   ucp_request_param_t param;
   param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS |
                        UCP_OP_ATTR_FIELD_MEMORY_TYPE;
@@ -130,16 +146,24 @@ Transport::Sent UcxTransport::Send(EndpointId to, Bytes header, Bytes payload, C
   param.flags =
       payload.size() > eager_bytes_max_ ? UCP_AM_SEND_FLAG_RNDV | UCP_AM_SEND_FLAG_REPLY : UCP_AM_SEND_FLAG_EAGER;
   HandToUcx(op);
-  const ucs_status_ptr_t request =
-      ucp_am_send_nbx(endpoint->ep, kMessageId, header.data(), header.size(), payload.data(), payload.size(), &param);
-  if (request == nullptr) {  // U3
-    --with_ucx_;
-    --endpoint->pending;
-    FreeOp(op);
-    return Sent::kDone;
+  return ucp_am_send_nbx(endpoint.ep, kMessageId, header.data(), header.size(), payload.data(), payload.size(), &param);
+}
+
+void UcxTransport::RunConnecting() {  // U10
+  for (const Connecting& one : connecting_) {
+    Endpoint* const endpoint = Find(one.endpoint);
+    if (endpoint != nullptr && endpoint->state == Endpoint::State::kUp) MakeUcxEndpoint(*endpoint, one.blob);
   }
-  if (UCS_PTR_IS_ERR(request)) Ready(op, StatusOf(UCS_PTR_STATUS(request)));
-  return Sent::kPending;
+  connecting_.clear();
+  for (const EarlySend& early : early_sends_) {
+    Endpoint* const endpoint = Find(early.op->endpoint);
+    ucs_status_ptr_t request = UCS_STATUS_PTR(UCS_ERR_UNREACHABLE);
+    if (endpoint != nullptr && endpoint->ep != nullptr) {
+      request = SendByUcx(early.op, *endpoint, early.header, early.payload);
+    }
+    if (!UCS_PTR_IS_PTR(request)) Ready(early.op, StatusOf(UCS_PTR_STATUS(request)));
+  }
+  early_sends_.clear();
 }
 
 void UcxTransport::OnSent(void* request, ucs_status_t status, void* argument) {
@@ -275,7 +299,9 @@ bool UcxTransport::Progress() {
 }
 
 bool UcxTransport::RunDeferred() {
-  bool worked = closing_.empty() ? false : RunClosing();
+  bool worked = !connecting_.empty();
+  if (worked) RunConnecting();
+  if (!closing_.empty()) worked |= RunClosing();
   if (!reaping_.empty() && polls_ % kPollsAReaping == 0) RunReaping();
   if (!fetch_queue_.empty()) {
     worked = true;
@@ -464,7 +490,7 @@ void UcxTransport::Register(MutableBytes region) {
 std::string UcxTransport::Describe() const {
   std::string transports;
   for (const Endpoint& endpoint : endpoints_) {
-    if (endpoint.state != Endpoint::State::kUp) continue;
+    if (endpoint.state != Endpoint::State::kUp || endpoint.ep == nullptr) continue;
     char* text = nullptr;
     size_t bytes = 0;
     FILE* stream = open_memstream(&text, &bytes);

@@ -26,6 +26,9 @@
 //       happens.
 //   U9  a process that is killed while it writes into our queue of shared memory leaves us deaf for its whole host:
 //       the slot that it had taken is skipped after a second (shared_fifo.h).
+//  U10  over tcp a new endpoint takes over the connection that its peer has made, and if that is the one whose message
+//       is being handled, with more read behind it, UCX gives back a buffer that has moved away, and crashes. So what
+//       connects inside a callback gets its endpoint of UCX when that has returned; what it sends meanwhile waits.
 // One thread owns it. In a forked child only Abandon and the destructor may be called.
 // Payloads must be gone before the transport; its destructor waits a bounded time for what is in flight and runs those
 // completions.
@@ -77,6 +80,7 @@ class UcxTransport final : public Transport, public EventSource, private Payload
  private:
   static constexpr unsigned kMessageId = 0, kGoodbyeId = 1;  // of active messages
   struct Endpoint {
+    // Up, down or closed; up without `ep`: U10.
     enum class State : uint8_t { kFree, kUp, kDown, kClosing };
     UcxTransport* owner = nullptr;
     ucp_ep_h ep = nullptr;
@@ -104,6 +108,15 @@ class UcxTransport final : public Transport, public EventSource, private Payload
     enum class Kind : uint8_t { kFree, kSend, kGoodbye, kFetch } kind = Kind::kFree;
     bool with_ucx = false;
     bool orphan = false;  // U8: its completion ran, UCX may still call
+  };
+  // U10
+  struct Connecting {
+    EndpointId endpoint;
+    std::vector<uint8_t> blob;
+  };
+  struct EarlySend {
+    Op* op;
+    Bytes header, payload;
   };
   static constexpr size_t kSmallBytes = 128;
   struct Incoming {
@@ -135,12 +148,15 @@ class UcxTransport final : public Transport, public EventSource, private Payload
   static void OnEndpointError(void* endpoint, ucp_ep_h, ucs_status_t status);
 
   void RegisterHandler(unsigned id, ucp_am_recv_callback_t handler);
+  ucs_status_ptr_t SendByUcx(Op* op, Endpoint& endpoint, Bytes header, Bytes payload);
+  void RunConnecting();
   ucs_status_t Receive(Bytes header, void* data, size_t bytes, const ucp_am_recv_param_t& param);
   // ucx_endpoint.cc
   Endpoint* Find(EndpointId id);
   Endpoint& Slot(EndpointId id) { return endpoints_[static_cast<uint32_t>(id.value)]; }
   Endpoint& NewEndpoint();
   void FreeEndpoint(Endpoint& endpoint);
+  void MakeUcxEndpoint(Endpoint& endpoint, Bytes blob);
   void GoDown(Endpoint& endpoint, std::string_view reason);
   void ForceClose(Endpoint& endpoint);
   void SayGoodbye(Endpoint& endpoint);
@@ -177,6 +193,8 @@ class UcxTransport final : public Transport, public EventSource, private Payload
   std::vector<uint32_t> free_endpoints_;
   std::vector<uint32_t> closing_;
   std::vector<uint32_t> reaping_;
+  std::vector<Connecting> connecting_;
+  std::vector<EarlySend> early_sends_;
   std::vector<EndpointId> down_;  // to be told to the receiver
 
   ProcessWatch watch_;
