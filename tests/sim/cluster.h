@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,17 @@ struct SimClusterOptions {
   uint64_t window_bytes = 0;  // of the journal's tail; 0: a quarter of the journal
   bool takes_up_stops = true;
 };
+
+// What a message asks for; none if it is no request.
+inline std::optional<Method> MethodOf(const SimNetwork::Passing& passing) {
+  Decoder d(passing.header);
+  Prefix prefix;
+  d.Get(prefix);
+  if (prefix.kind != MessageKind::kRequest) return std::nullopt;
+  RequestHeader request;
+  d.Get(request);
+  return request.method;
+}
 
 class SimCluster final : public AddressBook {
  public:
@@ -98,6 +110,15 @@ class SimCluster final : public AddressBook {
     for (auto& node : nodes_) {
       if (!node->dead) node->server->shard.reset();
     }
+  }
+
+  // A name that begins so and whose entry in `dir` this shard holds; the path of one in the root directory.
+  std::string NameAt(ShardId shard, std::string name, InodeId dir) const {
+    while (placement_->DentryShard(dir, name) != shard) name += 'x';
+    return name;
+  }
+  std::string PathAt(ShardId shard, const std::string& name) const {
+    return "/" + NameAt(shard, name, placement_->RootInode());
   }
 
   std::unique_ptr<Lane> NewLane(ClientId process = ClientId(), uint32_t uid = 0) {

@@ -120,12 +120,8 @@ TEST_F(KnownFilesTest, AreThoseThatTheProcessMadeItself) {
 
 TEST_F(KnownFilesTest, AreAskedForBeforeTheyAreLookedAt) {
   constexpr size_t kFiles = 4 * kLookupsMax - 5;
-  const Placement& placement = reader.mount().placement();
   std::vector<std::string> paths;  // of one shard, as each is asked by itself
-  for (size_t i = 0; paths.size() < kFiles; ++i) {
-    const std::string name = "made" + std::to_string(i);
-    if (placement.DentryShard(placement.RootInode(), name) == ShardId(1)) paths.push_back("/" + name);
-  }
+  for (size_t i = 0; i < kFiles; ++i) paths.push_back(cluster.PathAt(ShardId(1), "made" + std::to_string(i)));
   for (const std::string& path : paths) {
     auto fd = reader.Wait(reader.lane().Open(path, kOpenWrite | kOpenCreate, 0644));
     ASSERT_TRUE(fd.ok());

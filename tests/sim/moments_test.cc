@@ -26,13 +26,8 @@ class MomentsTest : public testing::Test {
   }
 
   SimNetwork::Fate Pass(const SimNetwork::Passing& passing) {
-    Decoder d(passing.header);
-    Prefix prefix;
-    RequestHeader request;
-    d.Get(prefix);
-    if (slow_ && prefix.kind == MessageKind::kRequest) d.Get(request);
     SimNetwork::Fate fate;
-    if (!slow_ || prefix.kind != MessageKind::kRequest || request.method != *slow_) return fate;
+    if (!slow_ || MethodOf(passing) != slow_) return fate;
     ++on_their_way_;
     fate.delay = kSecond;
     return fate;
@@ -47,19 +42,7 @@ class MomentsTest : public testing::Test {
     slow_.reset();
     sent_at_ = cluster_.clock().Now();
   }
-  // Of a name in `dir` that this shard holds.
-  std::string NameAt(InodeId dir, uint32_t shard, const std::string& prefix) {
-    for (int i = 0;; ++i) {
-      std::string name = prefix;
-      name += std::to_string(i);
-      if (cluster_.placement().DentryShard(dir, name) == ShardId(shard)) return name;
-    }
-  }
-  std::string PathAt(uint32_t shard, const std::string& prefix) {
-    std::string path = "/";
-    path += NameAt(cluster_.placement().RootInode(), shard, prefix);
-    return path;
-  }
+  std::string PathAt(uint32_t shard, const std::string& name) { return cluster_.PathAt(ShardId(shard), name); }
   void Make(const std::string& path) { ASSERT_TRUE(other_->Wait(other_->lane().Create(path, true, 0644)).ok()); }
   Code Mkdir(const std::string& path) { return other_->Wait(other_->lane().Mkdir(path, 0755)).code(); }
   Result<Attr> Stat(const std::string& path) { return other_->Wait(other_->lane().Stat(path, true)); }
@@ -102,7 +85,7 @@ TEST_F(MomentsTest, AFileIsMadeInTheDirectoryThatIsThere) {
   ASSERT_EQ(Mkdir("/d"), Code::kOk);
   const InodeId dir = Stat("/d")->inode;
   const uint32_t away = (dir.home().value + 1) % cluster_.placement().shard_count();
-  const std::string path = "/d/" + NameAt(dir, away, "f");
+  const std::string path = "/d/" + cluster_.NameAt(ShardId(away), "f", dir);
   slow_ = Method::kDirJoin;
   Task<Result<int>> open = one_->lane().Open(path, kNewFile, 0644);
   RunUntilSent(Method::kDirJoin, open);

@@ -331,26 +331,18 @@ TEST(Recovery, AShardThatIsBackServesWhileAnotherIsGone) {
   SimClusterOptions options = OneServer();
   options.members = 2;
   SimCluster cluster(options);
-  const InodeId root = cluster.placement().RootInode();
-  const auto path_at = [&](uint32_t shard, std::string path) {
-    while (cluster.placement().DentryShard(root, path.substr(1)) != ShardId(shard)) path += 'x';
-    return path;
-  };
-  const uint32_t back = root.home().value, gone = 1 - back;  // walks begin at the root
-  const std::string from = path_at(back, "/from"), to = path_at(gone, "/to"), here = path_at(back, "/here");
+  const ShardId back = cluster.placement().RootInode().home();  // walks begin at the root
+  const ShardId gone(1 - back.value);
+  const std::string from = cluster.PathAt(back, "from"), to = cluster.PathAt(gone, "to");
+  const std::string here = cluster.PathAt(back, "here");
   auto client = std::make_unique<SimClient>(cluster), other = std::make_unique<SimClient>(cluster);
   for (const std::string& path : {from, here}) {
     ASSERT_TRUE(client->Wait(client->lane().Create(path, true, 0644)).ok());
   }
   bool decided = false;
   cluster.network().SetPolicy([&](const SimNetwork::Passing& passing) {
-    Decoder d(passing.header);
-    Prefix prefix;
-    RequestHeader request;
-    d.Get(prefix);
-    if (prefix.kind == MessageKind::kRequest) d.Get(request);
     SimNetwork::Fate fate;
-    if (prefix.kind != MessageKind::kRequest || request.method != Method::kDecide) return fate;
+    if (MethodOf(passing) != Method::kDecide) return fate;
     decided = true;
     fate.delay = kSecond;
     return fate;
@@ -359,11 +351,11 @@ TEST(Recovery, AShardThatIsBackServesWhileAnotherIsGone) {
   while (!decided) ASSERT_TRUE(cluster.Turn());
   cluster.network().SetPolicy(nullptr);
   for (const uint32_t shard : {0, 1}) cluster.Kill(ShardId(shard));
-  ASSERT_NO_FATAL_FAILURE(BringBack(cluster, ShardId(back)));
+  ASSERT_NO_FATAL_FAILURE(BringBack(cluster, back));
   EXPECT_FALSE(rename.done());
   EXPECT_EQ(other->Wait(other->lane().Stat(here, true)).code(), Code::kOk);
-  EXPECT_EQ(other->Wait(other->lane().Create(path_at(back, "/new"), true, 0644)).code(), Code::kOk);
-  ASSERT_NO_FATAL_FAILURE(BringBack(cluster, ShardId(gone)));
+  EXPECT_EQ(other->Wait(other->lane().Create(cluster.PathAt(back, "new"), true, 0644)).code(), Code::kOk);
+  ASSERT_NO_FATAL_FAILURE(BringBack(cluster, gone));
   EXPECT_TRUE(client->Wait(std::move(rename)).ok());
   EXPECT_TRUE(other->Wait(other->lane().Stat(to, true)).ok());
   EXPECT_EQ(other->Wait(other->lane().Stat(from, true)).code(), Code::kNoEntry);

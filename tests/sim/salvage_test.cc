@@ -433,22 +433,18 @@ void KillAtEachMoment(Begin begin, Check check) {
   SetLogSink(nullptr, LogLevel::kWarn);
 }
 
-std::string NameAt(SimCluster& cluster, uint32_t shard, std::string name) {
-  while (cluster.placement().DentryShard(cluster.placement().RootInode(), name) != ShardId(shard)) name += 'x';
-  return name;
-}
-
 // Between two shards: the file is there by one of its names, by the new one once that was said, and never by both.
 TEST(Salvage, ARenameHappenedOrNot) {
   uint64_t committed = 0, aborted = 0;
   std::string from, to, content;
   KillAtEachMoment(
       [&](World& world) {
-        from = NameAt(world.cluster(), 1, "from");
-        to = NameAt(world.cluster(), 2, "to");
+        const InodeId root = world.cluster().placement().RootInode();
+        from = world.cluster().NameAt(ShardId(1), "from", root);
+        to = world.cluster().NameAt(ShardId(2), "to", root);
         content = world.Content(3000);
         world.Write(from, content);
-        world.Write(NameAt(world.cluster(), 2, "other"), "");  // it is joined
+        world.Write(world.cluster().NameAt(ShardId(2), "other", root), "");  // it is joined
         return world.lane().Rename("/" + from, "/" + to, 0);
       },
       [&](const Salvager& salvager, bool said) {
