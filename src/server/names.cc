@@ -1,5 +1,6 @@
 // Requests about one name in one directory, sent to the shard that holds (or would hold) the entry.
 #include "base/log.h"
+#include "meta/permissions.h"
 #include "server/shard.h"
 #include "server/transaction.h"
 
@@ -72,6 +73,7 @@ Task<Status> Shard::HandleOpen(Request* r, const OpenRequest& q, OpenReply* a, R
       a->attr.type = entry->type;
       if (entry->type == FileType::kSymlink) {
         if ((q.flags & kOpenNoFollow) != 0) {
+          if ((q.flags & kOpenCreate) != 0) MAYFLY_CO_TRY(co_await MayCreateOverLink(r, q.parent, entry->inode));
           co_return (q.flags & kOpenDirectory) != 0 ? Code::kNotDirectory : Code::kLoop;
         }
         if (entry->local == nullptr) {
@@ -114,6 +116,20 @@ Task<Status> Shard::HandleOpen(Request* r, const OpenRequest& q, OpenReply* a, R
     }
     co_return Code::kOk;
   }
+}
+
+// In a sticky directory that all may write to (/tmp, say) Linux refuses who would create where a symlink of another is,
+// and only then says that the name is one.
+Task<Status> Shard::MayCreateOverLink(Request* r, InodeId dir, InodeId link) {
+  const DirRights* rights = names_.Rights(dir);
+  constexpr uint16_t kForAll = 0002;
+  if (rights == nullptr || (rights->permissions & kSticky) == 0 || (rights->permissions & kForAll) == 0) {
+    co_return Code::kOk;
+  }
+  const uint32_t owner = rights->uid;
+  auto attr = co_await AttrAt(link, r->deadline());
+  if (!attr.ok()) co_return attr.code() == Code::kStale ? Code::kConflict : attr.code();
+  co_return attr->uid == owner || attr->uid == r->party().cred.uid ? Code::kOk : Code::kAccess;
 }
 
 // A new inode and its entry, once this shard is joined to the directory.

@@ -232,6 +232,7 @@ class Shard {
   Task<Status> RefuseLinkOfDirectory(Request* r, const LinkRequest& q);
   Task<Status> HandlePeek(Request* r, const PeekRequest& q, PeekReply* a, ReplyPayload* out);
   Task<Result<Inode*>> CreateEntry(Request* r, Namespace::Creation what);
+  Task<Status> MayCreateOverLink(Request* r, InodeId dir, InodeId link);
   Task<Status> OpenHere(Request* r, Inode* inode, uint32_t flags, bool inherited, OpenReply* a);
 
   // inodes.cc

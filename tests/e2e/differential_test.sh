@@ -49,6 +49,7 @@ found=(
   "3004 18 14,26,36,43,54"         # rename out of a sticky directory onto a directory
   "3000 247 13,17,18,35,39,43,56"  # suid and sgid after another's O_TRUNC
   "3003 264 20,21,43,46,51,54,60"  # times of a directory that is gone and open
+  "36489782 1545 37,49,50,52"      # O_CREAT and O_NOFOLLOW where a symlink of another is, in a sticky directory
   "3004 121 24,39,46"              # times after a truncation to the same size of a file with space
 )
 compare "the comparison finds faults" --self-test --seed 1 --minutes 3
