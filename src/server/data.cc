@@ -130,12 +130,39 @@ void Shard::UnlockSize(InodeId id) {
 Task<Status> Shard::Truncate(InodeId id, uint64_t size, bool touch, Nanos deadline) {
   MAYFLY_CO_TRY(co_await LockSize(id, deadline));
   Status status = co_await AskToCut(id, deadline);
-  if (status.ok()) {
+  bool grows = false;
+  if (status.ok()) status = co_await EndsBefore(id, size, deadline, &grows);
+  if (status.ok() && grows) {
+    status = Grow(id, size, touch);
+  } else if (status.ok()) {
     status = co_await TruncateLocked(id, size, touch, deadline);
     status = IoInsteadOf(Code::kReadOnly, status);  // it says that nothing has changed
   }
   if (!Resuming(id)) UnlockSize(id);
   co_return status;
+}
+
+Task<Status> Shard::EndsBefore(InodeId id, uint64_t size, Nanos deadline, bool* before) {
+  const Inode* inode = names_.FindInode(id);
+  if (inode == nullptr) co_return Code::kStale;
+  if (inode->size >= size) co_return Code::kOk;
+  Attr attr;
+  bool whole = false;  // who writes meanwhile, writes after the file has grown
+  MAYFLY_CO_TRY(co_await GlimpseAll(id, deadline, &attr, &whole));
+  *before = attr.size < size;
+  co_return Code::kOk;
+}
+
+// Nothing is cut: what is reserved behind the file's end stays so, as on tmpfs.
+Status Shard::Grow(InodeId id, uint64_t size, bool touch) {
+  Inode* inode = names_.FindInode(id);
+  if (inode == nullptr) return Code::kStale;
+  CountChange(id);
+  inode->size = std::max(inode->size, size);
+  if (touch) Touch(*inode);
+  ++inode->version;
+  names_.Changed(*inode);
+  return Code::kOk;
 }
 
 Task<Status> Shard::AskToCut(InodeId id, Nanos deadline) {

@@ -404,6 +404,8 @@ class Shard {
   Task<Status> JoinFile(InodeId id, Nanos deadline);
   // `touch`: the times change.
   Task<Status> Truncate(InodeId id, uint64_t size, bool touch, Nanos deadline);
+  Task<Status> EndsBefore(InodeId id, uint64_t size, Nanos deadline, bool* before);
+  Status Grow(InodeId id, uint64_t size, bool touch);
   // What it means if a shard refuses its part because it takes no changes.
   enum class Refused : uint8_t { kIsLeft, kIsDone };
   Task<Status> TruncateLocked(InodeId id, uint64_t size, bool touch, Nanos deadline,

@@ -16,23 +16,26 @@ using store_internal::PageUp;
 bool ChunkStore::Truncate(InodeId id, uint64_t size, uint64_t slices_max) {
   File* file = files_.Find(id);
   if (file == nullptr) return true;
-  // From the end, so that what is left in between is the file truncated at some other place.
+  // From the end, so that what is left in between is the file truncated at some other place; the page that is cut,
+  // last.
   uint64_t from = size;
   if (slices_max < file->slices.size()) {
     auto it = file->slices.end();
-    for (uint64_t n = std::max<uint64_t>(slices_max, 1); n != 0 && std::prev(it)->first >= size; --n) --it;
-    if (std::prev(it)->first >= size) from = it->first;
+    for (uint64_t n = std::max<uint64_t>(slices_max, 1); n != 0 && std::prev(it)->first >= PageUp(size); --n) --it;
+    if (std::prev(it)->first >= PageUp(size)) from = it->first;
   }
+  const bool all = from == size;
+  const bool keeps_data = all && size % kPageBytes != 0 && Files::IsDataPage(file, size);
+  if (all && !keeps_data) from = PageUp(size);  // S8
   CutExtents cut(&extents_);
-  const bool keeps_page = from == size && size % kPageBytes != 0 && Files::IsDataPage(file, size);
   files_.Cut(file, from, kDone, &cut);
-  if (keeps_page && !Files::IsDataPage(file, size)) files_.Mark(file, size);  // S8
-  file->high_water = std::min(file->high_water, from);
+  if (keeps_data && !Files::IsDataPage(file, size)) files_.Mark(file, size);  // S8
+  file->high_water = std::min(file->high_water, all ? size : from);
   ++file->changes;
   Record(file, from, kDone);
   RewriteSparse(file, cut, kEagerEighths);
   files_.RemoveIfNothing(file);
-  return from == size;
+  return all;
 }
 
 Status ChunkStore::Punch(const ChunkRange& range) {
@@ -43,15 +46,17 @@ Status ChunkStore::Punch(const ChunkRange& range) {
   // Where in the range the pages at its ends begin that it does not cover.
   const uint64_t edges[] = {begin % kPageBytes != 0 ? begin : kDone,
                             end % kPageBytes != 0 ? std::max(begin, PageDown(end)) : kDone};
-  bool keeps_page[2];
-  for (int i = 0; i < 2; ++i) keeps_page[i] = edges[i] != kDone && Files::IsDataPage(file, edges[i]);
+  bool keeps_data[2];
+  for (int i = 0; i < 2; ++i) keeps_data[i] = edges[i] != kDone && Files::IsDataPage(file, edges[i]);
+  const uint64_t from = keeps_data[0] ? begin : PageUp(begin), to = keeps_data[1] ? end : PageDown(end);  // S8
+  if (from >= to) return {};  // nothing but reservations
   CutExtents cut(&extents_);
-  files_.Cut(file, begin, end, &cut);
+  files_.Cut(file, from, to, &cut);
   for (int i = 0; i < 2; ++i) {
-    if (keeps_page[i] && !Files::IsDataPage(file, edges[i])) files_.Mark(file, edges[i]);  // S8
+    if (keeps_data[i] && !Files::IsDataPage(file, edges[i])) files_.Mark(file, edges[i]);  // S8
   }
   ++file->changes;
-  Record(file, begin, end);
+  Record(file, from, to);
   RewriteSparse(file, cut, kEagerEighths);
   files_.RemoveIfNothing(file);
   return {};

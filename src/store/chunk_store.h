@@ -18,7 +18,7 @@
 //             S7  all pins are gone before the store is; what is staged then is unstaged.
 //             S8  a page counts as data, as on tmpfs, from its first byte on until it is dropped as a whole: where a
 //                 cut leaves nothing of it but zeros, a mark stands for it; where what is reserved is reserved again,
-//                 its pages are zeroed.
+//                 its pages are zeroed. Nor does a reservation lose a part of a page.
 //             S9  with a recorder, the place of an extent that ended is not given out again before Settle: until the
 //                 record that cut it is kept, the state that would come back still reads it.
 //             S10 with a chunk file, what is reserved has blocks and no place; what is written into it has a place of

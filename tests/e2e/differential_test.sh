@@ -40,6 +40,9 @@ found=(
   "3002 80 12,20,24"       # exchange of a name with itself, likewise
   "3000 55 1,8,24,32,34,35,36,47"  # SEEK_DATA of a page that a cut left zeros of
   "3004 1 16,18,25,28,36,47"       # likewise, at a chunk's begin
+  "25046264 952 5,6,13,16,17,23"     # SEEK_DATA of what was reserved, punched in part, and reserved again
+  "142782656 343 8,10,15,16,19,23"    # likewise of what was reserved behind the end of a file that grew
+  "421567855 1843 2,11,20,25,34,36,51,60"  # likewise, on several shards
   "3003 110 48,50,59,60"           # SEEK_DATA of what was reserved twice
   "3003 15 27,29"                  # suid and sgid after another's write to another shard
   "3000 79 13,17,21,23"            # a listing of a file with unsent bytes

@@ -288,6 +288,23 @@ TEST_F(ChunkStoreTest, WhatIsReservedAgainIsDataOfZeros) {
   ExpectEmpty();
 }
 
+TEST_F(ChunkStoreTest, WhatIsReservedLosesNoPartOfAPage) {
+  for (const bool truncates : {false, true}) {
+    ASSERT_TRUE(store.ReserveRange(At(4096 + 4000, 8192)).ok());
+    if (truncates) {
+      ASSERT_TRUE(store.Truncate(kFile, 4097));
+    } else {
+      ASSERT_TRUE(store.Punch(At(4097, 8192)).ok());
+    }
+    EXPECT_FALSE(store.NextData(kFile, 0).found);
+    ASSERT_TRUE(store.ReserveRange(At(0, 3 * 4096)).ok());
+    EXPECT_EQ(store.NextData(kFile, 0).offset, 4096u) << "its page was reserved before";
+    EXPECT_EQ(store.NextHole(kFile, 4096, 22), 8192u);
+    store.Drop(kFile);
+    ExpectEmpty();
+  }
+}
+
 TEST_F(ChunkStoreTest, LiveDataIsTheFileInOrderInBatches) {
   for (uint32_t i = 0; i < 10; ++i) ASSERT_TRUE(Write(At(i * 100000, 50000, i % 2), static_cast<char>('0' + i)).ok());
   ASSERT_TRUE(store.ReserveRange(At(60000, 1000)).ok());

@@ -147,7 +147,11 @@ class StoreModelTest : public testing::TestWithParam<Shape> {
   }
   void Clear(ModelFile& m, uint64_t begin, uint64_t end) {
     std::fill(m.bytes.begin() + static_cast<long>(begin), m.bytes.begin() + static_cast<long>(end), '\0');
-    std::fill(m.states.begin() + static_cast<long>(begin), m.states.begin() + static_cast<long>(end), kHole);
+    for (uint64_t i = begin; i < end; ++i) {
+      const uint64_t page = i / kPage;
+      const bool is_part = page * kPage < begin || (page + 1) * kPage > end;
+      if (!is_part || m.data_pages[page]) m.states[i] = kHole;  // a reservation loses no part of a page
+    }
     for (uint64_t page = (begin + kPage - 1) / kPage; page < end / kPage; ++page) m.data_pages[page] = false;
   }
   void TruncateSome(uint32_t file) {
