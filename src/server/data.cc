@@ -133,7 +133,10 @@ Task<Status> Shard::Truncate(InodeId id, uint64_t size, bool touch, Nanos deadli
   bool grows = false;
   if (status.ok()) status = co_await EndsBefore(id, size, deadline, &grows);
   if (status.ok() && grows) {
-    status = Grow(id, size, touch);
+    // Nothing is cut: what is reserved behind the file's end stays so, as on tmpfs.
+    Inode* inode = names_.FindInode(id);
+    if (inode == nullptr) status = Code::kStale;
+    if (status.ok()) Wrote(*inode, size, nullptr);
   } else if (status.ok()) {
     status = co_await TruncateLocked(id, size, touch, deadline);
     status = IoInsteadOf(Code::kReadOnly, status);  // it says that nothing has changed
@@ -151,18 +154,6 @@ Task<Status> Shard::EndsBefore(InodeId id, uint64_t size, Nanos deadline, bool* 
   MAYFLY_CO_TRY(co_await GlimpseAll(id, deadline, &attr, &whole));
   *before = attr.size < size;
   co_return Code::kOk;
-}
-
-// Nothing is cut: what is reserved behind the file's end stays so, as on tmpfs.
-Status Shard::Grow(InodeId id, uint64_t size, bool touch) {
-  Inode* inode = names_.FindInode(id);
-  if (inode == nullptr) return Code::kStale;
-  CountChange(id);
-  inode->size = std::max(inode->size, size);
-  if (touch) Touch(*inode);
-  ++inode->version;
-  names_.Changed(*inode);
-  return Code::kOk;
 }
 
 Task<Status> Shard::AskToCut(InodeId id, Nanos deadline) {
@@ -277,7 +268,7 @@ void Shard::Touch(Inode& inode) {
   inode.mtime_set = 0;
 }
 
-// After bytes up to file offset `end` were stored here, at the home.
+// After bytes up to file offset `end` were stored here, at the home, or the file grew to there.
 void Shard::Wrote(Inode& inode, uint64_t end, const Cred* cred) {
   CountChange(inode.id);
   inode.size = std::max(inode.size, end);

@@ -196,7 +196,7 @@ Task<Status> Shard::OpenHere(Request* r, Inode* inode, uint32_t flags, bool inhe
     (void)co_await Bury(std::move(died), r->deadline());
     co_return status;
   }
-  if (!KeepsOpens()) {
+  if (!keeps_opens()) {
     // Its close might come when a server that knows nothing of it has counted another open by this process.
     std::vector<InodeId> died;
     names_.ReleaseOpen(id, r->party().process, &died);

@@ -343,7 +343,7 @@ class Shard {
   bool keeps_data() const { return options_.durability == Durability::kNode; }
   bool is_degraded() const { return options_.role != ShardRole::kServe; }
   // Whether who has what open is known after a restart too, as far as anything is.
-  bool KeepsOpens() const { return !log_.failed() && !reads_only(); }
+  bool keeps_opens() const { return !log_.failed() && !reads_only(); }
   bool reads_only() const { return options_.role == ShardRole::kReadOnly || options_.role == ShardRole::kLook; }
   Task<Status> OpenToRead(RecoveryReport* report);
   void StandIn();
@@ -405,7 +405,6 @@ class Shard {
   // `touch`: the times change.
   Task<Status> Truncate(InodeId id, uint64_t size, bool touch, Nanos deadline);
   Task<Status> EndsBefore(InodeId id, uint64_t size, Nanos deadline, bool* before);
-  Status Grow(InodeId id, uint64_t size, bool touch);
   // What it means if a shard refuses its part because it takes no changes.
   enum class Refused : uint8_t { kIsLeft, kIsDone };
   Task<Status> TruncateLocked(InodeId id, uint64_t size, bool touch, Nanos deadline,

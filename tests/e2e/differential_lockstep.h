@@ -202,10 +202,6 @@ class Lockstep {
     return std::nullopt;
   }
 
-  static std::string LastName(std::string path) {
-    while (path.ends_with('/')) path.pop_back();
-    return path.substr(path.rfind('/') + 1);
-  }
   std::optional<Failure> TrackStreams(const Op& op) {
     for (int slot = 0; slot < kDirSlots; ++slot) {
       Runner::StreamSlot& stream = reference_.stream(slot);
@@ -221,7 +217,7 @@ class Lockstep {
       });
       // Names that were exchanged may have changed their places in the order, and on tmpfs do.
       if (op.kind == Kind::kRename && op.flags == RENAME_EXCHANGE) {
-        for (const std::string& path : {op.path, op.other}) track.stable.erase(LastName(path));
+        for (const std::string& path : {op.path, op.other}) track.stable.erase(NameOfLast(path));
       }
       for (const std::string& name : now) {
         if (track.stable.contains(name) || (here && op.kind == Kind::kDirOpen)) both.insert(name);

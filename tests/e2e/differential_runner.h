@@ -42,6 +42,12 @@ inline std::string ParentOf(std::string path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
+// "c" of it.
+inline std::string NameOfLast(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path.substr(path.rfind('/') + 1);
+}
+
 // What a whole side looks like: a line for each object, and looks for the times.
 struct Tree {
   std::vector<std::pair<std::string, std::string>> lines;
