@@ -234,6 +234,22 @@ class SimCluster final : public AddressBook {
     return node.server->shard->Open(true, report);
   }
 
+  // Restarts them, to the end of each.
+  std::vector<Status> BringBack(const std::vector<ShardId>& shards) {
+    std::vector<RecoveryReport> reports(shards.size());
+    std::vector<Task<Status>> tasks;
+    for (size_t i = 0; i < shards.size(); ++i) tasks.push_back(Restart(shards[i], &reports[i]));
+    std::vector<Status> ended;
+    for (auto& task : tasks) {
+      // What is sent to a server that does not listen yet is no reason for time to stand still.
+      while (!task.done()) {
+        if (!Step()) clock_.Advance(kMillisecond);
+      }
+      ended.push_back(task.Take());
+    }
+    return ended;
+  }
+
   uint32_t shard_count() const override { return placement_->shard_count(); }
   const Placement& placement() const { return *placement_; }
   const Layout& layout() const { return *layout_; }

@@ -121,16 +121,7 @@ class World {
     Restart({shard});
   }
   void Restart(const std::vector<ShardId>& shards) {
-    std::vector<RecoveryReport> reports(shards.size());
-    std::vector<Task<Status>> tasks;
-    for (size_t i = 0; i < shards.size(); ++i) tasks.push_back(cluster_.Restart(shards[i], &reports[i]));
-    for (auto& task : tasks) {
-      // What is sent to a server that does not listen yet is no reason for time to stand still.
-      while (!task.done()) {
-        if (!cluster_.Step()) cluster_.clock().Advance(kMillisecond);
-      }
-      EXPECT_TRUE(task.Take().ok());
-    }
+    for (const Status& back : cluster_.BringBack(shards)) EXPECT_TRUE(back.ok());
   }
   // Follows the job to its end; `victim` is killed at that turn.
   Ended FollowWith(uint64_t job, ShardId victim, uint64_t at, uint64_t* turns) {
