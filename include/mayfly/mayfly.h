@@ -76,7 +76,9 @@ const char* mayfly_version(void);
 /* O_RDONLY, O_WRONLY, O_RDWR with O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_DIRECTORY, O_NOFOLLOW, O_SYNC, O_DIRECT
  * (neither write-behind nor readahead), O_PATH is not supported. The umask of the process applies. */
 int mayfly_open(mayfly_fs* fs, const char* path, int flags, ... /* mode_t mode */);
-/* Reports what write-behind could not write. The descriptor is gone whatever it returns. */
+/* Reports what write-behind could not write. The descriptor is gone whatever it returns. The close of a small file may
+ * return before the server has answered; should that fail (a disk that fails just then), the next mayfly_close,
+ * mayfly_fsync or mayfly_sync of the process says so. */
 int mayfly_close(int fd);
 ssize_t mayfly_read(int fd, void* buffer, size_t bytes);
 ssize_t mayfly_write(int fd, const void* buffer, size_t bytes);

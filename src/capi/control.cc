@@ -54,7 +54,9 @@ Json ClientJson(Engine& engine, Mount& mount) {
           {"writes_buffered", counters.writes_buffered.load()},
           {"buffers_sent", counters.buffers_sent.load()},
           {"revoked", counters.revoked.load()},
-          {"read_ahead_hits", counters.read_ahead_hits.load()}};
+          {"read_ahead_hits", counters.read_ahead_hits.load()},
+          {"made_ahead", counters.made_ahead.load()},
+          {"closed_ahead", counters.closed_ahead.load()}};
 }
 
 Json MembersJson(const Layout& layout) {

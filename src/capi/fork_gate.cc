@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <thread>
 
 #include "adapt/posix/poll_until.h"
 
@@ -39,9 +40,30 @@ ForkGate::Inside::~Inside() {
   if (next_ != nullptr) next_->previous_ = previous_;
 }
 
+void ForkGate::Inside::WaitFree() {
+  while (occupied_.exchange(true, std::memory_order_acquire)) std::this_thread::yield();
+}
+
 void ForkGate::Inside::WaitOutside() {
   Leave();
   (void)PollUntil([] { return !pending_.load(std::memory_order_acquire); }, MostFromNow());
+}
+
+ForkGate::Visit::Visit(Inside& inside) {
+  if (inside.occupied_.exchange(true, std::memory_order_acquire)) return;
+  inside.inside_.store(true, std::memory_order_seq_cst);
+  if (!pending_.load(std::memory_order_seq_cst)) {
+    inside_ = &inside;
+    return;
+  }
+  inside.Leave();
+  inside.Vacate();
+}
+
+ForkGate::Visit::~Visit() {
+  if (inside_ == nullptr) return;
+  inside_->Leave();
+  inside_->Vacate();
 }
 
 std::mutex& ForkGate::making() {
@@ -77,7 +99,10 @@ void ForkGate::AfterInParent() {
 
 void ForkGate::AfterInChild() {
   others.in_child();
-  for (Inside* inside = first; inside != nullptr; inside = inside->next_) inside->Leave();
+  for (Inside* inside = first; inside != nullptr; inside = inside->next_) {
+    inside->Leave();
+    if (inside != current_) inside->Vacate();
+  }
   End();
 }
 
@@ -88,7 +113,10 @@ void ForkGate::End() {
 }
 
 void ForkGate::Forget() {
-  if (current_ != nullptr) current_->Leave();
+  if (current_ != nullptr) {
+    current_->Leave();
+    current_->Vacate();
+  }
   current_ = nullptr;
 }
 

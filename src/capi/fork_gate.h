@@ -21,12 +21,17 @@ class ForkGate {
  public:
   static constexpr Nanos kWaitMost = 2 * kSecond;
 
-  // Who uses one engine: one thread at a time.
+  // Who uses one engine: one thread at a time, the others wait.
   class Inside {
    public:
     Inside();
     Inside(const Inside&) = delete;
     ~Inside();
+    // From the beginning of a call to its end, asleep or not.
+    void Occupy() {
+      if (occupied_.exchange(true, std::memory_order_acquire)) WaitFree();
+    }
+    void Vacate() { occupied_.store(false, std::memory_order_release); }
     void Enter() {
       while (true) {
         if (forks_fence_) {
@@ -49,7 +54,9 @@ class ForkGate {
 
    private:
     friend class ForkGate;
+    void WaitFree();
     void WaitOutside();
+    std::atomic<bool> occupied_{false};
     std::atomic<bool> inside_{false};
     Inside* next_ = nullptr;
     Inside* previous_ = nullptr;
@@ -58,18 +65,36 @@ class ForkGate {
   class Scope {
    public:
     explicit Scope(Inside& inside) : inside_(&inside), outer_(current_) {
-      if (outer_ != inside_) inside_->Enter();  // a callback of ours may call us
+      if (outer_ != inside_) {  // a callback of ours may call us
+        inside_->Occupy();
+        inside_->Enter();
+      }
       current_ = inside_;
     }
     Scope(const Scope&) = delete;
     ~Scope() {
-      if (outer_ != inside_) inside_->Leave();
+      if (outer_ != inside_) {
+        inside_->Leave();
+        inside_->Vacate();
+      }
       current_ = outer_;
     }
 
    private:
     Inside* inside_;
     Inside* outer_;
+  };
+  // For a turn of an engine that nobody uses, by a thread that is inside its own: it waits neither for that nor for a
+  // fork.
+  class Visit {
+   public:
+    explicit Visit(Inside& inside);
+    Visit(const Visit&) = delete;
+    ~Visit();
+    explicit operator bool() const { return inside_ != nullptr; }
+
+   private:
+    Inside* inside_ = nullptr;
   };
   // Engines are made and destroyed one at a time, and not during a fork.
   static std::mutex& making();

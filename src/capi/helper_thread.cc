@@ -113,6 +113,7 @@ void HelperThread::Drive(Engine& engine) {
   while (!instance_.mount().poisoned()) {
     if (woken_.exchange(false)) helper.Poke();
     engine.TurnOrSleep(kNever);
+    if (instance_.mount().departing() != 0) instance_.DriveIdle();
     std::lock_guard lock(mutex_);
     if (stop_) break;
   }

@@ -133,15 +133,39 @@ Task<Status> SyncAll(Lane* lane, std::vector<FileRef> files) {
 
 }  // namespace
 
+// The engines stay: the helper's thread, which calls this, ends before they do.
+void Instance::DriveIdle() {
+  std::vector<Engine*> waiting;
+  {
+    std::lock_guard lock(mutex_);
+    for (auto& engine : engines_) {
+      if (engine->lane().departing() != 0) waiting.push_back(engine.get());
+    }
+  }
+  for (Engine* engine : waiting) {
+    ForkGate::Visit visit(engine->inside());
+    if (!visit) continue;
+    engine->Look();
+    (void)engine->Turn();
+  }
+}
+
 Status Instance::FlushFiles(Engine& engine) {
+  if (mount_.departing() != 0) {
+    Task<Status> settled = engine.lane().Settle();
+    engine.Finish(settled);
+    (void)settled.Take();  // what failed was noted
+  }
   std::vector<FileRef> files = mount_.files().Of(mount_);
   std::erase_if(files, [this](const FileRef& file) {
     return !file->buffered && file->deferred == Code::kOk && !(mount_.options().syncs && file->unsynced);
   });
-  if (files.empty()) return Status();
+  if (files.empty()) return mount_.TakeLate();
   Task<Status> task = SyncAll(&engine.lane(), std::move(files));
   engine.Finish(task);
-  return task.Take();
+  const Status status = task.Take();
+  const Status late = mount_.TakeLate();
+  return status.ok() ? late : status;
 }
 
 Status Instance::Sync(Engine& engine) {
@@ -204,7 +228,7 @@ void Instance::AtExit() {
       std::lock_guard lock(mutex_);
       used = !engines_.empty();
     }
-    if (used && mount_.buffered() != 0) {
+    if (used && (mount_.buffered() != 0 || mount_.departing() != 0)) {
       if (Engine* engine = ThreadEngine(&why)) {
         ForkGate::Scope scope(engine->inside());
         Status status = FlushFiles(*engine);

@@ -34,6 +34,8 @@ class Instance {
   // A further one, not tied to a thread.
   std::unique_ptr<Engine> NewEngine(std::string* why);
 
+  // A turn of each engine that nobody uses and that has closes under way: its thread may compute for long.
+  void DriveIdle();
   // Sends what the files of this process hold. The first error.
   Status FlushFiles(Engine& engine);
   // Besides, at level `node`: until the servers' disks have all that was done in the session. The first error.

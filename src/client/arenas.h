@@ -20,6 +20,7 @@ class Arenas {
 
   ArenaView* Get(ShardId shard) const { return shards_[shard.value].view.load(std::memory_order_acquire); }
   bool IsUnknown(ShardId shard) const { return shards_[shard.value].state.load(std::memory_order_relaxed) == kUnknown; }
+  bool MayBeMapped(ShardId shard) const { return shards_[shard.value].state.load(std::memory_order_relaxed) != kNone; }
   // True once for a shard whose arena may be mapped: the caller asks it for its arena's name and then calls Attach or
   // Refuse.
   bool BeginAsking(ShardId shard) {

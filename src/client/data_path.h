@@ -48,10 +48,18 @@ class DataPath {
   // The count: a prefix of `data` when a later piece failed. kFileTooBig at the limit.
   Task<Result<size_t>> Write(FileId file, uint64_t offset, Bytes data);
   // A place of its shard's arena for what will be written from `offset` on, up to `bytes` and within one chunk; invalid
-  // where there is none to be had ahead of need. WriteLent makes its first `bytes` bytes the content at `offset` (where
-  // that does not work out it sends them); the place is used up, or goes back to the pool.
+  // where there is none to be had ahead of need. CommitLent makes its first `bytes` bytes the content at `offset`;
+  // where that does not work out (false) SendLent sends them. The place is used up, or goes back to the pool.
   Task<Lent> BorrowFor(FileId file, uint64_t offset, size_t bytes);
-  Task<Status> WriteLent(FileId file, uint64_t offset, Lent lent, size_t bytes);
+  // `closing`: with it one open of the file ends, if that can be said in the same message.
+  enum class Closing : uint8_t { kNo, kWanted, kDone, kUnheard };
+  static bool IsToCommit(FileId file, uint64_t offset, const Lent& lent, size_t bytes) {
+    constexpr uint32_t kAnyMax = 512;  // a place that small is not worth keeping for more
+    const bool fills = bytes >= kMappedWriteMin || lent.loan.bytes / 2 <= bytes || lent.loan.bytes <= kAnyMax;
+    return fills && PieceAt(file, offset, bytes).bytes == bytes;
+  }
+  Task<bool> CommitLent(FileId file, uint64_t offset, Lent lent, size_t bytes, Closing* closing, Status* status);
+  Task<Status> SendLent(FileId file, uint64_t offset, Lent lent, size_t bytes);
   // At the end of the file, wherever it is; atomic up to 4 MiB. *end: behind the last byte that was appended.
   Task<Result<size_t>> Append(FileId file, Bytes data, uint64_t* end);
   // fallocate's two kinds, on the chunks of [offset, offset + bytes): space for it, or a hole in it.
@@ -94,7 +102,7 @@ class DataPath {
   Task<bool> WriteMapped(ArenaView* arena, ShardId shard, FileId file, Piece piece, Bytes data, Status* status);
   // `ahead`: of need, so the shard may refuse. False: there is none; *status is not ok if asking failed altogether.
   Task<bool> Borrow(ArenaView* arena, ShardId shard, uint32_t bytes, bool ahead, Lent* lent, Status* status);
-  Task<bool> Commit(FileId file, Piece piece, Lent lent, Sums sums, Status* status);
+  Task<bool> Commit(FileId file, Piece piece, Lent lent, Sums sums, Closing* closing, Status* status);
   enum class Copied : uint8_t { kOk, kMoved, kDamaged };
   Copied CopyMapped(ArenaView* arena, const ReadReply& reply, MutableBytes to);
   Task<Status> RangePiece(FileId file, Range kind, Piece piece);

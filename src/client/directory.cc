@@ -142,6 +142,7 @@ Task<Status> Directory::FetchAttr(Lane* lane, ListingEntry* entry, Status* lacki
 
 // The next page of each of the next shards that have none.
 Task<Status> Directory::Fill(Lane* lane) {
+  if (lane->MustSettle()) MAYFLY_CO_TRY(co_await lane->Settle());
   if (granted_.opener != lane->caller().identity().process) {  // a forked child's own is another
     ShardsReply reply;
     std::vector<uint32_t> shards;

@@ -31,6 +31,9 @@ class FileGuard {
     if (lock_ != nullptr) std::exchange(lock_, nullptr)->Unlock();
   }
   bool holds() const { return lock_ != nullptr; }
+  // It stays locked, for another guard to adopt.
+  void HandOver() { lock_ = nullptr; }
+  void Adopt(FileLock& lock) { lock_ = &lock; }
 
  private:
   FileLock* lock_ = nullptr;

@@ -11,16 +11,14 @@ Result<int> FileTable::Add(FileRef file, uint64_t revocations, std::vector<FileR
   std::lock_guard lock(mutex_);
   if (file->mount.revocations() != revocations) file->sole = false;  // D3
   if (file->sole) {
-    for (const Slot& slot : slots_) {
-      if (slot.file == nullptr || slot.file->inode != file->inode || &slot.file->mount != &file->mount) continue;
-      others->push_back(slot.file);
-    }
+    ForEach(file->mount, [&](const FileRef& other) {
+      if (other->inode == file->inode) others->push_back(other);
+    });
     if (!others->empty()) file->sole = false;
   } else if (file->writable()) {
-    for (const Slot& slot : slots_) {
-      if (slot.file == nullptr || !slot.file->leased || slot.file->inode != file->inode) continue;
-      if (&slot.file->mount == &file->mount) others->push_back(slot.file);
-    }
+    ForEach(file->mount, [&](const FileRef& other) {
+      if (other->leased && other->inode == file->inode) others->push_back(other);
+    });
   }
   size_t index = slots_.size();
   if (!free_.empty()) {
@@ -32,6 +30,7 @@ Result<int> FileTable::Add(FileRef file, uint64_t revocations, std::vector<FileR
   } else {
     return Code::kTooManyFiles;
   }
+  if (file->unborn()) unborn_.push_back(file);
   slots_[index].file = std::move(file);
   slots_[index].closing = false;
   return kBase + static_cast<int>(index);
@@ -98,31 +97,68 @@ void FileTable::Free(size_t index) {
   std::push_heap(free_.begin(), free_.end(), std::greater<>());
 }
 
+template <class Use>
+void FileTable::ForEach(const Mount& mount, Use&& use) {
+  for (const Slot& slot : slots_) {
+    if (slot.file != nullptr && &slot.file->mount == &mount) use(slot.file);
+  }
+  for (const FileRef& file : departing_) {
+    if (&file->mount == &mount) use(file);
+  }
+}
+
+void FileTable::Depart(int fd) {
+  const size_t index = static_cast<size_t>(fd) - kBase;
+  std::lock_guard lock(mutex_);
+  slots_[index].file->departing = true;
+  departing_.push_back(std::move(slots_[index].file));
+  Free(index);
+}
+
+void FileTable::EndDeparture(const FileRef& file) {
+  std::lock_guard lock(mutex_);
+  std::erase(departing_, file);
+  file->departing = false;
+}
+
+void FileTable::EndBirth(const FileRef& file) {
+  std::lock_guard lock(mutex_);
+  std::erase(unborn_, file);
+}
+
 std::vector<FileRef> FileTable::Revoke(Mount& mount, std::span<const InodeId> inodes) {
   std::vector<FileRef> found;
   std::lock_guard lock(mutex_);
   mount.CountRevocation();
-  for (const Slot& slot : slots_) {
-    if (slot.file == nullptr || &slot.file->mount != &mount) continue;
-    if (std::find(inodes.begin(), inodes.end(), slot.file->inode) != inodes.end()) found.push_back(slot.file);
-  }
+  ForEach(mount, [&](const FileRef& file) {
+    if (std::find(inodes.begin(), inodes.end(), file->inode) != inodes.end()) found.push_back(file);
+  });
   return found;
 }
 
 std::vector<FileRef> FileTable::Of(const Mount& mount) {
   std::vector<FileRef> found;
   std::lock_guard lock(mutex_);
-  for (const Slot& slot : slots_) {
-    if (slot.file != nullptr && &slot.file->mount == &mount) found.push_back(slot.file);
-  }
+  ForEach(mount, [&](const FileRef& file) { found.push_back(file); });
   return found;
 }
 
 std::vector<FileRef> FileTable::Of(const Mount& mount, InodeId inode) {
   std::vector<FileRef> found;
   std::lock_guard lock(mutex_);
-  for (const Slot& slot : slots_) {
-    if (slot.file != nullptr && &slot.file->mount == &mount && slot.file->inode == inode) found.push_back(slot.file);
+  ForEach(mount, [&](const FileRef& file) {
+    if (file->inode == inode) found.push_back(file);
+  });
+  return found;
+}
+
+std::vector<FileRef> FileTable::UnderWayOf(const Mount& mount) {
+  std::vector<FileRef> found;
+  std::lock_guard lock(mutex_);
+  for (const auto* list : {&departing_, &unborn_}) {
+    for (const FileRef& file : *list) {
+      if (&file->mount == &mount) found.push_back(file);
+    }
   }
   return found;
 }
@@ -136,7 +172,7 @@ std::vector<FileRef> FileTable::TakeAll(const Mount& mount) {
     found.push_back(std::move(slots_[i].file));
     if (!slots_[i].closing) Free(i);  // else its FinishClose does
   }
-  return found;
+  return found;  // what departs goes by itself
 }
 
 void FileTable::Renew() {
@@ -151,8 +187,13 @@ void FileTable::Renew() {
     auto file = std::make_shared<OpenFile>(old.mount, attr, old.flags, old.epoch.load(), old.original);
     file->offset = old.offset;
     file->size_hint = old.size_hint.load();
+    file->born_to_parent = old.unborn();
     // What the parent's lanes were doing with the old one never goes on here, nor ends.
     left_behind_.push_back(std::exchange(slot.file, std::move(file)));
+  }
+  for (auto* list : {&departing_, &unborn_}) {
+    for (FileRef& file : *list) left_behind_.push_back(std::move(file));
+    list->clear();
   }
 }
 

@@ -1,7 +1,7 @@
 // The descriptors of a process, of all its sessions. Any thread.
 // Invariants  D1  a new file gets the lowest free number, as POSIX demands.
-//             D2  a descriptor that is being closed is no longer found, but its number is not given out, and
-//                 revocations still reach its file, until its buffered bytes were sent.
+//             D2  a descriptor that is being closed is no longer found, but its number is not given out before the
+//                 close has returned, and revocations still reach its file until its buffered bytes were sent.
 //             D3  no file enters as sole that was revoked since its open was sent.
 //             D4  what a thread remembers of its last look counts only as long as no descriptor was closed since.
 //             D5  no file is leased while this process has the same one open for writing.
@@ -33,11 +33,18 @@ class FileTable {
   // D2. Null: no such descriptor. FinishClose must follow.
   FileRef StartClose(int fd);
   void FinishClose(int fd);
+  // D2: the close returns now, what it is about is on its way. EndDeparture must follow.
+  void Depart(int fd);
+  void EndDeparture(const FileRef& file);
+  // Of a file that entered unborn.
+  void EndBirth(const FileRef& file);
 
   // Counts a revocation (D3) and gives the files of `mount` with one of these inodes, open or closing.
   std::vector<FileRef> Revoke(Mount& mount, std::span<const InodeId> inodes);
   std::vector<FileRef> Of(const Mount& mount);
   std::vector<FileRef> Of(const Mount& mount, InodeId inode);
+  // Whose open or close is on its way.
+  std::vector<FileRef> UnderWayOf(const Mount& mount);
   // Forgets the descriptors of a mount that goes.
   std::vector<FileRef> TakeAll(const Mount& mount);
 
@@ -52,12 +59,16 @@ class FileTable {
     bool closing = false;
   };
   void Free(size_t index);
+  // Calls `use(file)` with each file of the mount, open, closing or departing.
+  template <class Use>
+  void ForEach(const Mount& mount, Use&& use);
   void CountClose() { closes_.fetch_add(1, std::memory_order_release); }
 
   std::atomic<uint64_t> closes_{0};  // D4
   std::mutex mutex_;
   std::vector<Slot> slots_;
-  std::vector<int> free_;  // a heap, the lowest first
+  std::vector<int> free_;                    // a heap, the lowest first
+  std::vector<FileRef> departing_, unborn_;  // few
   std::vector<FileRef> left_behind_;
 };
 

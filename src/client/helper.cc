@@ -28,7 +28,9 @@ void Helper::Stop() {
   Poke();
 }
 
-bool Helper::SomethingAges() const { return mount_.oldest() != kNever || mount_.buffered() != 0; }
+bool Helper::SomethingAges() const {
+  return mount_.oldest() != kNever || mount_.buffered() != 0 || mount_.departing() != 0 || mount_.own_parts().any();
+}
 
 Task<Status> Helper::Run() {
   while (!stopping_) {
@@ -41,6 +43,9 @@ Task<Status> Helper::Run() {
     if (mount_.buffered() != 0) {
       (void)co_await lane_.FlushOlder(now - std::min(now, kBufferAgeMax));  // errors wait with the files
       if (stopping_) break;
+    }
+    for (auto& [shard, dirs] : mount_.own_parts().BeginYield(now - std::min(now, OwnParts::kAgeMax))) {
+      lane_.Spawn(YieldParts(shard, std::move(dirs)), "giving back parts of directories");
     }
     // While anything ages it looks once a second; else it sleeps until it is told (SomethingAges).
     Nanos until = kNever;
@@ -59,6 +64,19 @@ Task<Status> Helper::Run() {
 }
 
 Task<Status> Helper::Listen(ShardId shard) {
+  constexpr Nanos kPause = kSecond;
+  // Also after the shard was away: it may still think that this process holds something.
+  while (!stopping_) {
+    (void)co_await ListenOnce(shard);
+    mount_.SetListening(shard, false);
+    if (stopping_) break;
+    (void)co_await StopBuffering(shard);
+    if (!stopping_) (void)co_await poked_.Wait(lane_.executor().now() + kPause);
+  }
+  co_return Code::kOk;
+}
+
+Task<Status> Helper::ListenOnce(ShardId shard) {
   auto room = std::make_unique<uint8_t[]>(kRevokedAtOnce * sizeof(uint64_t));
   // The connection must stand before the shard counts as listened to.
   Status status = co_await lane_.Ping(shard, lane_.Deadline());
@@ -80,18 +98,45 @@ Task<Status> Helper::Listen(ShardId shard) {
     }
     status = co_await GiveUp(shard, std::move(inodes));
   }
-  mount_.SetListening(shard, false);
-  if (!stopping_) (void)co_await StopBuffering(shard);
   co_return status;
 }
 
 Task<Status> Helper::GiveUp(ShardId shard, std::vector<InodeId> inodes) {
+  mount_.own_parts().Revoke(shard, inodes);
+  const std::vector<InodeId> all = inodes;
   std::vector<FileRef> files = mount_.files().Revoke(mount_, inodes);
   (void)co_await lane_.Yield(files);  // what failed is with the files
+  co_await LeaveParts(shard, &inodes);
   // Somebody holds its lock for longer than a deadline: the shard will name it again.
   for (const FileRef& file : files) {
     if (file->sole) std::erase(inodes, file->inode);
   }
+  const Status status = co_await SayYielded(shard, std::move(inodes));
+  mount_.own_parts().EndYield(shard, all);
+  co_return status;
+}
+
+// Waits for what is being made in parts that are own no longer, and drops those of which not all comes in time: the
+// shard will name them again.
+Task<void> Helper::LeaveParts(ShardId shard, std::vector<InodeId>* dirs) {
+  constexpr Nanos kLookEvery = 20 * kMicrosecond;
+  const Nanos deadline = lane_.Deadline();
+  // Whoever looks at a file that was closed need not ask for it any more then.
+  if (!dirs->empty()) lane_.SendClosesOlder(kNever);
+  for (size_t i = 0; i < dirs->size();) {
+    const InodeId dir = (*dirs)[i];
+    while (mount_.own_parts().IsUnderWay(dir, shard) && lane_.executor().now() < deadline) {
+      co_await lane_.executor().Sleep(kLookEvery);
+    }
+    if (mount_.own_parts().IsUnderWay(dir, shard)) {
+      dirs->erase(dirs->begin() + static_cast<ptrdiff_t>(i));
+    } else {
+      ++i;
+    }
+  }
+}
+
+Task<Status> Helper::SayYielded(ShardId shard, std::vector<InodeId> inodes) {
   Empty reply;
   CloseRequest request;
   for (size_t first = 0; first < inodes.size(); first += CloseRequest::kClosesMax) {
@@ -107,7 +152,18 @@ Task<Status> Helper::GiveUp(ShardId shard, std::vector<InodeId> inodes) {
 Task<Status> Helper::StopBuffering(ShardId shard) {
   std::vector<FileRef> files = mount_.files().Of(mount_);
   std::erase_if(files, [shard](const FileRef& file) { return file->inode.home() != shard || !file->sole; });
+  for (auto& [of, dirs] : mount_.own_parts().BeginYield(0, shard)) {
+    lane_.Spawn(YieldParts(of, std::move(dirs)), "giving back parts of directories");
+  }
   co_return co_await lane_.Yield(std::move(files));
+}
+
+Task<Status> Helper::YieldParts(ShardId shard, std::vector<InodeId> dirs) {
+  std::vector<InodeId> yielded = dirs;
+  co_await LeaveParts(shard, &yielded);
+  (void)co_await SayYielded(shard, std::move(yielded));  // else the shard asks when somebody wants it
+  mount_.own_parts().EndYield(shard, dirs);
+  co_return Code::kOk;
 }
 
 }  // namespace mayfly

@@ -3,7 +3,7 @@
 // second, and gives back places that nobody wrote into for as long.
 // It runs on a lane of its own, which its owner drives (in the library: a thread that sleeps nearly always).
 // Invariants  H1  a shard counts as listened to from before its first file is given to this process alone until its
-//                 poll failed; then all its files stop being buffered.
+//                 poll failed; then all its files stop being buffered, until it is polled again.
 #pragma once
 
 #include <vector>
@@ -30,7 +30,11 @@ class Helper {
   Task<Status> Run();
   bool SomethingAges() const;
   Task<Status> Listen(ShardId shard);
+  Task<Status> ListenOnce(ShardId shard);
   Task<Status> GiveUp(ShardId shard, std::vector<InodeId> inodes);
+  Task<void> LeaveParts(ShardId shard, std::vector<InodeId>* dirs);
+  Task<Status> YieldParts(ShardId shard, std::vector<InodeId> dirs);
+  Task<Status> SayYielded(ShardId shard, std::vector<InodeId> inodes);
   Task<Status> StopBuffering(ShardId shard);
 
   Lane& lane_;

@@ -5,11 +5,14 @@
 //                 piece.
 //             L2  what an argument views or points to must stay until the operation has ended.
 //             L3  no code of the protocol leaves an operation: kGeneration, kBusy, kConflict and kElsewhere end here.
-// Which file does what: lane_names.cc (directory entries), lane_attr.cc (attributes), lane_open.cc (open and close),
-// lane_io.cc (reading and writing), lane_buffer.cc (write-behind and readahead), lane_session.cc (the session).
+// Which file does what: lane_names.cc (directory entries), lane_attr.cc (attributes), lane_open.cc, lane_create.cc,
+// lane_close.cc, lane_io.cc (reading and writing), lane_buffer.cc (write-behind and readahead), lane_session.cc (the
+// session).
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <map>
 #include <memory>
 #include <optional>
@@ -105,6 +108,11 @@ class Lane {
   // Starts a task in the background; idle() is false until it has ended.
   void Spawn(Task<Status> task, const char* what) { gate_.Spawn(std::move(task), what); }
   bool idle() const { return gate_.running() == 0; }
+  // Before this process looks at anything by its name: all that it made or closed without waiting has been answered.
+  bool MustSettle() { return mount_.departing() != 0; }
+  Task<Status> Settle();
+  // Opens and closes that have returned and wait for their answer: somebody must drive this lane. Any thread.
+  uint32_t departing() const { return departing_.load(std::memory_order_relaxed); }
   // Sends the closes of all lanes that have waited since `before` or earlier.
   void SendClosesOlder(Nanos before);
   // Gives places of arenas back that have not been used since `before` or earlier.
@@ -129,6 +137,7 @@ class Lane {
     Attr attr;
     bool sole = false;
     bool counted = true;
+    bool created = false;
     Grant grant;
     Content content;
     ArenaBoard::Hold* hold = nullptr;
@@ -163,6 +172,25 @@ class Lane {
   uint32_t WithSharing(uint32_t flags, ShardId home);
   // Whether where a file's bytes lie is worth knowing to who opens it so: then every read may go without a message.
   bool MayReadPlaced(uint32_t flags) const;
+  // lane_create.cc
+  static constexpr uint32_t kDepartingMax = 24;  // opens and closes that have returned and are under way
+  bool WishesPart(uint32_t flags, ShardId shard) const;
+  bool MakesMany(InodeId dir, ShardId shard);
+  void LearnPart(InodeId dir, ShardId shard, uint64_t revocations, uint8_t chunk_bits, std::string_view told);
+  // *fd stays as it is if the file is to be made as anybody's.
+  Task<Status> CreateOwn(std::string_view path, uint32_t flags, uint16_t permissions, int* fd);
+  static Task<Status> SendBirth(Lane* lane, FileRef file, InodeId dir, std::string name, uint16_t permissions,
+                                bool more);
+  Task<Status> Born(OpenFile& file);
+  // lane_close.cc
+  bool IsNewAndSmall(const OpenFile& file) const;
+  bool MayDepart(const OpenFile& file) const;
+  Task<Status> Depart(int fd, FileRef file);
+  void Leave(int fd, const FileRef& file);
+  static Task<Status> SendLast(Lane* lane, FileRef file);
+  Task<Status> WaitForNews(Nanos deadline);
+  enum class Sent : uint8_t { kOpen, kClose };
+  Task<void> UntilSent(FileRef file, Sent what);
   void QueueClose(InodeId inode);
   // After a fork the home does not know this process: opens the file again.
   Task<Status> Adopt(OpenFile& file);
@@ -179,6 +207,7 @@ class Lane {
   // From what the open told of a small file (F5); nothing if it is to be asked for.
   std::optional<size_t> ReadContent(const OpenFile& file, MutableBytes to, uint64_t offset);
   Task<Result<size_t>> ReadHere(OpenFile& file, MutableBytes to, uint64_t offset, FileGuard* guard, bool keep);
+  bool MustAdopt(const OpenFile& file) const;
   Task<Result<size_t>> WriteHere(OpenFile& file, Bytes data, uint64_t offset, FileGuard* guard, bool keep);
   // Before this process changes or looks at an inode other than by the open file that may buffer bytes of it.
   Task<Status> FlushInode(InodeId inode);
@@ -187,7 +216,8 @@ class Lane {
 
   // lane_buffer.cc: write-behind and readahead, under the file's lock.
   Task<Result<size_t>> BufferWrite(OpenFile& file, Bytes data, uint64_t offset);
-  Task<Status> FlushBuffer(OpenFile& file);
+  Task<Status> FlushBuffer(OpenFile& file, DataPath::Closing* closing = nullptr);
+  static size_t FirstRoom(const OpenFile& file, uint64_t start, size_t bytes);
   static Status TakeDeferred(OpenFile& file) { return file.deferred.exchange(Code::kOk); }
   Task<void> GetBuffer(OpenFile& file, uint64_t start, size_t bytes);
   void DropBuffer(OpenFile& file);
@@ -219,6 +249,14 @@ class Lane {
   WaitQueue ahead_done_;  // a piece that was read ahead has arrived, or failed
   std::map<ShardId, std::shared_ptr<NotedLookups>> noted_lookups_;  // each shard's last
   WaitQueue noted_done_;                                            // one has been answered, or failed
+  struct MadeIn {
+    InodeId dir;
+    ShardId shard;
+    uint32_t files = 0;
+  };
+  std::array<MadeIn, 64> made_in_;  // lately, as far as they do not fall into each other's place
+  std::atomic<uint32_t> departing_{0};
+  WaitQueue departed_;  // one has
 };
 
 }  // namespace mayfly

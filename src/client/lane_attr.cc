@@ -13,12 +13,14 @@ Task<Status> Lane::Locate(const Target* target, Walk* walk, Attr* attr) {
     attr->chunk_bits = file.chunk_bits;
     co_return Code::kOk;
   }
+  if (MustSettle()) MAYFLY_CO_TRY(co_await Settle());
   Walk::FindOptions find;
   find.follow = target->follow;
   co_return co_await walk->Find(find, attr);
 }
 
 Task<Result<Attr>> Lane::Stat(std::string_view path, bool follow) {
+  if (MustSettle()) MAYFLY_CO_TRY(co_await Settle());
   Walk walk(walker_, path, Deadline());
   Walk::FindOptions find;
   find.follow = follow;
@@ -52,10 +54,12 @@ Task<Result<Attr>> Lane::Stat(std::string_view path, bool follow) {
 Task<Result<Attr>> Lane::Stat(FileRef file) {
   if (file->epoch.load(std::memory_order_acquire) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(*file));
   if (file->buffered) MAYFLY_CO_TRY(co_await FlushInode(file->inode));
+  if (file->type == FileType::kDirectory && MustSettle()) MAYFLY_CO_TRY(co_await Settle());
   co_return co_await data_.GetAttr(file->inode, true);
 }
 
 Task<Status> Lane::Access(std::string_view path, uint32_t want, bool follow) {
+  if (MustSettle()) MAYFLY_CO_TRY(co_await Settle());
   Walk walk(walker_, path, Deadline());
   Walk::FindOptions find;
   find.follow = follow;

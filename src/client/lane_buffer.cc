@@ -1,6 +1,7 @@
 // Write-behind of a file's sole user, and readahead of a sole user or under a lease. Everything here runs under the
 // file's lock, but for LoadAhead.
 #include <algorithm>
+#include <bit>
 #include <new>
 
 #include "client/lane.h"
@@ -25,9 +26,9 @@ Task<Result<size_t>> Lane::BufferWrite(OpenFile& file, Bytes data, uint64_t offs
   size_t done = 0;
   while (done < data.size()) {
     const uint64_t start = buffer.bytes == nullptr ? offset + done : buffer.start;
-    const size_t room = BufferRoom(file, start);
-    if (buffer.bytes == nullptr) co_await GetBuffer(file, start, room);
+    if (buffer.bytes == nullptr) co_await GetBuffer(file, start, FirstRoom(file, start, data.size() - done));
     if (buffer.bytes == nullptr) {
+      if (file.unborn()) MAYFLY_CO_TRY(co_await Born(file));
       auto rest = co_await data_.Write(IdOf(file), offset + done, data.subspan(done));
       if (!rest.ok() && done == 0) co_return rest;
       done += rest.ok() ? *rest : 0;
@@ -37,7 +38,7 @@ Task<Result<size_t>> Lane::BufferWrite(OpenFile& file, Bytes data, uint64_t offs
       buffer.start = offset + done;
       buffer.since = executor_.now();
     }
-    const size_t n = std::min(room - buffer.size, data.size() - done);
+    const size_t n = std::min(buffer.room - buffer.size, data.size() - done);
     std::memcpy(buffer.bytes + buffer.size, data.data() + done, n);
     buffer.size += n;
     done += n;
@@ -45,7 +46,7 @@ Task<Result<size_t>> Lane::BufferWrite(OpenFile& file, Bytes data, uint64_t offs
       ++mount_.buffered();
       mount_.SomethingAges();
     }
-    if (buffer.size == room) MAYFLY_CO_TRY(co_await FlushBuffer(file));
+    if (buffer.size == buffer.room) MAYFLY_CO_TRY(co_await FlushBuffer(file));
   }
   buffer.next = offset + done;
   ++buffer.writes;
@@ -53,14 +54,44 @@ Task<Result<size_t>> Lane::BufferWrite(OpenFile& file, Bytes data, uint64_t offs
   co_return done;
 }
 
-Task<Status> Lane::FlushBuffer(OpenFile& file) {
+// Of a buffer that `bytes` bytes are waiting for. The first of a new file need not hold more than they are: most small
+// files are written in one piece, and the next buffer of one that is not is a large one.
+size_t Lane::FirstRoom(const OpenFile& file, uint64_t start, size_t bytes) {
+  constexpr size_t kSmall = 64 * 1024, kStepMin = 64;
+  const size_t most = BufferRoom(file, start);
+  if (!file.created || start != 0 || bytes >= kSmall || !file.mount.arenas().MayBeMapped(file.inode.home()))
+    return most;
+  // In steps, so that a place fits the next file too, which is a little longer or shorter; never full, as then it would
+  // be sent before the close.
+  const size_t step = std::max(kStepMin, std::bit_floor(bytes + 1) / 4);
+  return std::min(most, (bytes + step) / step * step);
+}
+
+Task<Status> Lane::FlushBuffer(OpenFile& file, DataPath::Closing* closing) {
   if (!file.buffered) co_return Code::kOk;
   WriteBuffer& buffer = file.buffer;
   Status status;
   ++file.changes;
-  if (buffer.lent.valid()) {
+  // What closes it is sent behind the open, and tried again should it have come first.
+  if (closing == nullptr && file.unborn()) status = co_await Born(file);
+  if (status.ok() && buffer.lent.valid()) {
     const Lent lent = std::exchange(buffer.lent, Lent());
-    status = co_await data_.WriteLent(IdOf(file), buffer.start, lent, buffer.size);
+    auto no = DataPath::Closing::kNo;
+    DataPath::Closing* const told = closing != nullptr ? closing : &no;
+    bool committed = co_await data_.CommitLent(IdOf(file), buffer.start, lent, buffer.size, told, &status);
+    if (committed && status.code() == Code::kConflict) {
+      status = co_await Born(file);
+      if (status.ok()) {
+        committed = co_await data_.CommitLent(IdOf(file), buffer.start, lent, buffer.size, told, &status);
+      }
+      if (status.code() == Code::kConflict) status = Code::kStale;
+      if (committed && !status.ok()) mount_.GiveBackLoan(lent.shard, lent.loan.id, executor_.now());
+    }
+    if (!committed) {
+      status = Status();
+      if (file.unborn()) status = co_await Born(file);
+      if (status.ok()) status = co_await data_.SendLent(IdOf(file), buffer.start, lent, buffer.size);
+    }
   } else {
     for (size_t done = 0; status.ok() && done < buffer.size;) {
       auto written = co_await data_.Write(IdOf(file), buffer.start + done, {buffer.bytes + done, buffer.size - done});
@@ -80,6 +111,7 @@ Task<Status> Lane::FlushBuffer(OpenFile& file) {
 Task<void> Lane::GetBuffer(OpenFile& file, uint64_t start, size_t bytes) {
   WriteBuffer& buffer = file.buffer;
   if (mount_.buffered() < Mount::kBuffersMax) buffer.lent = co_await data_.BorrowFor(IdOf(file), start, bytes);
+  buffer.room = bytes;
   if (buffer.lent.valid()) {
     buffer.bytes = buffer.lent.memory.data();
   } else {

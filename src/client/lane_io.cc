@@ -22,7 +22,8 @@ Lane::Lane(Executor& executor, Caller& caller, Mount& mount, uint64_t seed)
       data_(executor, caller, mount),
       gate_(executor),
       ahead_done_(executor),
-      noted_done_(executor) {}
+      noted_done_(executor),
+      departed_(executor) {}
 
 Lane::~Lane() { MAYFLY_CHECK(idle()); }
 
@@ -129,6 +130,11 @@ Task<Result<size_t>> Lane::Read(FileRef file, MutableBytes to) {
 
 // ---- writing ------------------------------------------------------------------------------------------------------
 
+// Before a write: what one that is not born yet buffers needs no home.
+bool Lane::MustAdopt(const OpenFile& file) const {
+  return file.epoch.load(std::memory_order_acquire) != mount_.epoch() && !(file.unborn() && file.sole);
+}
+
 Task<Result<size_t>> Lane::WriteHere(OpenFile& file, Bytes data, uint64_t offset, FileGuard* guard, bool keep) {
   if (Status deferred = TakeDeferred(file); !deferred.ok()) co_return deferred;
   const bool small = IsSmallWrite(mount_, data.size());
@@ -149,6 +155,7 @@ Task<Result<size_t>> Lane::WriteHere(OpenFile& file, Bytes data, uint64_t offset
     file.buffer.next = offset + data.size();
   }
   if (!keep) guard->Release();
+  if (file.epoch.load(std::memory_order_acquire) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(file));
   ++file.changes;
   auto written = co_await data_.Write(IdOf(file), offset, data);
   ++file.changes;
@@ -159,7 +166,7 @@ Task<Result<size_t>> Lane::WriteHere(OpenFile& file, Bytes data, uint64_t offset
 Task<Result<size_t>> Lane::WriteAt(FileRef file, Bytes data, uint64_t offset) {
   if (!file->writable()) co_return Code::kBadHandle;
   if (data.empty()) co_return size_t{0};
-  if (file->epoch.load(std::memory_order_acquire) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(*file));
+  if (MustAdopt(*file)) MAYFLY_CO_TRY(co_await Adopt(*file));
   file->unsynced = true;
   Result<size_t> written = size_t{0};
   if (file->appends()) {  // wherever the caller wanted it, as Linux
@@ -176,7 +183,7 @@ Task<Result<size_t>> Lane::WriteAt(FileRef file, Bytes data, uint64_t offset) {
 Task<Result<size_t>> Lane::Write(FileRef file, Bytes data) {
   if (!file->writable()) co_return Code::kBadHandle;
   if (data.empty()) co_return size_t{0};
-  if (file->epoch.load(std::memory_order_acquire) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(*file));
+  if (MustAdopt(*file)) MAYFLY_CO_TRY(co_await Adopt(*file));
   file->unsynced = true;
   FileGuard guard;
   if (!guard.Try(file->lock)) MAYFLY_CO_TRY(co_await LockSlow(*file, &guard));
@@ -202,6 +209,7 @@ Task<Status> Lane::Sync(FileRef file) {
     status = co_await FlushBuffer(*file);
   }
   if (Status deferred = TakeDeferred(*file); status.ok()) status = deferred;
+  if (Status late = mount_.TakeLate(); status.ok()) status = late;
   if (!status.ok() || !mount_.options().syncs) co_return status;
   file->unsynced = false;  // before: what is written meanwhile need not be in it
   status = co_await SyncAt(file->inode.home(), file->inode);

@@ -23,6 +23,7 @@ Task<Status> Lane::LookAtLast(Walk* walk, Attr* attr) {
 }
 
 Task<Status> Lane::Mkdir(std::string_view path, uint16_t permissions) {
+  if (MustSettle()) MAYFLY_CO_TRY(co_await Settle());
   Walk walk(walker_, path, Deadline());
   for (;;) {
     if (!walk.TryToParent()) co_await walk.ToParent();
@@ -34,6 +35,7 @@ Task<Status> Lane::Mkdir(std::string_view path, uint16_t permissions) {
     request.name = walk.name();
     request.permissions = permissions;
     AttrReply reply;
+    OwnParts::Asking asking(mount_.own_parts(), walk.parent(), walk.shard(), walk.name(), false);
     Status status = co_await caller_.Call<Method::kMkdir>(walk.shard(), request, &reply, walk.Options());
     if (!Walk::MayRetry(status)) co_return status;
     MAYFLY_CO_TRY(co_await walk.Again(status));
@@ -41,6 +43,7 @@ Task<Status> Lane::Mkdir(std::string_view path, uint16_t permissions) {
 }
 
 Task<Status> Lane::Rmdir(std::string_view path) {
+  if (MustSettle()) MAYFLY_CO_TRY(co_await Settle());
   Walk walk(walker_, path, Deadline());
   for (;;) {
     if (!walk.TryToParent()) co_await walk.ToParent();
@@ -60,6 +63,7 @@ Task<Status> Lane::Rmdir(std::string_view path) {
 }
 
 Task<Status> Lane::Unlink(std::string_view path) {
+  if (MustSettle()) MAYFLY_CO_TRY(co_await Settle());
   Walk walk(walker_, path, Deadline());
   for (;;) {
     if (!walk.TryToParent()) co_await walk.ToParent();
@@ -76,7 +80,11 @@ Task<Status> Lane::Unlink(std::string_view path) {
       request.parent = walk.parent();
       request.name = walk.name();
       Empty reply;
+      const uint64_t version = mount_.own_parts().VersionOf(walk.parent(), walk.shard());
       status = co_await caller_.Call<Method::kUnlink>(walk.shard(), request, &reply, walk.Options());
+      if (status.ok() && version != 0) {
+        mount_.own_parts().ForgetName(walk.parent(), walk.shard(), walk.name(), version);
+      }
     }
     if (!Walk::MayRetry(status)) co_return status;
     MAYFLY_CO_TRY(co_await walk.Again(status));
@@ -85,6 +93,7 @@ Task<Status> Lane::Unlink(std::string_view path) {
 
 Task<Status> Lane::Symlink(std::string_view target, std::string_view path) {
   if (target.empty()) co_return Code::kNoEntry;
+  if (MustSettle()) MAYFLY_CO_TRY(co_await Settle());
   if (target.size() > kTargetBytesMax) co_return Code::kNameTooLong;
   Walk walk(walker_, path, Deadline());
   for (;;) {
@@ -102,6 +111,7 @@ Task<Status> Lane::Symlink(std::string_view target, std::string_view path) {
       request.parent = walk.parent();
       request.name = walk.name();
       AttrReply reply;
+      OwnParts::Asking asking(mount_.own_parts(), walk.parent(), walk.shard(), walk.name(), false);
       CallOptions options = walk.Options();
       options.payload = AsBytes(target);
       status = co_await caller_.Call<Method::kSymlink>(walk.shard(), request, &reply, options);
@@ -112,6 +122,7 @@ Task<Status> Lane::Symlink(std::string_view target, std::string_view path) {
 }
 
 Task<Result<std::string>> Lane::ReadLink(std::string_view path) {
+  if (MustSettle()) MAYFLY_CO_TRY(co_await Settle());
   Walk walk(walker_, path, Deadline());
   std::string target;
   Walk::FindOptions find;
@@ -124,6 +135,7 @@ Task<Result<std::string>> Lane::ReadLink(std::string_view path) {
 }
 
 Task<Status> Lane::Link(std::string_view from, std::string_view to) {
+  if (MustSettle()) MAYFLY_CO_TRY(co_await Settle());
   const Nanos deadline = Deadline();
   Walk source(walker_, from, deadline);
   Walk walk(walker_, to, deadline);
@@ -158,6 +170,7 @@ Task<Status> Lane::Link(std::string_view from, std::string_view to) {
 
 Task<Status> Lane::Rename(std::string_view from, std::string_view to, uint32_t flags) {
   if ((flags & ~(kNoReplace | kExchange)) != 0 || flags == (kNoReplace | kExchange)) co_return Code::kInvalid;
+  if (MustSettle()) MAYFLY_CO_TRY(co_await Settle());
   const bool exchange = flags == kExchange;
   const Nanos deadline = Deadline();
   Walk source(walker_, from, deadline);

@@ -1,10 +1,11 @@
-// Opening and closing. The order of the checks is that of Linux's open_last_lookups, do_open and may_open.
+// Opening. The order of the checks is that of Linux's open_last_lookups, do_open and may_open.
 #include "client/lane.h"
 #include "wire/payload.h"
 
 namespace mayfly {
 
 uint32_t Lane::WithSharing(uint32_t flags, ShardId home) {
+  if ((flags & kOpenTruncate) != 0 && mount_.buffered() != 0) flags |= kOpenHolding;
   if ((flags & kOpenUnshared) != 0) return flags;
   if (mount_.options().write_behind_bytes == 0 || (flags & kOpenWrite) == 0 || (flags & kOpenAppend) != 0) {
     return flags | kOpenUnshared;
@@ -135,6 +136,8 @@ Task<Result<Lane::Opened>> Lane::OpenPath(std::string_view path, uint32_t flags,
   const bool create = (flags & kOpenCreate) != 0;
   const bool exclusive = create && (flags & kOpenExclusive) != 0;
   const bool placed = MayReadPlaced(flags);
+  // Who creates comes to a file of its own, or waits for what departs once the home has said which it is (Add).
+  if (create ? mount_.own_parts().IsAnyUnderWay() : MustSettle()) MAYFLY_CO_TRY(co_await Settle());
   Walk walk(walker_, path, Deadline());
   TargetBuffer target(walker_);
   for (;;) {
@@ -163,8 +166,14 @@ Task<Result<Lane::Opened>> Lane::OpenPath(std::string_view path, uint32_t flags,
         if (MayBeNoted()) (void)co_await LookUpNoted(&walk);
         if (auto known = OpenKnown(walk)) co_return *known;
       }
-      if (placed && mount_.arenas().IsUnknown(walk.shard())) (void)co_await data_.ArenaOf(walk.shard());
-      if (placed && mount_.arenas().Get(walk.shard()) != nullptr) sent |= kOpenPlaced;
+      const bool wishes = create && WishesPart(flags, walk.shard()) && MakesMany(walk.parent(), walk.shard());
+      if ((placed || wishes) && mount_.arenas().IsUnknown(walk.shard())) (void)co_await data_.ArenaOf(walk.shard());
+      const bool mapped = mount_.arenas().Get(walk.shard()) != nullptr;
+      if (placed && mapped) sent |= kOpenPlaced;
+      if (wishes && mapped) sent |= kOpenOwn;
+      std::optional<OwnParts::Asking> asking;
+      if (create) asking.emplace(mount_.own_parts(), walk.parent(), walk.shard(), walk.name(), wishes);
+      const uint64_t revocations = mount_.own_parts().revocations();
       OpenRequest request;
       request.parent = walk.parent();
       request.name = walk.name();
@@ -174,6 +183,9 @@ Task<Result<Lane::Opened>> Lane::OpenPath(std::string_view path, uint32_t flags,
       CallOptions options = walk.Options();
       target.AddTo(&options);
       status = co_await caller_.Call<Method::kOpen>(walk.shard(), request, &reply, options);
+      if (status.ok() && reply.own) {
+        LearnPart(walk.parent(), walk.shard(), revocations, reply.attr.chunk_bits, target.text());
+      }
       if (status.ok() && reply.elsewhere) {
         const InodeId inode = reply.attr.inode;
         elsewhere = true;
@@ -197,6 +209,7 @@ Task<Result<Lane::Opened>> Lane::OpenPath(std::string_view path, uint32_t flags,
       opened.attr = reply.attr;
       opened.sole = reply.sole;
       opened.counted = !reply.uncounted;
+      opened.created = reply.created;
       opened.grant = reply.grant;
       if (reply.placed.told) opened.content = data_.ContentOf(reply.attr, reply.placed, asked);
       if (walk.is_name() && !elsewhere && walker_.known.MightLearn(walk.shard())) {
@@ -214,6 +227,11 @@ Task<Result<Lane::Opened>> Lane::OpenPath(std::string_view path, uint32_t flags,
 }
 
 Task<Result<int>> Lane::Open(std::string_view path, uint32_t flags, uint16_t permissions) {
+  if ((flags & kOpenCreate) != 0 && mount_.own_parts().any()) {
+    int fd = -1;
+    MAYFLY_CO_TRY(co_await CreateOwn(path, flags, permissions, &fd));
+    if (fd >= 0) co_return fd;
+  }
   const uint64_t revocations = mount_.revocations();
   auto opened = co_await OpenPath(path, flags, permissions);
   if (!opened.ok()) co_return opened.code();
@@ -221,6 +239,7 @@ Task<Result<int>> Lane::Open(std::string_view path, uint32_t flags, uint16_t per
   auto file = std::make_shared<OpenFile>(mount_, opened->attr, flags, mount_.epoch(), granted);
   file->sole = opened->sole;
   file->counted = opened->counted;
+  file->created = opened->created;
   file->content = opened->content;
   file->hold = opened->hold;
   // A home with chunks on other shards does not know the size; what is certain is that it is not small.
@@ -239,69 +258,23 @@ Task<Status> Lane::Create(std::string_view path, bool exclusive, uint16_t permis
   co_return opened.ok() ? Code::kOk : opened.code();
 }
 
-Task<Status> Lane::Close(int fd) {
-  FileRef file = mount_.files().StartClose(fd);
-  if (file == nullptr) co_return Code::kBadHandle;
-  Status status;
-  if (file->sole || file->buffered) {
-    FileGuard guard;
-    status = co_await Lock(*file, &guard);
-    if (status.ok()) {
-      status = co_await FlushBuffer(*file);
-      file->ahead.pieces.clear();
-      file->sole = false;
-    }
-    if (file->buffered) DropBuffer(*file);
-  }
-  if (Status deferred = TakeDeferred(*file); status.ok()) status = deferred;
-  if (mount_.options().syncs && file->unsynced && file->epoch == mount_.epoch()) {
-    const Status synced = co_await Sync(file);
-    if (status.ok()) status = synced;
-  }
-  mount_.files().FinishClose(fd);
-  if (file->epoch == mount_.epoch() && file->EndHold()) QueueClose(file->inode);
-  co_return status;
-}
-
-void Lane::QueueClose(InodeId inode) {
-  CloseQueue::Batch full = mount_.closes().Add(inode, executor_.now());
-  if (!full.empty()) Spawn(SendCloses(std::move(full)), "telling of closed files");
-  mount_.SomethingAges();
-}
-
-Task<Status> Lane::SendCloses(CloseQueue::Batch batch) {
-  CloseRequest request;
-  const ShardId home = batch.front().home();
-  request.inodes = std::move(batch);
-  Empty reply;
-  co_return co_await caller_.Call<Method::kClose>(home, request, &reply, ByHandle(Deadline()));
-}
-
-void Lane::SendClosesOlder(Nanos before) {
-  for (CloseQueue::Batch& batch : mount_.closes().TakeOlder(before)) {
-    Spawn(SendCloses(std::move(batch)), "telling of closed files");
-  }
-}
-
-void Lane::ReturnPlacesOlder(Nanos before) {
-  for (PlacePool::Batch& batch : mount_.places().TakeOlder(before)) {
-    Spawn(ReturnPlaces(std::move(batch)), "giving back places of an arena");
-  }
-}
-
-Task<Status> Lane::ReturnPlaces(PlacePool::Batch batch) {
-  ReturnRequest request;
-  request.loans = std::move(batch.loans);
-  Empty reply;
-  co_return co_await caller_.Call<Method::kReturn>(batch.shard, request, &reply, ByHandle(Deadline()));
-}
-
 Task<Status> Lane::Adopt(OpenFile& file) {
   const uint64_t epoch = mount_.epoch();
+  if (file.unborn() || file.stillborn != Code::kOk) {
+    MAYFLY_CO_TRY(co_await Born(file));
+    if (file.epoch.load(std::memory_order_acquire) == epoch) co_return Code::kOk;
+  }
   OpenReply reply;
   TargetBuffer target(walker_);
   const uint32_t flags = (file.flags & (kOpenRead | kOpenWrite)) | kOpenUnshared;
-  MAYFLY_CO_TRY(co_await OpenAtHome(file.inode, flags, file.original, Deadline(), &reply, &target));
+  const Nanos deadline = Deadline();
+  for (;;) {
+    const Status status = co_await OpenAtHome(file.inode, flags, file.original, deadline, &reply, &target);
+    if (status.ok()) break;
+    // Its parent's open may come after this.
+    if (status.code() != Code::kStale || !file.born_to_parent || executor_.now() >= deadline) co_return status;
+    co_await executor_.Sleep(walker_.Jitter(kMillisecond));
+  }
   file.tag = reply.grant.tag;
   file.counted = !reply.uncounted;
   file.epoch = epoch;  // F4: last

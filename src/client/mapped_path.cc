@@ -101,7 +101,7 @@ Task<bool> DataPath::Borrow(ArenaView* arena, ShardId shard, uint32_t bytes, boo
   co_return true;
 }
 
-Task<bool> DataPath::Commit(FileId file, Piece piece, Lent lent, Sums sums, Status* status) {
+Task<bool> DataPath::Commit(FileId file, Piece piece, Lent lent, Sums sums, Closing* closing, Status* status) {
   CommitRequest request;
   request.loan = lent.loan.id;
   request.inode = file.inode;
@@ -111,6 +111,7 @@ Task<bool> DataPath::Commit(FileId file, Piece piece, Lent lent, Sums sums, Stat
   request.chunk_bits = file.chunk_bits;
   request.grant = file.grant;
   request.sums = std::move(sums);
+  request.closes = *closing == Closing::kWanted && lent.shard == file.inode.home();
   if (mount_.has_helper() && mount_.places().HasRoom(lent.shard, lent.loan.bytes)) {
     request.next = mount_.places().NewNumber();
     request.next_bytes = lent.loan.bytes;
@@ -126,6 +127,8 @@ Task<bool> DataPath::Commit(FileId file, Piece piece, Lent lent, Sums sums, Stat
     mount_.GiveBackLoan(lent.shard, lent.loan.id, executor_.now());
     if (request.next != 0) mount_.GiveBackLoan(lent.shard, request.next, executor_.now());
   }
+  if (request.closes && status->ok()) *closing = Closing::kDone;
+  if (request.closes && Unheard(*status)) *closing = Closing::kUnheard;
   if (status->ok()) mount_.counters().written_mapped.fetch_add(1, std::memory_order_relaxed);
   co_return status->code() != Code::kStale;  // the shard took the place back, or has no such file: sending tells
 }
@@ -143,7 +146,8 @@ Task<bool> DataPath::WriteMapped(ArenaView* arena, ShardId shard, FileId file, P
     std::memcpy(lent.memory.data(), data.data(), data.size());
   }
   caller_.trace().Copied(Method::kCommit, began);
-  co_return co_await Commit(file, piece, lent, std::move(sums), status);
+  Closing closing = Closing::kNo;
+  co_return co_await Commit(file, piece, lent, std::move(sums), &closing, status);
 }
 
 Task<Lent> DataPath::BorrowFor(FileId file, uint64_t offset, size_t bytes) {
@@ -157,15 +161,18 @@ Task<Lent> DataPath::BorrowFor(FileId file, uint64_t offset, size_t bytes) {
   co_return lent;
 }
 
-Task<Status> DataPath::WriteLent(FileId file, uint64_t offset, Lent lent, size_t bytes) {
-  const Bytes data = lent.memory.first(bytes);
+Task<bool> DataPath::CommitLent(FileId file, uint64_t offset, Lent lent, size_t bytes, Closing* closing,
+                                Status* status) {
+  if (!IsToCommit(file, offset, lent, bytes)) co_return false;
   const Piece piece = PieceAt(file, offset, bytes);
-  if (bytes >= kMappedWriteMin && piece.bytes == bytes) {
-    Status status;
-    Sums sums = SumsOf(data);
-    if (co_await Commit(file, piece, lent, std::move(sums), &status)) co_return status;
-    // The place is gone for the shard, but not before this process lets go of the arena: its bytes can still be sent.
-  }
+  Sums sums = SumsOf(lent.memory.first(bytes));
+  co_return co_await Commit(file, piece, lent, std::move(sums), closing, status);
+}
+
+// After a commit the place is gone for the shard, but not before this process lets go of the arena: its bytes can still
+// be sent.
+Task<Status> DataPath::SendLent(FileId file, uint64_t offset, Lent lent, size_t bytes) {
+  const Bytes data = lent.memory.first(bytes);
   size_t done = 0;
   Status status;
   while (status.ok() && done < bytes) {
@@ -173,7 +180,7 @@ Task<Status> DataPath::WriteLent(FileId file, uint64_t offset, Lent lent, size_t
     status = wrote.status();
     if (wrote.ok()) done += *wrote;
   }
-  if (bytes < kMappedWriteMin) {
+  if (!IsToCommit(file, offset, lent, bytes)) {
     mount_.KeepPlace(lent.shard, lent.loan, executor_.now());
   }
   co_return status;

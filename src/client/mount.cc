@@ -55,11 +55,13 @@ void Mount::GiveBuffer(std::unique_ptr<uint8_t[]> buffer) {
 void Mount::LockForFork() {
   closes_.fork_mutex().lock();
   places_.fork_mutex().lock();
+  own_parts_.fork_mutex().lock();
   mutex_.lock();
 }
 
 void Mount::UnlockAfterFork() {
   mutex_.unlock();
+  own_parts_.fork_mutex().unlock();
   places_.fork_mutex().unlock();
   closes_.fork_mutex().unlock();
 }
@@ -69,11 +71,13 @@ void Mount::RenewInChild() {
   ++epoch_;
   closes_.Forget();
   places_.Forget();
+  own_parts_.Forget();
   arenas_.Forget();  // they are attached as the parent
   listen_requests_.clear();
   for (auto& state : listening_) state = kOff;
   helper_watches_ = false;
-  buffered_ = 0;
+  buffered_ = departing_ = 0;
+  late_ = Code::kOk;
   buffers_ = static_cast<uint32_t>(free_buffers_.size());
 }
 

@@ -14,6 +14,7 @@
 #include "client/close_queue.h"
 #include "client/file_table.h"
 #include "client/options.h"
+#include "client/own_parts.h"
 #include "client/place_pool.h"
 #include "ring/placement.h"
 #include "wire/types.h"
@@ -22,6 +23,7 @@ namespace mayfly {
 
 struct MountCounters {
   std::atomic<uint64_t> written_mapped{0}, read_mapped{0}, moved_meanwhile{0};  // pieces
+  std::atomic<uint64_t> made_ahead{0}, closed_ahead{0};                         // opens and closes that did not wait
   std::atomic<uint64_t> checksum_mismatches{0}, writes_buffered{0}, buffers_sent{0}, revoked{0}, read_ahead_hits{0};
 };
 
@@ -46,6 +48,7 @@ class Mount {
   CloseQueue& closes() { return closes_; }
   Arenas& arenas() { return arenas_; }
   PlacePool& places() { return places_; }
+  OwnParts& own_parts() { return own_parts_; }
   MountCounters& counters() { return counters_; }
 
   bool poisoned() const { return poisoned_.load(std::memory_order_relaxed); }
@@ -55,6 +58,13 @@ class Mount {
   uint64_t epoch() const { return epoch_.load(std::memory_order_relaxed); }
   // Files that hold unsent bytes.
   std::atomic<uint32_t>& buffered() { return buffered_; }
+  // Opens and closes that returned before their answer came (lane_create.cc, lane_close.cc).
+  std::atomic<uint32_t>& departing() { return departing_; }
+  // What went wrong with one of them: for the next close or sync of the process to say.
+  void NoteLate(Code code) { late_ = code; }
+  Status TakeLate() {
+    return late_.load(std::memory_order_relaxed) == Code::kOk ? Code::kOk : late_.exchange(Code::kOk);
+  }
   // How often the helper was told to give files up; see FileTable, D3.
   uint64_t revocations() const { return revocations_; }
   void CountRevocation() { ++revocations_; }
@@ -70,12 +80,16 @@ class Mount {
   // True once some file of this process could have used write-behind: from then on every shard is listened to where a
   // file is opened for writing.
   bool wants_to_listen() const { return wants_to_listen_.load(std::memory_order_relaxed); }
+  // This process has made and closed a small file there. One that makes many had better be alone with each.
+  void CountSmallFile(ShardId home) {
+    if (small_files_.fetch_add(1, std::memory_order_relaxed) + 1 >= options_.own_after) AskToListen(home);
+  }
   // Wants the helper to listen to the shard; it takes a moment.
   void AskToListen(ShardId shard);
   std::vector<ShardId> TakeListenRequests();
   bool HasListenRequests();
   void SetListening(ShardId shard, bool active) {
-    listening_[shard.value].store(active ? kActive : kOff, std::memory_order_release);
+    listening_[shard.value].store(active ? kActive : kAsked, std::memory_order_release);
   }
   // A place for the pool, and a loan for the server: the helper sees that they do not stay for long.
   void KeepPlace(ShardId shard, const PlaceLoan& loan, Nanos now) {
@@ -113,10 +127,12 @@ class Mount {
   CloseQueue closes_;
   Arenas arenas_;
   PlacePool places_;
+  OwnParts own_parts_;
   MountCounters counters_;
   std::atomic<bool> poisoned_{false};
   std::atomic<uint64_t> epoch_{0};
-  std::atomic<uint32_t> buffered_{0};
+  std::atomic<uint32_t> buffered_{0}, departing_{0}, small_files_{0};
+  std::atomic<Code> late_{Code::kOk};
   std::atomic<uint64_t> revocations_{0};
   std::function<void()> wake_;
   std::vector<std::atomic<uint8_t>> listening_;  // by shard

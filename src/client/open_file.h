@@ -11,6 +11,7 @@
 //             F5  `content` is set before anybody else has the file, and served only while Content::IsThere.
 //             F6  with a hold the home does not know of this open until it has marked the hold, and only then is it
 //                 told of the close.
+//             F7  a file that is not born yet has an epoch that is no mount's.
 #pragma once
 
 #include <atomic>
@@ -39,6 +40,7 @@ struct WriteBuffer {
   std::unique_ptr<uint8_t[]> own;
   uint64_t start = 0;
   size_t size = 0;
+  size_t room = 0;      // that `bytes` has
   Nanos since = 0;      // when the first of them came
   uint64_t next = 0;    // where the last small write ended: one that begins there is sequential
   uint64_t writes = 0;  // that went into it, until it is sent
@@ -129,6 +131,7 @@ struct OpenFile {
   const uint32_t flags;              // OpenFlags
   Content content;                   // F5
   ArenaBoard::Hold* hold = nullptr;  // set likewise; F6
+  bool created = false;              // set likewise: by this open
   std::atomic<bool> counted{true};   // by the home, since the open or the adoption (OpenReply::uncounted)
   const Granted original;            // of mayfly_open, in this process or one that it descends from
   std::atomic<uint64_t> tag;         // of this process's grant, F4
@@ -146,6 +149,16 @@ struct OpenFile {
   uint64_t offset = 0;
   WriteBuffer buffer;
   Readahead ahead;
+
+  // What is on its way to the home though the call that sent it has returned: the open, of a file in an own part
+  // (lane_create.cc), and the close (lane_close.cc). Until it is born no request about it is sent but the one that
+  // closes it.
+  enum Birth : uint8_t { kBorn, kUnborn, kLeft };  // kLeft: unborn, and closed
+  std::atomic<uint8_t> birth{kBorn};
+  std::atomic<Code> stillborn{Code::kOk};
+  std::atomic<bool> departing{false};
+  bool born_to_parent = false;  // in a forked child: the parent's open was on its way
+  bool unborn() const { return birth.load(std::memory_order_acquire) != kBorn; }
 
   // At the close. Whether the home has to be told of it.
   bool EndHold() { return hold == nullptr ? counted.load() : std::exchange(hold, nullptr)->exchange(0) != inode.value; }

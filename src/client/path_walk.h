@@ -21,6 +21,7 @@
 
 #include <absl/container/inlined_vector.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -61,7 +62,8 @@ class Walker {
   uint64_t jitter_;
 };
 
-// Room for a symlink's target, which may come as the payload of a reply. From the lane's store.
+// Room for a symlink's target, or what an open tells of its directory, which may come as the payload of a reply. From
+// the lane's store.
 class TargetBuffer {
  public:
   explicit TargetBuffer(Walker& walker) : walker_(walker) {
@@ -81,7 +83,8 @@ class TargetBuffer {
   std::string_view text() const { return AsText({bytes_.get(), size_}); }
 
  private:
-  static constexpr size_t kBytes = kTargetBytesMax + 1;
+  static constexpr size_t kBytes =
+      std::max<size_t>(kTargetBytesMax + 1, OwnPart::kBytesMax);  // an open may bring either
   Walker& walker_;
   std::unique_ptr<uint8_t[]> bytes_;
   size_t size_ = 0;

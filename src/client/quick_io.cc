@@ -64,7 +64,7 @@ std::optional<size_t> QuickWrite(OpenFile& file, Bytes data, std::optional<uint6
   const uint64_t at = offset.value_or(file.offset);
   if (!MayBuffer(file, at, data.size())) return std::nullopt;
   // Not up to its end: then it is sent. No bytes are read ahead, as long as some are buffered.
-  if (buffer.size + data.size() >= BufferRoom(file, buffer.start)) return std::nullopt;
+  if (buffer.size + data.size() >= buffer.room) return std::nullopt;
   std::memcpy(buffer.bytes + buffer.size, data.data(), data.size());
   buffer.size += data.size();
   buffer.next = at + data.size();

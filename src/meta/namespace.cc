@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/checksum.h"
 #include "meta/namespace_impl.h"
 #include "meta/permissions.h"
 #include "meta/xattrs.h"
@@ -232,6 +233,17 @@ ReadDirReply Namespace::List(InodeId dir, uint64_t after, Encoder& out, const Un
     return true;
   });
   return reply;
+}
+
+std::vector<uint64_t> Namespace::NamesOf(InodeId dir) {
+  std::vector<uint64_t> names;
+  if (const DirPart* part = impl_->parts.Find(dir)) {
+    part->order.ForEachAfter(0, [&](DentryRef ref) {
+      names.push_back(Checksum(AsBytes(impl_->store.Get(ref).name())));
+      return true;
+    });
+  }
+  return names;
 }
 
 // ---- what requests are about to look at ----

@@ -100,6 +100,7 @@ class Namespace {
   void LeavePart(InodeId dir);                 // the directory is gone; the part is empty
   const DirRights* Rights(InodeId dir) const;  // null if not joined
   DirPartReply PartOf(InodeId dir) const;      // zeros if not joined
+  std::vector<uint64_t> NamesOf(InodeId dir);  // XXH3 of each name of the part
   // As much of the listing as fits: ListingEntry after ListingEntry. Entries whose inode lives elsewhere, and files
   // whose size other shards know, are `partial`; so are files of this home that `unsettled` names.
   using Unsettled = std::function<bool(InodeId)>;
@@ -125,6 +126,7 @@ class Namespace {
     uint16_t permissions = 0;
     uint8_t chunk_bits = 0;   // 0: the option's
     std::string_view target;  // symlink
+    InodeId inode;            // a number of this home that was reserved; 0: the next
   };
   // A new inode with its entry, by the parent's rights (w and x; sgid parents give their group, and to directories the
   // bit). The parent's part must be joined (kConflict). kExists, kAccess, kBusy, kNameTooLong, kInvalid ("", ".",

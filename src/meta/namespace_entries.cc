@@ -62,12 +62,12 @@ Result<Inode*> Namespace::Create(const Creation& what, const Cred& cred, Nanos n
   const uint32_t hash = DentryTable::HashOf(what.parent, what.name);
   if (impl_->dentries.Find(what.parent, what.name, hash) != DentryRef::kNone) return Code::kExists;
   MAYFLY_TRY(MayChange(part->rights, cred));
-  const uint64_t sequence = impl_->next_sequence;
+  const uint64_t sequence = what.inode.valid() ? what.inode.sequence() : impl_->next_sequence;
   if (sequence > InodeId::kSequenceMax) return Code::kNoSpace;
   const InodeId id = InodeId::Make(impl_->options.self, sequence);
   const Dentry* dentry = impl_->AddEntry(*part, what.name, hash, id, what.type, now);
   if (dentry == nullptr) return Code::kNoSpace;
-  impl_->next_sequence = sequence + 1;  // M2
+  if (!what.inode.valid()) impl_->next_sequence = sequence + 1;  // M2
   Inode* inode = impl_->NewInode(sequence, what.type, now);
   inode->uid = cred.uid;
   inode->gid = GroupOfNew(part->rights, cred);

@@ -232,19 +232,27 @@ void Caller::Transmit(Slot* slot, Nanos now) {
   Enter(slot, State::kSent);
   slot->sending = true;
   if (slot->made_at != 0) slot->handed_at = trace_.Now();
+  ++unsent_;
   if (transport_.Send(peer->endpoint, {slot->header, slot->header_bytes}, slot->payload, &slot->send_done) ==
       Transport::Sent::kDone) {
     slot->sending = false;
+    --unsent_;
   }
 }
 
 // Every change of a call's state, so that the peer's counts follow.
 void Caller::Enter(Slot* slot, State state) {
   Peer* peer = slot->peer;
-  if (slot->state == State::kQueued) peer->waiting.Remove(slot);
+  if (slot->state == State::kQueued) {
+    peer->waiting.Remove(slot);
+    --unsent_;
+  }
   if (slot->state == State::kSent || slot->state == State::kFetching) --peer->in_flight;
   slot->state = state;
-  if (state == State::kQueued) peer->waiting.PushBack(slot);
+  if (state == State::kQueued) {
+    peer->waiting.PushBack(slot);
+    ++unsent_;
+  }
   if (state == State::kSent || state == State::kFetching) ++peer->in_flight;
 }
 
@@ -252,6 +260,7 @@ void Caller::SendDone(Completion* c, Status status) {
   Slot* slot = static_cast<Slot::Link*>(c)->slot;
   Caller* me = slot->caller;
   slot->sending = false;
+  --me->unsent_;
   if (!status.ok() && slot->endpoint == slot->peer->endpoint) me->Drop(slot->peer, status.code());
   me->Wake(slot);
   me->Pump(slot->peer);

@@ -102,6 +102,9 @@ class Caller final : public Receiver {
   bool Unreachable(ShardId shard) const;
   ClientId process() const { return identity_.process; }
   size_t in_flight() const { return active_.size(); }
+  // Whether the transport has not sent all requests yet. What it has sent arrives even if this process is killed now,
+  // as far as its transport is shared memory.
+  bool HasUnsent() const { return unsent_ != 0; }
   const CallerStats& stats() const { return stats_; }
   // What the shards ask to be noted; for what this lane does around its calls.
   TraceNotes& trace() { return trace_; }
@@ -173,6 +176,7 @@ class Caller final : public Receiver {
   Chain<Slot, ActiveTag> active_;  // every slot that is not free, oldest call first
   std::vector<std::unique_ptr<Peer>> peers_;
   size_t unsettled_ = 0;  // peers that the sweep must look at
+  size_t unsent_ = 0;     // requests that are queued here or with the transport
   Generation generation_;
   bool shut_down_ = false;
   bool (*disowned_but_)(Method) = nullptr;

@@ -88,13 +88,15 @@ Task<Status> Shard::PushRights(InodeId dir, bool clear_mtime, Nanos deadline) {
 
 // ---- looking ------------------------------------------------------------------------------------------------------
 
-Task<Status> Shard::HandleDirPart(Request*, const InodeRequest& q, DirPartReply* a, ReplyPayload*) {
+Task<Status> Shard::HandleDirPart(Request* r, const InodeRequest& q, DirPartReply* a, ReplyPayload*) {
+  if (!own_parts_.empty()) MAYFLY_CO_TRY(co_await EndOwner(q.inode, ClientId(), r->deadline()));
   *a = names_.PartOf(q.inode);
   co_return Code::kOk;
 }
 
 Task<Status> Shard::DirPartAt(ShardId shard, InodeId dir, DirPartReply* out, Nanos deadline) {
   if (shard == options_.self) {
+    if (!own_parts_.empty()) MAYFLY_CO_TRY(co_await EndOwner(dir, ClientId(), deadline));
     *out = names_.PartOf(dir);
     co_return Code::kOk;
   }

@@ -44,6 +44,34 @@ constexpr bool SpeaksOfNames(Code code) {
   }
 }
 
+// What a process may do in a part of a directory that it is alone in: it knows by itself of what it makes there.
+constexpr bool OwnerMay(Method m) {
+  switch (m) {
+    case Method::kLookup:
+    case Method::kOpen:
+    case Method::kMkdir:
+    case Method::kSymlink:
+    case Method::kUnlink:
+    case Method::kRmdir:
+    case Method::kReadDir:
+      return true;
+    default:
+      return false;
+  }
+}
+// The methods that look into a directory, or change who may.
+constexpr bool LooksIntoADirectory(Method m) {
+  switch (m) {
+    case Method::kReadDir:
+    case Method::kPeek:
+    case Method::kDirUpdate:
+    case Method::kFlushDir:
+      return true;
+    default:
+      return NamesAnEntry(m);
+  }
+}
+
 // What a stopping session still answers: what a client needs to send the rest of its data and to watch the end.
 constexpr bool AllowedWhileStopping(Method m) {
   switch (m) {
@@ -117,6 +145,24 @@ bool Shard::AllowedWhileReadOnly(Method m) {
   }
 }
 
+template <Method M, class Request_>
+Task<Status> Shard::EndOwners(const Request* r, const Request_& q) {
+  const ClientId except = OwnerMay(M) && !r->party().peer ? r->party().process : ClientId();
+  absl::InlinedVector<InodeId, 2> dirs;
+  if constexpr (requires { q.parent; }) dirs.push_back(q.parent);
+  if constexpr (requires { q.new_parent; }) dirs.push_back(q.new_parent);
+  if constexpr (requires { q.dir; }) dirs.push_back(q.dir);
+  for (size_t i = 0; i < dirs.size(); ++i) {
+    if (!IsOwnedByOther(dirs[i], except)) continue;
+    MAYFLY_CO_TRY(co_await EndOwner(dirs[i], except, r->deadline()));
+    if constexpr (NamesAnEntry(M)) {
+      if (Stale(*r)) co_return Code::kGeneration;
+    }
+    i = size_t(-1);  // meanwhile another's may have begun
+  }
+  co_return Code::kOk;
+}
+
 template <Method M, auto Fn>
 Task<Status> Shard::Run(Request* r) {
   typename MethodTypes<M>::Request q;
@@ -146,8 +192,10 @@ Task<Status> Shard::Run(Request* r) {
     const bool waits = !r->party().peer && !AllowedWhileStopping(M);
     if (status.ok() && waits && !log_.failed() && !log_.HasRoom()) status = co_await log_.WaitForRoom(r->deadline());
   }
+  bool walks = NamesAnEntry(M);
+  if constexpr (M == Method::kOpen) walks = !q.inode.valid();  // else its process has seen that the walk is true
   if constexpr (NamesAnEntry(M)) {
-    if (status.ok()) {
+    if (status.ok() && walks) {
       const std::optional<Status> entered = EnterWalk(*r);
       if (entered) {
         status = *entered;
@@ -157,10 +205,13 @@ Task<Status> Shard::Run(Request* r) {
     }
     if (status.ok()) status = MaySearch(*r, q.parent);
   }
+  if constexpr (LooksIntoADirectory(M)) {
+    if (status.ok() && !own_parts_.empty()) status = co_await EndOwners<M>(r, q);
+  }
   if (status.ok() && !acknowledged) {
     status = co_await (this->*Fn)(r, q, &a, &out);
     if constexpr (NamesAnEntry(M)) {
-      if (SpeaksOfNames(status.code()) && Stale(*r)) status = Code::kGeneration;
+      if (walks && SpeaksOfNames(status.code()) && Stale(*r)) status = Code::kGeneration;
     }
   }
   if constexpr (MethodTypes<M>::kOnce) {

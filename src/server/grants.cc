@@ -19,6 +19,13 @@ Grant Grants::Make(const Party& party, InodeId inode, uint32_t flags) const {
   return grant;
 }
 
+Grant Grants::MakeBirth(const Party& party, InodeId inode) const {
+  Grant grant;
+  grant.rights = kBirthRights;
+  grant.tag = GrantTag(key_, inode, party.process, party.cred.uid, grant.rights);
+  return grant;
+}
+
 Status Grants::CheckInherited(const Party& party, ClientId opener, InodeId inode, const Grant& grant, uint32_t flags) {
   if ((flags & kOpenTruncate) != 0) flags |= kOpenWrite;
   if (Holds(opener, party.cred.uid, inode, grant, RightsOf(flags))) return Code::kOk;

@@ -18,6 +18,9 @@ class Grants {
   // Of an open with these flags (OpenFlags), or of the reading of a directory.
   Grant Make(const Party& party, InodeId inode, uint32_t flags) const;
 
+  // To make a file of this number, and of all rights to it then.
+  Grant MakeBirth(const Party& party, InodeId inode) const;
+
   // kBadHandle, counted, unless `grant` is this party's and has all rights of `want` (GrantRights; 0: any grant will
   // do). Peers need none: they act for a client that showed its own.
   Status Check(const Party& party, InodeId inode, const Grant& grant, uint8_t want) {

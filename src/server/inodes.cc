@@ -27,20 +27,20 @@ Task<Status> Shard::HandleClose(Request* r, const CloseRequest& q, Empty*, Reply
   if (q.inodes.size() > CloseRequest::kClosesMax) co_return Code::kInvalid;
   const ClientId process = r->party().process;
   std::vector<InodeId> died;
-  bool yielded = false;
-  for (InodeId id : q.inodes) {
-    names_.ReleaseOpen(id, process, &died);
-    auto it = soles_.find(id);
-    if (it == soles_.end() || it->second.process != process || it->second.told) continue;
-    if (!names_.OpenBy(id, process)) {  // else this was the close of an earlier open
-      EraseSole(it);
-      yielded = true;
-    }
-  }
-  if (yielded) yielded_.WakeAll();
+  for (InodeId id : q.inodes) EndOpen(id, process, &died);
   if (died.empty()) co_return Code::kOk;
   r->AnswerAhead(Empty());  // a second time it would close what others of the process have open
   co_return co_await Bury(std::move(died), r->deadline());
+}
+
+// One close.
+void Shard::EndOpen(InodeId id, ClientId process, std::vector<InodeId>* died) {
+  names_.ReleaseOpen(id, process, died);
+  auto it = soles_.find(id);
+  if (it == soles_.end() || it->second.process != process || it->second.told || own_parts_.contains(id)) return;
+  if (names_.OpenBy(id, process)) return;  // this was the close of an earlier open
+  EraseSole(it);
+  yielded_.WakeAll();
 }
 
 // ---- write-behind of a sole opener --------------------------------------------------------------------------------
@@ -68,6 +68,7 @@ void Shard::SetSole(InodeId id, ClientId process) {
 
 void Shard::EraseSole(Soles::iterator it) {
   SetSole(it->first, ClientId());
+  own_parts_.erase(it->first);
   soles_.erase(it);
 }
 
@@ -231,6 +232,10 @@ Task<Status> Shard::HandleSetAttr(Request* r, const SetAttrRequest& q, AttrReply
   }
   if (inode->type == FileType::kFile) {
     MAYFLY_CO_TRY(co_await EndSole(q.inode, r->party().process, r->deadline()));
+    inode = names_.FindInode(q.inode);
+    if (inode == nullptr) co_return Code::kStale;
+  } else if (own_parts_.contains(q.inode)) {
+    MAYFLY_CO_TRY(co_await EndOwner(q.inode, ClientId(), r->deadline()));
     inode = names_.FindInode(q.inode);
     if (inode == nullptr) co_return Code::kStale;
   }

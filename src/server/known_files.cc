@@ -42,6 +42,7 @@ Task<Status> Shard::HandleLookups(Request* r, const Empty&, Empty*, ReplyPayload
   ShowWalks(*r);
   std::vector<LookedUp> found;
   for (size_t i = 0; i < names.size(); ++i) {
+    if (IsOwnedByOther(names[i].parent, r->party().process)) continue;
     const auto entry = names_.Find(names[i].parent, names[i].name);
     if (!entry.ok() || entry->busy || entry->local == nullptr || !MaySearch(*r, names[i].parent).ok()) continue;
     LookedUp one;

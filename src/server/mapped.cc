@@ -92,7 +92,10 @@ Task<Status> Shard::HandleCommit(Request* r, const CommitRequest& q, LoanReply* 
   auto range = RangeOf(q.inode, q.chunk, q.chunk_bits, q.offset, q.bytes);
   Status status = range.status();
   if (status.ok() && !q.sums.empty() && q.sums.size() != BlocksOf(q.bytes)) status = Code::kInvalid;
+  if (status.ok() && q.closes && !IsHome(q.inode)) status = Code::kInvalid;
   if (status.ok()) status = grants_.Check(r->party(), q.inode, q.grant, kGrantWrite);  // V4
+  // The open that makes it comes behind this: the place stays lent, as its bytes are wanted then.
+  if (status.ok() && q.closes && names_.FindInode(q.inode) == nullptr) co_return Code::kConflict;
   if (status.ok()) status = co_await MayStore(r, *range);
   auto place = TakeLoan(process, q.loan);  // used up whatever becomes of it
   if (!place.ok()) co_return status.ok() ? place.status() : status;
@@ -112,7 +115,12 @@ Task<Status> Shard::HandleCommit(Request* r, const CommitRequest& q, LoanReply* 
   if (q.next_bytes != 0 && q.next_bytes <= kTransferBytesMax && MayLendAhead()) {
     if (auto next = Lend(process, q.next, q.next_bytes); next.ok()) a->loan = *next;
   }
-  co_return Code::kOk;
+  if (!q.closes) co_return Code::kOk;
+  std::vector<InodeId> died;
+  EndOpen(q.inode, process, &died);
+  if (died.empty()) co_return Code::kOk;
+  r->AnswerAhead(*a);  // as a Close
+  co_return co_await Bury(std::move(died), r->deadline());
 }
 
 Task<Status> Shard::HandleReturn(Request* r, const ReturnRequest& q, Empty*, ReplyPayload*) {

@@ -68,7 +68,7 @@ Task<Status> Shard::HandleOpen(Request* r, const OpenRequest& q, OpenReply* a, R
     auto entry = names_.Find(q.parent, q.name);
     if (entry.ok()) {
       if (entry->busy) co_return Code::kBusy;
-      if ((q.flags & kOpenCreate) != 0 && (q.flags & kOpenExclusive) != 0) co_return Code::kExists;
+      if ((q.flags & kOpenCreate) != 0 && ((q.flags & kOpenExclusive) != 0 || q.inode.valid())) co_return Code::kExists;
       a->attr.inode = entry->inode;
       a->attr.type = entry->type;
       if (entry->type == FileType::kSymlink) {
@@ -97,6 +97,12 @@ Task<Status> Shard::HandleOpen(Request* r, const OpenRequest& q, OpenReply* a, R
     what.type = FileType::kFile;
     what.permissions = q.permissions;
     what.chunk_bits = q.chunk_bits;
+    what.inode = q.inode;
+    if (q.inode.valid()) {
+      if (!IsHome(q.inode)) co_return Code::kInvalid;
+      MAYFLY_CO_TRY(grants_.Check(r->party(), q.inode, Grant{kBirthRights, q.tag}, kGrantBirth));
+      if (names_.FindInode(q.inode) != nullptr) co_return Code::kExists;
+    }
     auto inode = co_await CreateEntry(r, what);
     if (inode.code() == Code::kExists) continue;  // another came first while this one waited to join
     if (!inode.ok()) co_return inode.code();
@@ -114,6 +120,7 @@ Task<Status> Shard::HandleOpen(Request* r, const OpenRequest& q, OpenReply* a, R
       SetSole((*inode)->id, r->party().process);
       a->sole = true;
     }
+    if ((q.flags & kOpenOwn) != 0) OfferPart(*r, q.parent, q.inode.valid(), a, out);
     co_return Code::kOk;
   }
 }
@@ -142,7 +149,13 @@ Task<Result<Inode*>> Shard::CreateEntry(Request* r, Namespace::Creation what) {
     if (Stale(*r)) co_return Code::kGeneration;  // V1
     if (executor_.now() >= r->deadline()) co_return Code::kTimedOut;
   }
-  MAYFLY_CO_TRY(RoomForTables());
+  // Whoever has joined it may be alone there by now.
+  while (IsOwnedByOther(what.parent, r->party().process)) {
+    MAYFLY_CO_TRY(co_await EndOwner(what.parent, r->party().process, r->deadline()));
+    if (Stale(*r)) co_return Code::kGeneration;
+  }
+  // Who was lent a number was told yes already; there are few.
+  if (!what.inode.valid()) MAYFLY_CO_TRY(RoomForTables());
   co_return names_.Create(what, r->party().cred, wall());
 }
 
@@ -175,7 +188,8 @@ Task<Status> Shard::OpenHere(Request* r, Inode* inode, uint32_t flags, bool inhe
     const ClientId process = r->party().process;
     const bool wants_alone = (flags & kOpenWrite) != 0 && (flags & kOpenUnshared) == 0;
     if (wants_alone) RegisterHolds(*inode);
-    const bool may_be_alone = wants_alone && names_.OpensByOthers(*inode, process) == 0;
+    const bool holds_back = (flags & kOpenTruncate) != 0 && (flags & kOpenHolding) != 0;
+    const bool may_be_alone = wants_alone && !holds_back && names_.OpensByOthers(*inode, process) == 0;
     if (inode->opens != 1) status = co_await EndSole(id, may_be_alone ? process : ClientId(), r->deadline());
     if (status.ok() && writes && !read_leases_.empty()) status = co_await EndReadLeases(id, process, r->deadline());
     if (status.ok() && (flags & kOpenTruncate) != 0) status = co_await Truncate(id, 0, true, r->deadline());

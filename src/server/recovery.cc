@@ -327,6 +327,9 @@ Status Shard::FinishRecovery(bool power_lost, TlvWriter* first, RecoveryReport* 
   store_.ReleaseQuarantine();
   std::vector<InodeId> orphans;
   MAYFLY_TRY(names_.FinishRecovery(&to_bury_, &orphans));
+  for (const auto& [id, sole] : soles_) {
+    if (names_.Joined(id)) own_parts_.insert(id);
+  }
   ChargeTables();
   const Nanos now = executor_.now();
   for (ClientId process : attached_) responder_.ExpectProcess(process, now + kComeBackWithin);

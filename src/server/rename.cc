@@ -83,7 +83,10 @@ Task<Status> Shard::PeekAt(InodeId parent, std::string_view name, const Cred& cr
   request.name = name;
   request.cred = cred;
   const ShardId shard = placement_.DentryShard(parent, name);
-  if (shard == options_.self) co_return co_await HandlePeek(nullptr, request, out, nullptr);
+  if (shard == options_.self) {
+    if (!own_parts_.empty()) MAYFLY_CO_TRY(co_await EndOwner(parent, ClientId(), deadline));
+    co_return co_await HandlePeek(nullptr, request, out, nullptr);
+  }
   CallOptions options = PeerCall(deadline);
   co_return co_await caller_.Call<Method::kPeek>(shard, request, out, options);
 }

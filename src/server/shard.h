@@ -233,6 +233,13 @@ class Shard {
   Task<Status> HandlePeek(Request* r, const PeekRequest& q, PeekReply* a, ReplyPayload* out);
   Task<Result<Inode*>> CreateEntry(Request* r, Namespace::Creation what);
   Task<Status> MayCreateOverLink(Request* r, InodeId dir, InodeId link);
+  // own_parts.cc
+  void OfferPart(const Request& r, InodeId dir, bool knows, OpenReply* a, ReplyPayload* out);
+  // Before anybody but `except` looks at or changes the entries of the directory that are here.
+  Task<Status> EndOwner(InodeId dir, ClientId except, Nanos deadline);
+  template <Method M, class Request_>
+  Task<Status> EndOwners(const Request* r, const Request_& q);
+  bool IsOwnedByOther(InodeId dir, ClientId process) const;
   Task<Status> OpenHere(Request* r, Inode* inode, uint32_t flags, bool inherited, OpenReply* a);
 
   // inodes.cc
@@ -254,6 +261,7 @@ class Shard {
   bool ExactAttrIsHere(const Inode& inode, ClientId asker, Attr* attr);
   Task<Status> ExactDirAttr(InodeId id, Nanos deadline, Attr* attr);
   Task<Status> GlimpseAll(InodeId id, Nanos deadline, Attr* attr, bool* whole);
+  void EndOpen(InodeId id, ClientId process, std::vector<InodeId>* died);
   // Before anybody but its sole opener looks at or opens a file: the opener sends what it holds.
   Task<Status> EndSole(InodeId id, ClientId except, Nanos deadline);
   Task<Result<Attr>> AttrAt(InodeId id, Nanos deadline);  // of any home; not exact in size
@@ -592,7 +600,10 @@ class Shard {
   };
   using Soles = absl::flat_hash_map<InodeId, Sole>;
   Soles soles_;
-  void SetSole(InodeId id, ClientId process);  // into the journal
+  // Those of soles_ that are directories: the process is alone in the part that is here (own_parts.cc).
+  absl::flat_hash_set<InodeId> own_parts_;
+  absl::flat_hash_map<InodeId, Nanos> shared_until_;  // directories that others wanted to look into
+  void SetSole(InodeId id, ClientId process);         // into the journal
   void EraseSole(Soles::iterator it);
   absl::flat_hash_map<ClientId, std::vector<InodeId>> to_revoke_;
   WaitQueue revoke_news_;  // polls wait here

@@ -106,6 +106,12 @@ Task<Status> Shard::PrepareHere(TxnId id, std::vector<TxnOp> ops, Cred cred, std
     }
     MAYFLY_CO_TRY(RoomForTables());
   }
+  for (size_t i = 0; i < ops.size() && !own_parts_.empty(); ++i) {
+    const bool looks = ops[i].kind == TxnKind::kDentry || ops[i].kind == TxnKind::kDirEmpty;
+    if (!looks || !own_parts_.contains(ops[i].inode)) continue;
+    MAYFLY_CO_TRY(co_await EndOwner(ops[i].inode, ClientId(), deadline));
+    i = size_t(-1);  // meanwhile another's may have begun
+  }
   std::vector<ShardId> shards;
   MAYFLY_CO_TRY(names_.Prepare(id, ops, cred, &shards));
   NotePrepared(id);

@@ -73,8 +73,9 @@ struct LoanReply {
     io(loan);
   }
 };
-// As Write, for bytes that lie at the front of a lent place. The loan is used up, whatever the answer. The reply's
-// loan is the next one, if one was wished for and there is memory enough.
+// As Write, for bytes that lie at the front of a lent place. The loan is used up, whatever the answer, but for
+// kConflict: with `closes`, the file is not there yet. The reply's loan is the next one, if one was wished for and
+// there is memory enough.
 struct CommitRequest {
   uint64_t loan = 0;
   InodeId inode;
@@ -85,10 +86,11 @@ struct CommitRequest {
   uint64_t next = 0;        // number of the next loan
   uint32_t next_bytes = 0;  // 0: none is wanted
   absl::InlinedVector<uint64_t, 8> sums;
-  Grant grant;  // to write
+  Grant grant;          // to write
+  bool closes = false;  // to the home: once the bytes are the file's, one open by this process ends, as by Close
   template <class Io>
   void Fields(Io& io) {
-    io(loan, inode, chunk, offset, bytes, chunk_bits, next, next_bytes, sums, grant);
+    io(loan, inode, chunk, offset, bytes, chunk_bits, next, next_bytes, sums, grant, closes);
   }
 };
 struct ReturnRequest {

@@ -80,6 +80,9 @@ enum OpenFlags : uint32_t {
   kOpenBrief = 512,     // opened and closed in one: registers nothing, grants nothing; not with kOpenTruncate
   kOpenSync = 1024,     // the client's own: each write is synced before it returns
   kOpenPlaced = 2048,   // has the home's arena mapped: wants to know where the bytes of a small file lie
+  kOpenHolding =
+      4096,  // with kOpenTruncate: the process holds bytes back, of this file perhaps: it is asked for them first
+  kOpenOwn = 8192,  // would like to be alone in the part of the directory, and to be lent numbers (OwnPart)
 };
 
 // What an open gave its process: every request about the file's bytes shows it, and any shard can tell that it is
@@ -87,7 +90,9 @@ enum OpenFlags : uint32_t {
 enum GrantRights : uint8_t {
   kGrantRead = 1,
   kGrantWrite = 2,  // append, truncate and allocate too
+  kGrantBirth = 4,  // to make a file of this number (OwnPart)
 };
+constexpr uint8_t kBirthRights = kGrantRead | kGrantWrite | kGrantBirth;
 struct Grant {
   uint8_t rights = 0;  // GrantRights; none: opened for neither
   uint64_t tag = 0;

@@ -15,6 +15,7 @@ ClientOptions OptionsOf(const ModelledClient::Options& o) {
   options.unreachable_after = options.op_timeout;
   if (!o.write_behind) options.write_behind_bytes = 0;
   options.map_arena = o.mapped;
+  if (o.makes_several) options.own_after = 1;
   return options;
 }
 
@@ -184,6 +185,7 @@ Task<void> ModelledClient::Live(int operations) {
   for (int i = 0; i < operations && failure_.empty() && !otherwise_.has_value(); ++i) {
     before_();
     co_await Operate();
+    if (options_.makes_several && i % 20 == 7) co_await MakeSeveral();
     if (i % 16 != 15 || otherwise_.has_value()) continue;
     size_t most = 8;
     const std::map<std::string, NodeRef> now = tree_;
@@ -347,6 +349,52 @@ Task<void> ModelledClient::Write(std::string path) {
   const NodeRef node = Find(path);
   for (uint64_t n = Below(3); n > 0; --n) co_await WriteSome(file, node);
   co_await Close(fd);
+}
+
+Task<void> ModelledClient::MakeSeveral() {
+  std::vector<std::string> dirs = {home_};
+  for (const auto& [path, node] : tree_) {
+    if (node->type == FileType::kDirectory) dirs.push_back(path);
+  }
+  const std::string dir = dirs[Below(dirs.size())];
+  std::string last;
+  for (uint64_t n = 6 + Below(16); n > 0 && failure_.empty() && !otherwise_.has_value(); --n) {
+    before_();
+    const std::string path = fmt::format("{}/s{}", dir, number_++);
+    int fd = -1;
+    const FileRef file = co_await Open(path, kOpenCreate | kOpenWrite | (OneIn(2) ? kOpenExclusive : 0u), &fd);
+    if (file == nullptr) co_return;
+    const NodeRef node = Find(path);
+    if (!OneIn(3)) {
+      const std::string text = Text(1 + Below(OneIn(4) ? 20'000 : 4000));
+      const auto wrote = co_await lane().WriteAt(file, AsBytes(text), 0);
+      if (!Wrote(wrote.code(), node, 0, text.size(), fmt::format("write {} of {}", text.size(), path))) co_return;
+      node->data = text;
+      node->mtime = kNever;
+    }
+    co_await Close(fd);
+    switch (Below(12)) {
+      case 0:
+        co_await CheckOne(path, node);
+        break;
+      case 1:
+        if (!last.empty()) co_await Unlink(last);
+        last.clear();
+        continue;
+      case 2:
+        co_await List(dir);
+        break;
+      case 3:
+        co_await lane().executor().Sleep(static_cast<Nanos>(Below(3000)) * kMillisecond);
+        break;
+      case 4:
+        co_await Rename(path, fmt::format("{}/s{}", dir, number_++), 0);
+        continue;
+      default:
+        break;
+    }
+    last = path;
+  }
 }
 
 Task<void> ModelledClient::Append(std::string path) {

@@ -52,6 +52,7 @@ class ModelledClient {
     bool disk_faults = false;
     bool fills_journal = false;  // with values that a small ring holds some of
     bool idles = true;           // sometimes, for longer than anything waits
+    bool makes_several = false;  // small files one behind the other, and does not wait for each where it need not
     uint64_t host = 0;           // SimNetwork's
   };
   ModelledClient(SimCluster& cluster, Options options, SharedModel* shared, std::function<void()> before_operation);
@@ -116,6 +117,7 @@ class ModelledClient {
   Task<void> Close(int fd);
   Task<void> WriteSome(FileRef file, NodeRef node);
   Task<void> Write(std::string path);
+  Task<void> MakeSeveral();
   Task<void> Append(std::string path);
   Task<void> Truncate(std::string path);
   Task<void> Unlink(std::string path);

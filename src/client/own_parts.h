@@ -1,0 +1,219 @@
+// Parts of directories in which this process alone makes entries (wire/name_messages.h, OwnPart): it knows all names
+// there, so it knows without asking that one is new. Any thread.
+// Invariants  O1  a file is begun only while its part is this process's, and the part is yielded only once nothing of
+//                 it is under way.
+//             O2  `names` has every name that may be in the part, and others perhaps: what this process makes there as
+//                 anybody does is noted before it is sent, also while the part's becoming its own may be on its way.
+//             O3  what a shard told of a part does not count if it may have been told before the shard heard that the
+//                 part is yielded.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/container/flat_hash_set.h>
+
+#include <algorithm>
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/checksum.h"
+#include "base/ids.h"
+#include "wire/messages.h"
+
+namespace mayfly {
+
+class OwnParts {
+ public:
+  static constexpr Nanos kAgeMax = kSecond;      // unused for so long, they are yielded: a process may be stopped
+  static constexpr size_t kNamesMax = 1u << 20;  // of one part, about 16 MiB; then its files are made as anybody's
+
+  struct Number {
+    InodeId inode;
+    uint64_t tag = 0;
+    uint8_t chunk_bits = 0;
+  };
+
+  // Whether there are any, so that who makes a file looks here.
+  bool any() const { return count_.load(std::memory_order_relaxed) != 0; }
+  // How often parts were yielded. What a shard tells counts only if that is as it was when it was asked.
+  uint64_t revocations() const { return revocations_.load(std::memory_order_acquire); }
+
+  void Learn(InodeId dir, ShardId shard, uint64_t revocations, uint8_t chunk_bits, const OwnPart& told, Nanos now) {
+    const Key_ key = Key(dir, shard);
+    std::lock_guard lock(mutex_);
+    if (revocations_ != revocations || yielding_.contains(key)) return;  // O3
+    auto it = parts_.find(key);
+    if (it == parts_.end()) {
+      if (!told.begins) return;
+      it = parts_.try_emplace(key).first;
+      it->second.used = now;
+      for (const Asked& asked : asked_) {
+        if (asked.key == key) it->second.names.insert(asked.hash);
+      }
+    }
+    Part& part = it->second;
+    part.names.insert(told.names.begin(), told.names.end());
+    part.version = ++last_version_;
+    for (size_t i = 0; i < told.tags.size(); ++i) {
+      part.numbers.push_back({InodeId::Make(shard, told.first + i), told.tags[i], chunk_bits});
+    }
+    count_ = parts_.size();
+  }
+  // A number for a file of this name, which is new, and how many numbers are left; none if it is to be made as
+  // anybody's. End must follow.
+  std::optional<Number> Begin(InodeId dir, ShardId shard, std::string_view name, Nanos now, size_t* left) {
+    const uint64_t hash = Checksum(AsBytes(name));
+    std::lock_guard lock(mutex_);
+    const auto it = parts_.find(Key(dir, shard));
+    if (it == parts_.end() || it->second.numbers.empty() || it->second.names.size() >= kNamesMax) return std::nullopt;
+    if (!it->second.names.insert(hash).second) return std::nullopt;
+    const Number number = it->second.numbers.back();
+    it->second.numbers.pop_back();
+    it->second.version = ++last_version_;
+    it->second.used = now;
+    *left = it->second.numbers.size();
+    ++under_way_[Key(dir, shard)];
+    ++all_under_way_;
+    return number;
+  }
+  void End(InodeId dir, ShardId shard) {
+    std::lock_guard lock(mutex_);
+    const auto it = under_way_.find(Key(dir, shard));
+    if (it == under_way_.end()) return;
+    if (--it->second == 0) under_way_.erase(it);
+    --all_under_way_;
+  }
+  bool IsAnyUnderWay() const { return all_under_way_.load(std::memory_order_relaxed) != 0; }
+
+  // While this process makes an entry as anybody does (O2). `wishes`: it would like to be alone in the part.
+  class Asking {
+   public:
+    Asking(OwnParts& parts, InodeId dir, ShardId shard, std::string_view name, bool wishes)
+        : parts_(parts), wishes_(wishes) {
+      const uint64_t hash = Checksum(AsBytes(name));
+      std::lock_guard lock(parts_.mutex_);
+      number_ = ++parts_.last_asked_;
+      parts_.asked_.push_back({number_, Key(dir, shard), hash, false});
+      parts_.wishes_ += wishes_ ? 1 : 0;
+      const auto it = parts_.parts_.find(Key(dir, shard));
+      if (it == parts_.parts_.end()) return;
+      it->second.names.insert(hash);
+      it->second.version = ++parts_.last_version_;
+    }
+    Asking(const Asking&) = delete;
+    ~Asking() {
+      std::lock_guard lock(parts_.mutex_);
+      if (wishes_ && parts_.wishes_ != 0) --parts_.wishes_;
+      // What a wish brings may be older than what was answered meanwhile.
+      for (Asked& asked : parts_.asked_) {
+        if (asked.number == number_) asked.answered = true;
+      }
+      if (parts_.wishes_ != 0) return;
+      std::erase_if(parts_.asked_, [](const Asked& asked) { return asked.answered; });
+    }
+
+   private:
+    OwnParts& parts_;
+    bool wishes_;
+    uint64_t number_ = 0;
+  };
+  // Before this process removes an entry; and when it has: unless it has made others meanwhile the name is new again.
+  uint64_t VersionOf(InodeId dir, ShardId shard) {
+    if (!any()) return 0;
+    std::lock_guard lock(mutex_);
+    const auto it = parts_.find(Key(dir, shard));
+    return it != parts_.end() && asked_.empty() ? it->second.version : 0;
+  }
+  void ForgetName(InodeId dir, ShardId shard, std::string_view name, uint64_t version) {
+    const uint64_t hash = Checksum(AsBytes(name));
+    std::lock_guard lock(mutex_);
+    const auto it = parts_.find(Key(dir, shard));
+    if (it != parts_.end() && it->second.version == version) it->second.names.erase(hash);
+  }
+  // From now on nothing is begun there. To be yielded, because the shard asked for it: EndYield must follow.
+  void Revoke(ShardId shard, std::span<const InodeId> dirs) {
+    std::lock_guard lock(mutex_);
+    ++revocations_;
+    for (InodeId dir : dirs) {
+      parts_.erase(Key(dir, shard));
+      ++yielding_[Key(dir, shard)];
+    }
+    count_ = parts_.size();
+  }
+  // The same of those that were not used since `before`, by shard; or of all of one shard. Nobody asked, so the shard
+  // may tell of them anew before it hears of it: EndYield must follow.
+  std::map<ShardId, std::vector<InodeId>> BeginYield(Nanos before, std::optional<ShardId> of = std::nullopt) {
+    std::map<ShardId, std::vector<InodeId>> yields;
+    std::lock_guard lock(mutex_);
+    for (const auto& [key, part] : parts_) {
+      if (of ? key.second == of->value : part.used <= before) yields[ShardId(key.second)].push_back(InodeId(key.first));
+    }
+    if (yields.empty()) return yields;
+    ++revocations_;
+    for (auto& [shard, dirs] : yields) {
+      std::sort(dirs.begin(), dirs.end());
+      for (InodeId dir : dirs) {
+        parts_.erase(Key(dir, shard));
+        ++yielding_[Key(dir, shard)];
+      }
+    }
+    count_ = parts_.size();
+    return yields;
+  }
+  void EndYield(ShardId shard, std::span<const InodeId> dirs) {
+    std::lock_guard lock(mutex_);
+    ++revocations_;  // O3
+    for (InodeId dir : dirs) {
+      const auto it = yielding_.find(Key(dir, shard));
+      if (it != yielding_.end() && --it->second == 0) yielding_.erase(it);
+    }
+  }
+  bool IsUnderWay(InodeId dir, ShardId shard) {
+    std::lock_guard lock(mutex_);
+    return under_way_.contains(Key(dir, shard));
+  }
+
+  std::mutex& fork_mutex() { return mutex_; }
+  // In a forked child: they are the parent's.
+  void Forget() {
+    parts_.clear();
+    under_way_.clear();
+    yielding_.clear();
+    asked_.clear();
+    ++revocations_;
+    count_ = 0;
+    wishes_ = all_under_way_ = 0;
+  }
+
+ private:
+  using Key_ = std::pair<uint64_t, uint32_t>;
+  static Key_ Key(InodeId dir, ShardId shard) { return {dir.value, shard.value}; }
+  struct Part {
+    absl::flat_hash_set<uint64_t> names;
+    std::vector<Number> numbers;
+    Nanos used = 0;
+    uint64_t version = 0;  // differs after each change of `names` by what this process makes
+  };
+  struct Asked {
+    uint64_t number;
+    Key_ key;
+    uint64_t hash;
+    bool answered;
+  };
+  std::mutex mutex_;
+  std::vector<Asked> asked_;  // few
+  uint64_t last_asked_ = 0, last_version_ = 0;
+  uint32_t wishes_ = 0;  // of `asked_`
+  absl::flat_hash_map<Key_, Part> parts_;
+  absl::flat_hash_map<Key_, uint32_t> under_way_, yielding_;
+  std::atomic<size_t> count_{0};
+  std::atomic<uint32_t> all_under_way_{0};
+  std::atomic<uint64_t> revocations_{0};
+};
+
+}  // namespace mayfly
