@@ -10,21 +10,20 @@ uint8_t RightsOf(uint32_t flags) {
                               ((flags & kOpenWrite) != 0 ? kGrantWrite : 0));
 }
 
+Grant Tagged(const TagKey& key, const Party& party, InodeId inode, uint8_t rights) {
+  Grant grant;
+  grant.rights = rights;
+  grant.tag = GrantTag(key, inode, party.process, party.cred.uid, rights);
+  return grant;
+}
+
 }  // namespace
 
 Grant Grants::Make(const Party& party, InodeId inode, uint32_t flags) const {
-  Grant grant;
-  grant.rights = RightsOf(flags);
-  grant.tag = GrantTag(key_, inode, party.process, party.cred.uid, grant.rights);
-  return grant;
+  return Tagged(key_, party, inode, RightsOf(flags));
 }
 
-Grant Grants::MakeBirth(const Party& party, InodeId inode) const {
-  Grant grant;
-  grant.rights = kBirthRights;
-  grant.tag = GrantTag(key_, inode, party.process, party.cred.uid, grant.rights);
-  return grant;
-}
+Grant Grants::MakeBirth(const Party& party, InodeId inode) const { return Tagged(key_, party, inode, kBirthRights); }
 
 Status Grants::CheckInherited(const Party& party, ClientId opener, InodeId inode, const Grant& grant, uint32_t flags) {
   if ((flags & kOpenTruncate) != 0) flags |= kOpenWrite;

@@ -22,7 +22,7 @@ bool Shard::IsOwnedByOther(InodeId dir, ClientId process) const {
 }
 
 Task<Status> Shard::EndOwner(InodeId dir, ClientId except, Nanos deadline) {
-  if (!own_parts_.contains(dir) || !IsOwnedByOther(dir, except)) co_return Code::kOk;
+  if (!IsOwnedByOther(dir, except)) co_return Code::kOk;
   if (shared_until_.size() >= kSharedMax) shared_until_.clear();
   shared_until_[dir] = executor_.now() + kSharedFor;
   co_return co_await EndSole(dir, except, deadline);
