@@ -2,8 +2,8 @@
 // tells the home of the close, and close returns as soon as it was sent. All that could be refused was asked for
 // before: the bytes lie in a place that the home has lent, and it has promised that nobody looks at the file before
 // this process has given it up (F2). Whoever wants to is made to wait by the home until that message has come, and in
-// this process by the file's lock. What can still go wrong is what can with any write-behind, a disk that fails; the
-// next close or sync of the process says so.
+// this process by Settle and the file's lock. What can still go wrong is what can with any write-behind, a disk that
+// fails; the next close or sync of the process says so.
 #include <algorithm>
 
 #include "base/log.h"

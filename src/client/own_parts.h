@@ -139,11 +139,7 @@ class OwnParts {
   void Revoke(ShardId shard, std::span<const InodeId> dirs) {
     std::lock_guard lock(mutex_);
     ++revocations_;
-    for (InodeId dir : dirs) {
-      parts_.erase(Key(dir, shard));
-      ++yielding_[Key(dir, shard)];
-    }
-    count_ = parts_.size();
+    Withdraw(shard, dirs);
   }
   // The same of those that were not used since `before`, by shard; or of all of one shard. Nobody asked, so the shard
   // may tell of them anew before it hears of it: EndYield must follow.
@@ -157,12 +153,8 @@ class OwnParts {
     ++revocations_;
     for (auto& [shard, dirs] : yields) {
       std::sort(dirs.begin(), dirs.end());
-      for (InodeId dir : dirs) {
-        parts_.erase(Key(dir, shard));
-        ++yielding_[Key(dir, shard)];
-      }
+      Withdraw(shard, dirs);
     }
-    count_ = parts_.size();
     return yields;
   }
   void EndYield(ShardId shard, std::span<const InodeId> dirs) {
@@ -199,6 +191,14 @@ class OwnParts {
     Nanos used = 0;
     uint64_t version = 0;  // differs after each change of `names` by what this process makes
   };
+  // Under the lock.
+  void Withdraw(ShardId shard, std::span<const InodeId> dirs) {
+    for (InodeId dir : dirs) {
+      parts_.erase(Key(dir, shard));
+      ++yielding_[Key(dir, shard)];
+    }
+    count_ = parts_.size();
+  }
   struct Asked {
     uint64_t number;
     Key_ key;
