@@ -40,6 +40,7 @@ class Wire final : public Transport {
   void SetReceiver(Receiver* receiver) override { receiver_ = receiver; }
   Bytes address() const override { return AsBytes(address_); }
   Result<EndpointId> Connect(Bytes) override { return EndpointId(++endpoints_); }
+  bool HasEnded(EndpointId) const override { return false; }
   void Close(EndpointId) override {}
   Sent Send(EndpointId, Bytes header, Bytes, Completion*) override {
     if (sent_used_ == sent_.size()) sent_.emplace_back();

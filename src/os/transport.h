@@ -105,6 +105,9 @@ class Transport {
   virtual Bytes address() const = 0;
   // Does not wait: a peer that is not there shows as OnEndpointDown or a failed completion.
   virtual Result<EndpointId> Connect(Bytes address) = 0;
+  // Of an endpoint that is down and not closed yet: whether the process it led to is known to have ended, so that it
+  // says nothing more. Before OnEndpointDown all that it had said has been heard.
+  virtual bool HasEnded(EndpointId endpoint) const = 0;
   // Forced and at once; pending completions run with kUnavailable, now or in Progress. Unknown ids are ignored.
   virtual void Close(EndpointId endpoint) = 0;
   // kDone: finished, `done` will not run, the bytes are free. kPending: N2, N3. An unknown or failed endpoint completes

@@ -21,6 +21,7 @@ struct Responder::Connection {
 namespace {
 
 constexpr Nanos kSweepFirst = 500 * kMillisecond, kSweepEvery = kSecond;
+constexpr Nanos kSweepEnded = 20 * kMillisecond;   // several lanes of one process, and several processes, end together
 constexpr Nanos kLookAgain = kSecond;              // longer than the executor's turns between two looks take
 constexpr Nanos kRefusedFor = 500 * kMillisecond;  // then a refused connection's welcome has arrived
 constexpr size_t kReplyBefore = Prefix::kBytes + ReplyHeader::kBytes;
@@ -412,13 +413,13 @@ Transport& Responder::WayOf(const Request& request) {
 void Responder::OnEndpointDown(EndpointId endpoint) {
   auto it = by_endpoint_.find(endpoint);
   if (it != by_endpoint_.end()) {
-    CloseConnection(connections_[it->second].get());
+    CloseConnection(connections_[it->second].get(), transport_.HasEnded(endpoint));
     return;
   }
   if (caller_ == nullptr || !caller_->HandleEndpointDown(endpoint)) transport_.Close(endpoint);
 }
 
-void Responder::CloseConnection(Connection* c) {
+void Responder::CloseConnection(Connection* c, bool ended) {
   const EndpointId endpoint = c->endpoint;
   by_endpoint_.erase(endpoint);
   c->id = 0;
@@ -426,7 +427,11 @@ void Responder::CloseConnection(Connection* c) {
     --live_;
     if (--c->history->connections == 0) c->history->idle_since = executor_.now();
     Process& process = processes_[c->party->process];
-    if (--process.connections == 0) process.gone_at = executor_.now() + options_.gone_after;
+    process.ended |= ended;
+    if (--process.connections == 0) {
+      process.gone_at = executor_.now() + options_.gone_after;
+      if (process.ended) ArmSweep(kSweepEnded);
+    }
   }
   c->history = nullptr;
   c->party.Reset();
@@ -435,9 +440,18 @@ void Responder::CloseConnection(Connection* c) {
 }
 
 void Responder::ArmSweep(Nanos after) {
-  if (closed_ || sweep_.sequence != 0) return;
+  const Nanos at = executor_.now() + after;
+  if (closed_ || (sweep_.sequence != 0 && sweep_.deadline <= at)) return;
+  if (sweep_.sequence != 0) executor_.Cancel(sweep_);
   sweep_ = executor_.At(
-      executor_.now() + after, [](void* self) { static_cast<Responder*>(self)->Sweep(); }, this);
+      at, [](void* self) { static_cast<Responder*>(self)->Sweep(); }, this);
+}
+
+// On something that a process asked to be done once, which may be what others wait for it to have done.
+bool Responder::IsWorkingFor(ClientId process) const {
+  return std::any_of(requests_.begin(), requests_.end(), [process](const auto& request) {
+    return request->taken_ && request->sequence_ != 0 && request->party_->process == process;
+  });
 }
 
 // Refused connections are closed, processes without a connection declared dead, lanes long gone forgotten.
@@ -448,8 +462,12 @@ void Responder::Sweep() {
     if (c->id != 0 && c->history == nullptr && now >= c->opened_at + kRefusedFor) CloseConnection(c.get());
   }
   std::vector<ClientId> gone;
+  bool ending = false;
   for (const auto& [id, process] : processes_) {
-    if (process.connections == 0 && now >= process.gone_at) gone.push_back(id);
+    if (process.connections != 0) continue;
+    const bool is_gone = now >= process.gone_at || (process.ended && !IsWorkingFor(id));
+    if (is_gone) gone.push_back(id);
+    ending |= !is_gone && process.ended;
   }
   std::sort(gone.begin(), gone.end());  // a run is a function of its inputs
   for (ClientId id : gone) processes_.erase(id);
@@ -458,7 +476,7 @@ void Responder::Sweep() {
     return h.connections == 0 && h.running == 0 && now >= h.idle_since + options_.forget_after;
   });
   // An idle server with idle clients has nothing to look at: once a second is enough, and cheap.
-  if (!processes_.empty() || !histories_.empty() || !by_endpoint_.empty()) ArmSweep(kSweepEvery);
+  if (!processes_.empty() || !histories_.empty() || !by_endpoint_.empty()) ArmSweep(ending ? kSweepEnded : kSweepEvery);
   for (ClientId id : gone) {
     if (on_process_gone_) on_process_gone_(id);
   }

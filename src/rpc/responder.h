@@ -147,8 +147,10 @@ class Responder final : public Receiver {
     SessionUuid uuid{};
     TagKey peer_proof{};
     ShardId self;
-    uint32_t uid = 0;                    // of the server: the only one it serves, unless it is 0
-    Nanos gone_after = 5 * kSecond;      // without any connection a process counts as dead
+    uint32_t uid = 0;  // of the server: the only one it serves, unless it is 0
+    // Without any connection a process counts as dead; one that is known to have ended: once what it had asked for is
+    // done, if that is earlier.
+    Nanos gone_after = 5 * kSecond;
     Nanos forget_after = 600 * kSecond;  // a lane's answers are kept so long after its last connection
     // The network again, by a way that may take longer, for the answers that `holds` picks; null: none.
     Transport* held = nullptr;
@@ -219,7 +221,8 @@ class Responder final : public Receiver {
   Transport& WayOf(const Request& request);
   void Pack(Encoder& e, MessageKind kind, uint64_t connection, uint32_t slot, uint32_t generation) const;
   Connection* FindConnection(uint64_t id);
-  void CloseConnection(Connection* connection);
+  void CloseConnection(Connection* connection, bool ended = false);
+  bool IsWorkingFor(ClientId process) const;
   void Sweep();
   void ArmSweep(Nanos after);
   Request* Take();
@@ -243,6 +246,7 @@ class Responder final : public Receiver {
   struct Process {
     uint32_t connections = 0;
     Nanos gone_at = 0;  // when to call on_process_gone_, if there is no connection
+    bool ended = false;
   };
   absl::flat_hash_map<ClientId, Process> processes_;
   Chain<Request, ArrivedTag> arrived_;

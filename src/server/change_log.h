@@ -100,6 +100,7 @@ class SealingTransport final : public Transport {
   void SetReceiver(Receiver* receiver) override { inner_.SetReceiver(receiver); }
   Bytes address() const override { return inner_.address(); }
   Result<EndpointId> Connect(Bytes address) override { return inner_.Connect(address); }
+  bool HasEnded(EndpointId endpoint) const override { return inner_.HasEnded(endpoint); }
   void Close(EndpointId endpoint) override;
   Sent Send(EndpointId to, Bytes header, Bytes payload, Completion* done) override {
     if (!log_.Seal()) return Sent::kDone;  // G3
@@ -119,6 +120,7 @@ class SealingTransport final : public Transport {
     void SetReceiver(Receiver* receiver) override { all_.SetReceiver(receiver); }
     Bytes address() const override { return all_.address(); }
     Result<EndpointId> Connect(Bytes address) override { return all_.Connect(address); }
+    bool HasEnded(EndpointId endpoint) const override { return all_.HasEnded(endpoint); }
     void Close(EndpointId endpoint) override { all_.Close(endpoint); }
     Sent Send(EndpointId to, Bytes header, Bytes payload, Completion* done) override {
       return all_.SendDurable(to, header, payload, done);

@@ -14,6 +14,7 @@ SimNetwork::SimNetwork() : SimNetwork(Options{}) {}
 SimNetwork::~SimNetwork() { MAYFLY_CHECK(transports_ == 0); }
 
 std::unique_ptr<SimTransport> SimNetwork::Create(uint64_t host) {
+  if (host == 0) host = options_.host;
   std::unique_ptr<SimTransport> transport(new SimTransport(*this, ++last_node_, host));
   nodes_[transport->node()] = transport.get();
   ++transports_;
@@ -297,6 +298,16 @@ void SimTransport::HandleDown(uint64_t id) {
   if (receiver_ != nullptr) receiver_->OnEndpointDown(EndpointId(id));
 }
 
+bool SimTransport::HasEnded(EndpointId id) const {
+  const auto found = endpoints_.find(id.value);
+  if (found == endpoints_.end() || !found->second.down || !found->second.peer_ended) return false;
+  // What it had said is heard first.
+  return std::none_of(events_.begin(), events_.end(), [peer = found->second.peer](const auto& entry) {
+    const Event& event = entry.second;
+    return event.kind == Event::Kind::kMessage && event.message->from == peer;
+  });
+}
+
 void SimTransport::HandleFetched(const Event& event) {
   Message& message = *event.fetched;
   message.fetched = Message::Fetched::kYes;
@@ -370,6 +381,9 @@ void SimTransport::Leave(Nanos notice) {
   for (auto& [node, transport] : network_.nodes_) {
     transport->FailEndpointsTo(node_, network_.Now() + notice);
     transport->ReleaseHeld(node_);
+    for (auto& [id, endpoint] : transport->endpoints_) {
+      endpoint.peer_ended |= endpoint.peer == node_ && host_ != 0 && transport->host_ == host_;
+    }
   }
   Purge(0);
   std::vector<uint64_t> froms;

@@ -36,6 +36,7 @@ class SimNetwork {
     uint32_t pending_every = 2;     // of the eager sends; 0: eager sends are always kDone
     Clock* clock = nullptr;         // without one nothing can be delayed
     Nanos detect_nanos = 0;         // until the peers of a killed transport learn of it
+    uint64_t host = 0;              // of those that are created without one; 0: one of its own for each
   };
   // What becomes of one message. A dropped or duplicated message breaks what UCX promises (N1): it is for tests of the
   // layer above that want to be worse than UCX. Duplicates arrive eagerly, whatever their size.
@@ -121,6 +122,8 @@ class SimTransport final : public Transport, private Payload::Source {
   void SetReceiver(Receiver* receiver) override { receiver_ = receiver; }
   Bytes address() const override { return {address_, sizeof address_}; }
   Result<EndpointId> Connect(Bytes address) override;
+  // Of a process of this host, as the real one.
+  bool HasEnded(EndpointId endpoint) const override;
   void Close(EndpointId endpoint) override;
   Sent Send(EndpointId to, Bytes header, Bytes payload, Completion* done) override;
   bool Progress() override;
@@ -140,6 +143,7 @@ class SimTransport final : public Transport, private Payload::Source {
     uint64_t peer = 0;           // node
     uint64_t peer_endpoint = 0;  // the other half of the pair, 0 while there is none
     bool down = false;
+    bool peer_ended = false;  // as is seen on its host
   };
   // A send whose bytes are still the transport's.
   struct Outgoing {

@@ -15,6 +15,7 @@ namespace {
 constexpr Nanos kGoodbyeWait = 100 * kMillisecond;  // a peer that takes nothing for so long hears nothing
 constexpr Nanos kReapWait = 500 * kMillisecond;     // UCX completes what it can complete at once or within a flush
 constexpr Nanos kCheckInterval = 20 * kMillisecond, kDrainInterval = 100 * kMillisecond;
+constexpr Nanos kEndWait = 50 * kMillisecond;  // a process that ends closes its files first, and UCX sees that
 constexpr size_t kDepartedMax = 1024;
 
 Nanos Now() { return PosixClock().Now(); }
@@ -22,9 +23,13 @@ Nanos Now() { return PosixClock().Now(); }
 }  // namespace
 
 UcxTransport::Endpoint* UcxTransport::Find(EndpointId id) {
+  return const_cast<Endpoint*>(std::as_const(*this).Find(id));
+}
+
+const UcxTransport::Endpoint* UcxTransport::Find(EndpointId id) const {
   const auto index = static_cast<uint32_t>(id.value);
   if (index >= endpoints_.size()) return nullptr;
-  Endpoint& endpoint = endpoints_[index];
+  const Endpoint& endpoint = endpoints_[index];
   const bool open = endpoint.state == Endpoint::State::kUp || endpoint.state == Endpoint::State::kDown;
   return open && endpoint.id() == id ? &endpoint : nullptr;
 }
@@ -62,7 +67,7 @@ Result<EndpointId> UcxTransport::Connect(Bytes address) {
   const ProcessWatch::Added added = watch_.Add(peer.process, endpoint.index);  // U6
   endpoint.watched = added == ProcessWatch::Added::kWatched;
   if (added == ProcessWatch::Added::kGone) {
-    GoDown(endpoint, "its process has ended");
+    EndProcess(endpoint);
   } else if (in_ucx_) {  // U10
     connecting_.push_back({endpoint.id(), {peer.blob.begin(), peer.blob.end()}});
   } else {
@@ -97,8 +102,15 @@ void UcxTransport::GoDown(Endpoint& endpoint, std::string_view reason) {
   down_.push_back(endpoint.id());
 }
 
+void UcxTransport::EndProcess(Endpoint& endpoint) {
+  endpoint.process_ended = true;
+  endpoint.quiet_mark = quiet_rounds_;
+  GoDown(endpoint, "its process has ended");
+}
+
 void UcxTransport::OnEndpointError(void* argument, ucp_ep_h, ucs_status_t status) {
   auto* endpoint = static_cast<Endpoint*>(argument);
+  if (endpoint->watched) endpoint->told_by = Now() + kEndWait;
   endpoint->owner->GoDown(*endpoint, ucs_status_string(status));
 }
 
@@ -124,9 +136,7 @@ void UcxTransport::CheckProcesses() {
   for (uint32_t index : ended_) {
     Endpoint& endpoint = endpoints_[index];
     if (!std::exchange(endpoint.watched, false)) continue;
-    endpoint.process_ended = true;
-    endpoint.quiet_mark = quiet_rounds_;
-    GoDown(endpoint, "its process has ended");
+    EndProcess(endpoint);
   }
   ended_.clear();
 }
@@ -169,16 +179,39 @@ void UcxTransport::DrainDeparted(Nanos now) {  // U8
   });
 }
 
+bool UcxTransport::HasEnded(EndpointId id) const {
+  const Endpoint* const endpoint = Find(id);
+  return endpoint != nullptr && endpoint->process_ended;
+}
+
+// UCX may find out that a process has ended before the system says so, and before all that it had said was heard.
+bool UcxTransport::IsToWait(const Endpoint& endpoint) const {
+  return endpoint.watched && !endpoint.process_ended && endpoint.told_by != 0 && Now() < endpoint.told_by;
+}
+
 bool UcxTransport::RunDown() {
+  const auto waits = [this](EndpointId id) {
+    const Endpoint* const endpoint = Find(id);
+    return endpoint != nullptr && IsToWait(*endpoint);
+  };
+  if (std::any_of(down_.begin(), down_.end(), waits)) {
+    in_ucx_ = check_now_ = true;
+    CheckProcesses();
+    in_ucx_ = false;
+  }
   const std::vector<EndpointId> down = std::move(down_);
   down_.clear();
   for (EndpointId id : down) {
     Endpoint* endpoint = Find(id);
     if (endpoint == nullptr) continue;  // closed meanwhile
+    if (IsToWait(*endpoint)) {
+      down_.push_back(id);
+      continue;
+    }
     ForceClose(*endpoint);
     if (receiver_ != nullptr) receiver_->OnEndpointDown(id);
   }
-  return true;
+  return down_.size() < down.size();
 }
 
 // --- closing ---------------------------------------------------------------------------------------------------------

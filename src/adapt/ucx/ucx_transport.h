@@ -57,6 +57,8 @@ class UcxTransport final : public Transport, public EventSource, private Payload
   void SetReceiver(Receiver* receiver) override { receiver_ = receiver; }
   Bytes address() const override { return worker_->address(); }
   Result<EndpointId> Connect(Bytes address) override;
+  // Of a process of this host.
+  bool HasEnded(EndpointId endpoint) const override;
   void Close(EndpointId endpoint) override;
   Sent Send(EndpointId to, Bytes header, Bytes payload, Completion* done) override;
   bool Progress() override;
@@ -95,6 +97,7 @@ class UcxTransport final : public Transport, public EventSource, private Payload
     uint64_t quiet_mark = 0;  // quiet_rounds_ when it was closed or its process had ended
     Nanos close_by = 0;       // kClosing: with the goodbye or without
     Nanos reap_by = 0;
+    Nanos told_by = 0;  // kDown by an error: until then it is not told of, unless its process is known to have ended
     ProcessName process;
     EndpointId id() const { return EndpointId((uint64_t{generation} << 32) | index); }
   };
@@ -153,11 +156,14 @@ class UcxTransport final : public Transport, public EventSource, private Payload
   ucs_status_t Receive(Bytes header, void* data, size_t bytes, const ucp_am_recv_param_t& param);
   // ucx_endpoint.cc
   Endpoint* Find(EndpointId id);
+  const Endpoint* Find(EndpointId id) const;
   Endpoint& Slot(EndpointId id) { return endpoints_[static_cast<uint32_t>(id.value)]; }
   Endpoint& NewEndpoint();
   void FreeEndpoint(Endpoint& endpoint);
   void MakeUcxEndpoint(Endpoint& endpoint, Bytes blob);
   void GoDown(Endpoint& endpoint, std::string_view reason);
+  void EndProcess(Endpoint& endpoint);
+  bool IsToWait(const Endpoint& endpoint) const;
   void ForceClose(Endpoint& endpoint);
   void SayGoodbye(Endpoint& endpoint);
   void CheckProcesses();

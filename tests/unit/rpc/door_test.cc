@@ -13,6 +13,7 @@ class Flaky final : public Transport {
   void SetReceiver(Receiver* receiver) override { inner->SetReceiver(receiver); }
   Bytes address() const override { return long_address.empty() ? inner->address() : Bytes(long_address); }
   Result<EndpointId> Connect(Bytes to) override { return inner->Connect(to); }
+  bool HasEnded(EndpointId endpoint) const override { return inner->HasEnded(endpoint); }
   void Close(EndpointId endpoint) override {
     inner->Close(endpoint);
     if (!withhold) Run(endpoint);

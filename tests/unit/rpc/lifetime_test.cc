@@ -39,6 +39,27 @@ TEST(ProcessGone, IsToldOfAProcessThatWasKilled) {
   EXPECT_EQ(w.shards[0]->gone, std::vector<ClientId>{me.process});
 }
 
+TEST(ProcessGone, IsToldSoonOfOneThatHasEndedButAfterWhatItAskedFor) {
+  SimNetwork::Options net;
+  net.host = 1;  // all of them
+  World w(1, 1, net);
+  Identity me = w.Someone();
+  TestLane& lane = w.AddLane(me);
+  EXPECT_EQ(w.Await(lane.Ping(0)), Code::kOk);
+  w.shards[0]->hold = true;
+  Task<Status> last = lane.Unlink(0, "last");
+  w.RunFor(kMillisecond);
+  EXPECT_EQ(w.shards[0]->started, 2u);
+  w.network.Kill(*lane.transport);
+  w.RunFor(3 * kSecond);
+  EXPECT_TRUE(w.shards[0]->gone.empty());
+  w.shards[0]->Release();
+  w.RunFor(200 * kMillisecond);
+  EXPECT_EQ(w.shards[0]->executed["last"], 1);
+  EXPECT_EQ(w.shards[0]->gone, std::vector<ClientId>{me.process});
+  (void)w.Await(last, 60 * kSecond);
+}
+
 TEST(ProcessGone, IsNotToldOfOneThatComesBackInTime) {
   World w;
   TestLane& lane = w.AddLane();

@@ -124,6 +124,7 @@ struct SlowWay final : Transport {
   void SetReceiver(Receiver* receiver) override { inner->SetReceiver(receiver); }
   Bytes address() const override { return inner->address(); }
   Result<EndpointId> Connect(Bytes address) override { return inner->Connect(address); }
+  bool HasEnded(EndpointId endpoint) const override { return inner->HasEnded(endpoint); }
   void Close(EndpointId endpoint) override { inner->Close(endpoint); }
   Sent Send(EndpointId to, Bytes header, Bytes payload, Completion* done) override {
     waiting.push_back({to, header, payload, done});

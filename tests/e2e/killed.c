@@ -1,0 +1,135 @@
+/* Processes that are killed while they make files.
+ *   e2e_killed ROUNDS SEED
+ * In each round a process makes files in a directory of its own, every second one with some bytes in it, and counts
+ * those that it has closed; it is killed by kill -9 at a moment that the seed chooses (when the kernel lets it run is
+ * its own choice). All that it counted must be there with its bytes, and what else is there must be the one file that
+ * it was at. Then its directory must be usable by others. Status 0 if so.
+ */
+#include <fcntl.h>
+#include <mayfly/mayfly.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { kBytesMax = 9000, kReadEvery = 7 };
+
+static void Die(const char* what, const char* path) {
+  fprintf(stderr, "%s %s: %s\n", what, path, mayfly_error());
+  _exit(1);
+}
+
+/* Of file `number`; the bytes themselves follow from both numbers. */
+static int BytesOf(int round, unsigned number) {
+  return number % 2 == 0 ? 0 : 1 + (int)((number * 2654435761u + (unsigned)round) % kBytesMax);
+}
+static void Fill(unsigned char* to, int bytes, int round, unsigned number) {
+  for (int i = 0; i < bytes; ++i) to[i] = (unsigned char)(i * 7 + (int)number * 31 + round);
+}
+
+static void MakeUntilKilled(const char* dir, int round, volatile unsigned* closed) {
+  static unsigned char bytes[kBytesMax];
+  char path[64];
+  mayfly_fs* fs = NULL;
+  if (mayfly_connect(NULL, NULL, &fs) != 0) Die("connect", dir);
+  if (mayfly_mkdir(fs, dir, 0700) != 0) Die("mkdir", dir);
+  for (unsigned i = 0;; ++i) {
+    snprintf(path, sizeof path, "%s/f%u", dir, i);
+    const int fd = mayfly_open(fs, path, O_CREAT | O_EXCL | O_WRONLY, 0600);
+    if (fd < 0) Die("open", path);
+    const int size = BytesOf(round, i);
+    Fill(bytes, size, round, i);
+    if (size != 0 && mayfly_write(fd, bytes, (size_t)size) != size) Die("write", path);
+    if (mayfly_close(fd) != 0) Die("close", path);
+    *closed = i + 1;
+  }
+}
+
+static int IsAsWritten(mayfly_fs* fs, const char* dir, int round, unsigned number) {
+  static unsigned char want[kBytesMax], got[kBytesMax + 1];
+  char path[64];
+  struct stat st;
+  const int size = BytesOf(round, number);
+  snprintf(path, sizeof path, "%s/f%u", dir, number);
+  if (mayfly_stat(fs, path, &st) != 0 || st.st_size != size) {
+    fprintf(stderr, "%s, which had been closed with %d bytes: %s\n", path, size, mayfly_error());
+    return 0;
+  }
+  if (number % kReadEvery != 0) return 1;
+  Fill(want, size, round, number);
+  const int fd = mayfly_open(fs, path, O_RDONLY, 0);
+  if (fd < 0) Die("open to read", path);
+  const ssize_t read = mayfly_pread(fd, got, sizeof got, 0);
+  if (mayfly_close(fd) != 0) Die("close", path);
+  if (read == size && memcmp(want, got, (size_t)size) == 0) return 1;
+  fprintf(stderr, "%s: other bytes than were written, %zd\n", path, read);
+  return 0;
+}
+
+static unsigned Entries(mayfly_fs* fs, const char* dir) {
+  unsigned entries = 0;
+  mayfly_dir* stream = mayfly_opendir(fs, dir);
+  if (stream == NULL) Die("opendir", dir);
+  mayfly_dirent entry;
+  int more;
+  while ((more = mayfly_readdir(stream, &entry)) == 1) entries += entry.name[0] != '.';
+  if (more != 0) Die("readdir", dir);
+  if (mayfly_closedir(stream) != 0) Die("closedir", dir);
+  return entries;
+}
+
+static double Now(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+int main(int argc, char** argv) {
+  if (argc != 3) return 2;
+  const int rounds = atoi(argv[1]);
+  srand((unsigned)atoi(argv[2]));
+  volatile unsigned* const closed =
+      mmap(NULL, sizeof *closed, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (closed == MAP_FAILED) return 2;
+  unsigned long all = 0;
+  for (int round = 0; round < rounds; ++round) {
+    char dir[32], path[64];
+    mayfly_fs* fs = NULL;
+    snprintf(dir, sizeof dir, "/killed-%s-%d", argv[2], round);
+    *closed = 0;
+    const pid_t pid = fork();
+    if (pid == 0) MakeUntilKilled(dir, round, closed);
+    for (int tries = 0; *closed == 0 && tries < 30000 && waitpid(pid, NULL, WNOHANG) == 0; ++tries) usleep(1000);
+    if (*closed == 0) Die("nothing was made in", dir);
+    usleep((useconds_t)(rand() % 300000));
+    int status = 0;
+    kill(pid, SIGKILL);
+    if (waitpid(pid, &status, 0) != pid || !WIFSIGNALED(status)) return 1; /* it has said why */
+    const unsigned count = *closed;
+    all += count;
+    if (mayfly_connect(NULL, NULL, &fs) != 0) Die("connect", dir);
+    const double since = Now();
+    const unsigned entries = Entries(fs, dir);
+    const double waited = Now() - since;
+    if (entries != count && entries != count + 1) {
+      fprintf(stderr, "%s has %u entries, %u files had been closed\n", dir, entries, count);
+      return 1;
+    }
+    for (unsigned i = 0; i < count; ++i) {
+      if (!IsAsWritten(fs, dir, round, i)) return 1;
+    }
+    snprintf(path, sizeof path, "%s/another's", dir);
+    const int fd = mayfly_open(fs, path, O_CREAT | O_EXCL | O_WRONLY, 0600);
+    if (fd < 0 || mayfly_close(fd) != 0) Die("make", path);
+    if (mayfly_disconnect(fs) != 0) Die("disconnect", dir);
+    printf("round %d: %u files, the directory was listed after %.2f s\n", round, count, waited);
+    fflush(stdout);
+  }
+  printf("%lu files of processes that were killed are there\n", all);
+  return 0;
+}
