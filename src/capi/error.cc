@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "base/of_thread.h"
+
 namespace mayfly {
 namespace {
 
@@ -18,7 +20,6 @@ struct Last {
   std::string sentence;
   bool made = true;
 };
-thread_local Last last;
 
 // What the user can do, where errno alone does not say it.
 std::string_view AdviceOf(Code code) {
@@ -46,6 +47,7 @@ void Copy(std::string_view from, char* to, size_t room, size_t* bytes) {
 }
 
 int Keep(const Call& call, Code code, int error) {
+  Last& last = OfThread<Last>::Get();
   last.call = call.name;
   last.code = code;
   last.error = error;
@@ -63,6 +65,7 @@ int Fail(const Call& call, Code code) { return Keep(call, code, ErrnoOf(code)); 
 int FailErrno(const Call& call, int error) { return Keep(call, CodeOfErrno(error), error); }
 
 int FailSaying(int error, std::string sentence) {
+  Last& last = OfThread<Last>::Get();
   last.sentence = std::move(sentence);
   last.made = true;
   last.error = error;
@@ -71,6 +74,7 @@ int FailSaying(int error, std::string sentence) {
 }
 
 const char* LastSentence() {
+  Last& last = OfThread<Last>::Get();
   if (!last.made) {
     const int saved = errno;
     char text[128];

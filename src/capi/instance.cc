@@ -9,6 +9,7 @@
 
 #include "base/checksum.h"
 #include "base/log.h"
+#include "base/of_thread.h"
 #include "capi/guard.h"
 
 namespace mayfly {
@@ -48,13 +49,9 @@ class ThreadEngines {
   std::vector<Entry> entries;
 };
 
-namespace {
-thread_local ThreadEngines thread_engines;
-}
-
 Engine* Instance::ThreadEngine(std::string* why) {
   const uint64_t epoch = mount_.epoch();
-  auto& entries = thread_engines.entries;
+  auto& entries = OfThread<ThreadEngines>::Get().entries;
   for (const auto& entry : entries) {
     if (entry.serial == serial_ && entry.epoch == epoch) return entry.engine;
   }
@@ -195,6 +192,7 @@ Status Instance::Close() {
     (void)mount_.files().TakeAll(mount_);
     result = Code::kIo;
   }
+  if (engine != nullptr && mount_.own_parts().any()) engine->lane().GiveBackParts(kNever);
   helper_->Stop();
   if (engine == nullptr) {
     for (auto& one : engines_) (void)one.release();  // poisoned: whatever is in them stays there
@@ -228,11 +226,15 @@ void Instance::AtExit() {
       std::lock_guard lock(mutex_);
       used = !engines_.empty();
     }
-    if (used && (mount_.buffered() != 0 || mount_.departing() != 0)) {
+    if (used && (mount_.buffered() != 0 || mount_.departing() != 0 || mount_.own_parts().any())) {
       if (Engine* engine = ThreadEngine(&why)) {
         ForkGate::Scope scope(engine->inside());
+        engine->Look();
         Status status = FlushFiles(*engine);
         if (!status.ok()) MAYFLY_ERROR("at exit, buffered writes could not be sent: {}", TextOf(status.code()));
+        engine->lane().GiveBackParts(kNever);
+        const Nanos until = engine->now() + kCloseWait;
+        while (!engine->lane().idle() && engine->now() < until) engine->TurnOrWait(until);
       }
     }
     helper_->Stop();

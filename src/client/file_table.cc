@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "base/of_thread.h"
 #include "client/mount.h"
 
 namespace mayfly {
@@ -62,7 +63,7 @@ const FileRef& FileTable::FindAgain(int fd) {
     uint64_t closes = 0;
     FileRef file;
   };
-  static thread_local Last last;
+  Last& last = OfThread<Last>::Get();
   const uint64_t closes = closes_.load(std::memory_order_acquire);
   if (last.fd != fd || last.closes != closes || last.table != this) {
     last.file = Find(fd);

@@ -44,9 +44,7 @@ Task<Status> Helper::Run() {
       (void)co_await lane_.FlushOlder(now - std::min(now, kBufferAgeMax));  // errors wait with the files
       if (stopping_) break;
     }
-    for (auto& [shard, dirs] : mount_.own_parts().BeginYield(now - std::min(now, OwnParts::kAgeMax))) {
-      lane_.Spawn(YieldParts(shard, std::move(dirs)), "giving back parts of directories");
-    }
+    lane_.GiveBackParts(now - std::min(now, OwnParts::kAgeMax));
     // While anything ages it looks once a second; else it sleeps until it is told (SomethingAges).
     Nanos until = kNever;
     if (SomethingAges()) {
@@ -103,67 +101,17 @@ Task<Status> Helper::ListenOnce(ShardId shard) {
 
 Task<Status> Helper::GiveUp(ShardId shard, std::vector<InodeId> inodes) {
   mount_.own_parts().Revoke(shard, inodes);
-  const std::vector<InodeId> all = inodes;
   std::vector<FileRef> files = mount_.files().Revoke(mount_, inodes);
   (void)co_await lane_.Yield(files);  // what failed is with the files
-  co_await LeaveParts(shard, &inodes);
-  // Somebody holds its lock for longer than a deadline: the shard will name it again.
-  for (const FileRef& file : files) {
-    if (file->sole) std::erase(inodes, file->inode);
-  }
-  const Status status = co_await SayYielded(shard, std::move(inodes));
-  mount_.own_parts().EndYield(shard, all);
-  co_return status;
-}
-
-// Waits for what is being made in parts that are own no longer, and drops those of which not all comes in time: the
-// shard will name them again.
-Task<void> Helper::LeaveParts(ShardId shard, std::vector<InodeId>* dirs) {
-  constexpr Nanos kLookEvery = 20 * kMicrosecond;
-  const Nanos deadline = lane_.Deadline();
-  // Whoever looks at a file that was closed need not ask for it any more then.
-  if (!dirs->empty()) lane_.SendClosesOlder(kNever);
-  for (size_t i = 0; i < dirs->size();) {
-    const InodeId dir = (*dirs)[i];
-    while (mount_.own_parts().IsUnderWay(dir, shard) && lane_.executor().now() < deadline) {
-      co_await lane_.executor().Sleep(kLookEvery);
-    }
-    if (mount_.own_parts().IsUnderWay(dir, shard)) {
-      dirs->erase(dirs->begin() + static_cast<ptrdiff_t>(i));
-    } else {
-      ++i;
-    }
-  }
-}
-
-Task<Status> Helper::SayYielded(ShardId shard, std::vector<InodeId> inodes) {
-  Empty reply;
-  CloseRequest request;
-  for (size_t first = 0; first < inodes.size(); first += CloseRequest::kClosesMax) {
-    const size_t end = std::min<size_t>(first + CloseRequest::kClosesMax, inodes.size());
-    request.inodes.assign(inodes.begin() + static_cast<ptrdiff_t>(first), inodes.begin() + static_cast<ptrdiff_t>(end));
-    const CallOptions options = lane_.ByHandle(lane_.Deadline());
-    MAYFLY_CO_TRY(co_await lane_.caller().Call<Method::kYielded>(shard, request, &reply, options));
-  }
-  co_return Code::kOk;
+  co_return co_await lane_.GiveBack(shard, std::move(inodes), std::move(files));
 }
 
 // Nobody hears this shard's revocations any more: its files are written through from now on.
 Task<Status> Helper::StopBuffering(ShardId shard) {
   std::vector<FileRef> files = mount_.files().Of(mount_);
   std::erase_if(files, [shard](const FileRef& file) { return file->inode.home() != shard || !file->sole; });
-  for (auto& [of, dirs] : mount_.own_parts().BeginYield(0, shard)) {
-    lane_.Spawn(YieldParts(of, std::move(dirs)), "giving back parts of directories");
-  }
+  lane_.GiveBackParts(kNever, shard);
   co_return co_await lane_.Yield(std::move(files));
-}
-
-Task<Status> Helper::YieldParts(ShardId shard, std::vector<InodeId> dirs) {
-  std::vector<InodeId> yielded = dirs;
-  co_await LeaveParts(shard, &yielded);
-  (void)co_await SayYielded(shard, std::move(yielded));  // else the shard asks when somebody wants it
-  mount_.own_parts().EndYield(shard, dirs);
-  co_return Code::kOk;
 }
 
 }  // namespace mayfly

@@ -32,9 +32,6 @@ class Helper {
   Task<Status> Listen(ShardId shard);
   Task<Status> ListenOnce(ShardId shard);
   Task<Status> GiveUp(ShardId shard, std::vector<InodeId> inodes);
-  Task<void> LeaveParts(ShardId shard, std::vector<InodeId>* dirs);
-  Task<Status> YieldParts(ShardId shard, std::vector<InodeId> dirs);
-  Task<Status> SayYielded(ShardId shard, std::vector<InodeId> inodes);
   Task<Status> StopBuffering(ShardId shard);
 
   Lane& lane_;

@@ -115,6 +115,11 @@ class Lane {
   uint32_t departing() const { return departing_.load(std::memory_order_relaxed); }
   // Sends the closes of all lanes that have waited since `before` or earlier.
   void SendClosesOlder(Nanos before);
+  // Gives back parts of directories that are this process's own, of one shard or of all, if they have not been used
+  // since `before`.
+  void GiveBackParts(Nanos before, std::optional<ShardId> of = std::nullopt);
+  // The same of what the shard has asked for (OwnParts::Revoke), files among it.
+  Task<Status> GiveBack(ShardId shard, std::vector<InodeId> inodes, std::vector<FileRef> files);
   // Gives places of arenas back that have not been used since `before` or earlier.
   void ReturnPlacesOlder(Nanos before);
 
@@ -182,6 +187,8 @@ class Lane {
   static Task<Status> SendBirth(Lane* lane, FileRef file, InodeId dir, std::string name, uint16_t permissions,
                                 bool more);
   Task<Status> Born(OpenFile& file);
+  Task<void> LeaveParts(ShardId shard, std::vector<InodeId>* dirs);
+  Task<Status> SayYielded(ShardId shard, std::vector<InodeId> inodes);
   // lane_close.cc
   bool IsNewAndSmall(const OpenFile& file) const;
   bool MayDepart(const OpenFile& file) const;

@@ -135,4 +135,56 @@ Task<Status> Lane::Born(OpenFile& file) {
   co_return file.stillborn.load();
 }
 
+// ---- giving them back -----------------------------------------------------------------------------------------------
+
+void Lane::GiveBackParts(Nanos before, std::optional<ShardId> of) {
+  for (auto& [shard, dirs] : mount_.own_parts().BeginYield(before, of)) {
+    Spawn(GiveBack(shard, std::move(dirs), {}), "giving back parts of directories");
+  }
+}
+
+// Tells the shard that parts of directories, and files, are not this process's alone any more. What could not be given
+// up in time is not told of: the shard will name it again.
+Task<Status> Lane::GiveBack(ShardId shard, std::vector<InodeId> inodes, std::vector<FileRef> files) {
+  const std::vector<InodeId> all = inodes;
+  co_await LeaveParts(shard, &inodes);
+  for (const FileRef& file : files) {
+    if (file->sole) std::erase(inodes, file->inode);  // somebody holds its lock for longer than a deadline
+  }
+  const Status status = co_await SayYielded(shard, std::move(inodes));
+  mount_.own_parts().EndYield(shard, all);
+  co_return status;
+}
+
+// Waits for what is being made in parts that are own no longer, and drops those of which not all comes in time.
+Task<void> Lane::LeaveParts(ShardId shard, std::vector<InodeId>* dirs) {
+  constexpr Nanos kLookEvery = 20 * kMicrosecond;
+  const Nanos deadline = Deadline();
+  // Whoever looks at a file that was closed need not ask for it any more then.
+  if (!dirs->empty()) SendClosesOlder(kNever);
+  for (size_t i = 0; i < dirs->size();) {
+    const InodeId dir = (*dirs)[i];
+    while (mount_.own_parts().IsUnderWay(dir, shard) && executor_.now() < deadline) {
+      co_await executor_.Sleep(kLookEvery);
+    }
+    if (mount_.own_parts().IsUnderWay(dir, shard)) {
+      dirs->erase(dirs->begin() + static_cast<ptrdiff_t>(i));
+    } else {
+      ++i;
+    }
+  }
+}
+
+Task<Status> Lane::SayYielded(ShardId shard, std::vector<InodeId> inodes) {
+  Empty reply;
+  CloseRequest request;
+  for (size_t first = 0; first < inodes.size(); first += CloseRequest::kClosesMax) {
+    const size_t end = std::min<size_t>(first + CloseRequest::kClosesMax, inodes.size());
+    request.inodes.assign(inodes.begin() + static_cast<ptrdiff_t>(first), inodes.begin() + static_cast<ptrdiff_t>(end));
+    const CallOptions options = ByHandle(Deadline());
+    MAYFLY_CO_TRY(co_await caller_.Call<Method::kYielded>(shard, request, &reply, options));
+  }
+  co_return Code::kOk;
+}
+
 }  // namespace mayfly

@@ -4,6 +4,8 @@
  * those that it has closed; it is killed by kill -9 at a moment that the seed chooses (when the kernel lets it run is
  * its own choice). All that it counted must be there with its bytes, and what else is there must be the one file that
  * it was at. Then its directory must be usable by others. Status 0 if so.
+ *   e2e_killed leave
+ * makes files, and ends without mayfly_disconnect: nothing may be left to wait for.
  */
 #include <fcntl.h>
 #include <mayfly/mayfly.h>
@@ -32,13 +34,13 @@ static void Fill(unsigned char* to, int bytes, int round, unsigned number) {
   for (int i = 0; i < bytes; ++i) to[i] = (unsigned char)(i * 7 + (int)number * 31 + round);
 }
 
-static void MakeUntilKilled(const char* dir, int round, volatile unsigned* closed) {
+static void MakeFiles(const char* dir, int round, unsigned count, volatile unsigned* closed) {
   static unsigned char bytes[kBytesMax];
   char path[64];
   mayfly_fs* fs = NULL;
   if (mayfly_connect(NULL, NULL, &fs) != 0) Die("connect", dir);
   if (mayfly_mkdir(fs, dir, 0700) != 0) Die("mkdir", dir);
-  for (unsigned i = 0;; ++i) {
+  for (unsigned i = 0; i < count; ++i) {
     snprintf(path, sizeof path, "%s/f%u", dir, i);
     const int fd = mayfly_open(fs, path, O_CREAT | O_EXCL | O_WRONLY, 0600);
     if (fd < 0) Die("open", path);
@@ -90,6 +92,11 @@ static double Now(void) {
 }
 
 int main(int argc, char** argv) {
+  if (argc == 2 && strcmp(argv[1], "leave") == 0) {
+    static volatile unsigned closed;
+    MakeFiles("/left", 0, 200, &closed);
+    return 0;
+  }
   if (argc != 3) return 2;
   const int rounds = atoi(argv[1]);
   srand((unsigned)atoi(argv[2]));
@@ -103,7 +110,7 @@ int main(int argc, char** argv) {
     snprintf(dir, sizeof dir, "/killed-%s-%d", argv[2], round);
     *closed = 0;
     const pid_t pid = fork();
-    if (pid == 0) MakeUntilKilled(dir, round, closed);
+    if (pid == 0) MakeFiles(dir, round, ~0u, closed);
     for (int tries = 0; *closed == 0 && tries < 30000 && waitpid(pid, NULL, WNOHANG) == 0; ++tries) usleep(1000);
     if (*closed == 0) Die("nothing was made in", dir);
     usleep((useconds_t)(rand() % 300000));

@@ -16,6 +16,9 @@ for servers in 1 3; do
   e2e_servers $servers
   timeout 300 "$killed" "$rounds" "$seed" || e2e_fail "on $servers servers"
   e2e_within 30 nothing_held || e2e_fail "left: staged $(e2e_figure staged), pins $(e2e_figure pins), soles $(e2e_figure soles)"
+  # Who leaves in order gives up all at once: whoever comes next does not wait until the process counts as dead.
+  "$killed" leave || e2e_fail "a process that leaves, on $servers servers"
+  (($(e2e_figure soles) == 0)) || e2e_fail "$(e2e_figure soles) files or parts are still a process's that has left"
   e2e_stop
 done
 echo "all as expected"
