@@ -111,6 +111,8 @@ Config ReadConfig(const UcxOptions& options, bool cma, std::string* why) {
   const bool set =
       Set(raw, "MM_ERROR_HANDLING", "y", why) && Set(raw, "KEEPALIVE_INTERVAL", "500ms", why) &&
       Set(raw, "MM_FIFO_SIZE", std::to_string(SharedFifo::kElements), why) &&
+      // What a worker has ready to receive into; UCX's own 512 are 4 MiB that each client would zero when it starts.
+      Set(raw, "MM_RX_BUFS_GROW", "128", why) &&
       Set(raw, "MM_FIFO_ELEM_SIZE", std::to_string(SharedFifo::kElementBytes), why) &&
       Set(raw, "PUT_ENABLE", "n", why) &&      // of tcp, as all three
       Set(raw, "TX_SEG_SIZE", "256k", why) &&  // a system call for each; UCX's own 8k make it 5 times slower
