@@ -34,7 +34,7 @@ struct ShardThread::Core {
         offload({.wake = &idle}),
         shard({clock, random, *transport, arena, offload, pfs, disk.get(), disk != nullptr ? &kept : nullptr},
               book.map().placement(), book, options.shard),
-        spinner(shard.executor(), idle, options.spin) {}
+        spinner(shard.executor(), idle, options.spin, options.spin_most) {}
 
   PosixClock clock;
   PosixRandom random;

@@ -26,7 +26,7 @@ class ShardThread {
     ShardOptions shard;
     std::string arena_directory;
     std::string arena_prefix;
-    Nanos spin = 20 * kMicrosecond;
+    Nanos spin = 20 * kMicrosecond, spin_most = kMillisecond;
     // Null: nothing outlives the process.
     std::unique_ptr<LocalDisk> disk;
     std::string kept_prefix;

@@ -2,6 +2,9 @@
 // each empty turn; after its spin budget it sleeps until an event or a time. Polling without giving the core away is
 // the fastest way to the next message while the other side has a core of its own, and the slowest where it waits for
 // this one (source: MEASURED.md, spinning). A yield tells which it is: one that returns late had somebody else run.
+// Where events come again and again within a fraction of a millisecond (a client that copies a megabyte between two
+// messages), a sleep in between costs more than it saves, as waking up takes as long as half of that copy: who may spin
+// longer does, until a sleep lasts, and only while nobody else wants the core.
 // Invariants  N1  never longer than about 5 us between two yields.
 //             N2  after a yield that returned late, each empty turn yields, until kQuietYields in a row returned at
 //             once.
@@ -17,8 +20,10 @@ namespace mayfly {
 
 class Spinner {
  public:
-  // `executor` is the thread's own: it is told to look at the clock after a sleep.
-  Spinner(Executor& executor, Idle& idle, Nanos budget) : executor_(executor), idle_(idle), budget_(budget) {}
+  // `executor` is the thread's own: it is told to look at the clock after a sleep. `most`: of a budget that follows
+  // what sleeps last; 0: it stays as it is.
+  Spinner(Executor& executor, Idle& idle, Nanos budget, Nanos most = 0)
+      : executor_(executor), idle_(idle), budget_(budget), most_(std::max(budget, most)), now_budget_(budget) {}
 
   void Worked() { since_ = 0; }
   // A turn found nothing. Sleeps until the executor's next timer or `until` at the latest.
@@ -32,9 +37,11 @@ class Spinner {
     polls_ = 0;
     executor_.Look();
     const Nanos now = executor_.now();
-    if (now - since_ >= budget_) {
-      idle_.Sleep(std::min(executor_.next_timer(), until));
+    if (now - since_ >= (crowd_ == 0 ? now_budget_ : budget_)) {
+      const Nanos end = std::min(executor_.next_timer(), until);
+      idle_.Sleep(end);
       executor_.Look();
+      Slept(executor_.now() - now, executor_.now() >= end);
       since_ = 0;
       return;
     }
@@ -49,6 +56,14 @@ class Spinner {
   }
 
  private:
+  void Slept(Nanos nanos, bool to_its_end) {
+    if (nanos > most_) {
+      now_budget_ = budget_;
+    } else if (!to_its_end) {
+      now_budget_ = std::min(most_, std::max(now_budget_, 2 * (now_budget_ + nanos)));
+    }
+  }
+
   static constexpr Nanos kPollFor = 4 * kMicrosecond;  // N1
   static constexpr uint32_t kPollsMax = 1000;          // where the clock stands still (a test's)
   static constexpr Nanos kLate = 2 * kMicrosecond;
@@ -56,7 +71,8 @@ class Spinner {
 
   Executor& executor_;
   Idle& idle_;
-  const Nanos budget_;
+  const Nanos budget_, most_;
+  Nanos now_budget_;
   uint32_t polls_ = 0;
   uint32_t crowd_ = 0;      // yields until polling is tried again
   Nanos since_ = 0;         // of the first empty turn; 0: there was work
