@@ -58,7 +58,8 @@ class Spinner {
  private:
   void Slept(Nanos nanos, bool to_its_end) {
     if (nanos > most_) {
-      now_budget_ = budget_;
+      now_budget_ = std::min(budget_, kAlone);
+      crowd_ = 0;
     } else if (!to_its_end) {
       now_budget_ = std::min(most_, std::max(now_budget_, 2 * (now_budget_ + nanos)));
     }
@@ -68,6 +69,7 @@ class Spinner {
   static constexpr uint32_t kPollsMax = 1000;          // where the clock stands still (a test's)
   static constexpr Nanos kLate = 2 * kMicrosecond;
   static constexpr uint32_t kQuietYields = 16;
+  static constexpr Nanos kAlone = 20 * kMicrosecond;  // after a long sleep: few events come so
 
   Executor& executor_;
   Idle& idle_;

@@ -109,7 +109,7 @@ Config ReadConfig(const UcxOptions& options, bool cma, std::string* why) {
   }
   Config config(raw);
   const bool set =
-      Set(raw, "MM_ERROR_HANDLING", "y", why) && Set(raw, "KEEPALIVE_INTERVAL", "500ms", why) &&
+      Set(raw, "MM_ERROR_HANDLING", "y", why) && Set(raw, "KEEPALIVE_INTERVAL", "2s", why) &&
       Set(raw, "MM_FIFO_SIZE", std::to_string(SharedFifo::kElements), why) &&
       // What a worker has ready to receive into; UCX's own 512 are 4 MiB that each client would zero when it starts.
       Set(raw, "MM_RX_BUFS_GROW", "128", why) &&

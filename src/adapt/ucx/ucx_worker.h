@@ -1,11 +1,12 @@
 // A UCX context with one worker, configured for endpoints that report a dead peer and keep shared memory all the same.
 // UCX's PEER error mode leaves the shared-memory transports out by default in 1.13, and 0.66 us a message becomes 15 us
-// over tcp; MM_ERROR_HANDLING=y keeps them, and a short keepalive interval finds the dead (but see process_watch.h).
-// CMA (process_vm_readv) is what makes a rendezvous over shared memory one copy instead of two. UCX leaves it out in
-// PEER mode because it cannot take back a buffer that a slow peer may still read: our checksums expect just that. It is
-// let in by MEMORY_INVALIDATE=y (without the prefix CMA_ that the environment has), if this build of UCX then still
-// completes the sends to a peer that died: 1.13 does when it was built with its parameter checks (the default), else
-// their completion is lost. The environment's UCX_ variables are honoured, except for the few set here.
+// over tcp; MM_ERROR_HANDLING=y keeps them, and a keepalive interval of 2 s finds the dead where process_watch.h cannot
+// see them: each wakes all peers. CMA (process_vm_readv) is what makes a rendezvous over shared memory one copy instead
+// of two. UCX leaves it out in PEER mode because it cannot take back a buffer that a slow peer may still read: our
+// checksums expect just that. It is let in by MEMORY_INVALIDATE=y (without the prefix CMA_ that the environment has),
+// if this build of UCX then still completes the sends to a peer that died: 1.13 does when it was built with its
+// parameter checks (the default), else their completion is lost. The environment's UCX_ variables are honoured, except
+// for the few set here.
 #pragma once
 
 #include <ucp/api/ucp.h>
