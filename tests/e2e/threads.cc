@@ -105,6 +105,13 @@ void Child(mayfly_fs* fs) {
   std::_Exit(0);
 }
 
+// The thread sanitizer ends a child of many threads' process that starts a thread, as the library does there.
+#ifdef __SANITIZE_THREAD__
+constexpr bool kForks = false;
+#else
+constexpr bool kForks = true;
+#endif
+
 }  // namespace
 
 int main() {
@@ -147,11 +154,13 @@ int main() {
   }
   struct stat st;
   EXPECT(mayfly_fstat(log, &st) == 0 && st.st_size == 2 * kThreads * kRounds * 7);
-  const pid_t child = fork();
-  if (child == 0) Child(fs);
-  int status = 0;
-  EXPECT(child > 0 && waitpid(child, &status, 0) == child && status == 0);
-  EXPECT(mayfly_stat(fs, "/child", &st) == 0 && st.st_size == 10'000);
+  if (kForks) {
+    const pid_t child = fork();
+    if (child == 0) Child(fs);
+    int status = 0;
+    EXPECT(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+    EXPECT(mayfly_stat(fs, "/child", &st) == 0 && st.st_size == 10'000);
+  }
   EXPECT(mayfly_close(one) == 0 && mayfly_close(log) == 0 && mayfly_disconnect(fs) == 0);
   std::puts("all as expected");
 }
