@@ -153,6 +153,7 @@ class Bench {
   std::vector<char> copy_;
   uint64_t easy_most_ = 0, hard_most_ = 0, easy_files_most_ = 0, hard_files_most_ = 0;
   uint64_t easy_ = 0, hard_ = 0, easy_files_ = 0, hard_files_ = 0;  // of each rank
+  timespec begun_{};                                                // no file is older
   Run run_;
 };
 
@@ -188,6 +189,9 @@ void Bench::MakeTree() {
     }
   }
   MPI_Barrier(MPI_COMM_WORLD);
+  struct stat st {};
+  Need(mayfly_stat(fs_, (o_.dir + "/ior-easy").c_str(), &st) == 0, "stat");
+  begun_ = st.st_mtim;
   Need(mayfly_mkdir(fs_, (o_.dir + "/mdtest-easy/" + std::to_string(rank_)).c_str(), 0755) == 0, "mkdir");
 }
 
@@ -207,7 +211,9 @@ void Bench::Find() {
       while ((more = mayfly_readdir(dir, &entry)) == 1) {
         if (strcmp(entry.name, ".") == 0 || strcmp(entry.name, "..") == 0) continue;
         ++count->operations;
-        if (entry.attributes.st_size == kFileBytes && strstr(entry.name, "01") != nullptr) ++matches;
+        const timespec& changed = entry.attributes.st_mtim;
+        const bool newer = std::pair(changed.tv_sec, changed.tv_nsec) >= std::pair(begun_.tv_sec, begun_.tv_nsec);
+        if (newer && entry.attributes.st_size == kFileBytes && strstr(entry.name, "01") != nullptr) ++matches;
       }
       Need(more == 0, "readdir");
       Need(mayfly_closedir(dir) == 0, "closedir");
@@ -253,8 +259,9 @@ void Bench::Report() {
   run_.members = static_cast<int>(status.at("members").size());
   run_.shards = static_cast<int>(status.at("shards").size());
   run_.transport = status.at("shards").at(0).at("status").at("transport");
-  run_.durability = "none (memory)";
-  run_.cache = "server memory";
+  const auto& journal = status.at("shards").at(0).at("status").at("journal");
+  run_.durability = journal.is_null() ? "none" : journal.at("durability").get<std::string>();
+  run_.cache = run_.durability == "node" ? "server memory, behind it the disks of --dir" : "server memory";
   run_.version = mayfly_version();
   run_.ranks = ranks_;
   run_.checksum = !o_.no_checksum && status.at("shards").at(0).at("status").at("checksums").get<bool>();

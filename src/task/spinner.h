@@ -57,6 +57,7 @@ class Spinner {
 
  private:
   void Slept(Nanos nanos, bool to_its_end) {
+    if (most_ == budget_) return;
     if (nanos > most_) {
       now_budget_ = std::min(budget_, kAlone);
       crowd_ = 0;

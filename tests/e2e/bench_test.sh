@@ -7,8 +7,10 @@ program=$MAYFLY_BUILD_DIR/benchmarks/mayfly-bench
 [[ -x $program ]] || e2e_skip "mayfly-bench was not built"
 launcher="mpirun --oversubscribe"
 
-e2e_start 2 --memory 256M
 for ranks in 1 3; do
+  durability=none
+  ((ranks == 1)) || durability=process
+  e2e_start 2 --memory 256M --durability $durability
   timeout 90 mayfly bench --ranks "$ranks" --launcher "$launcher" -- --stonewall 0.2 --files-max 500 --json "$work/b.json" --svg "$work/b.svg" \
     >"$work/bench.log" 2>&1 || e2e_fail "$ranks ranks: $(cat "$work/bench.log")"
   python3 - "$work" "$ranks" <<'PY' || e2e_fail "$ranks ranks: the reports do not add up: $(cat "$work/bench.log")"
@@ -16,6 +18,7 @@ import json, math, sys, xml.dom.minidom
 work, ranks = sys.argv[1], int(sys.argv[2])
 run = json.load(open(work + "/b.json"))
 text = open(work + "/bench.log").read()
+assert run["durability"] == ("process" if ranks == 3 else "none"), run
 assert run["ranks"] == ranks and run["members"] == 2 and len(run["phases"]) == 12, run
 for unit, score in (("GiB/s", "bandwidth"), ("kIOPS", "rate")):
     values = [p["score"] for p in run["phases"] if p["unit"] == unit]
@@ -33,7 +36,9 @@ for p in run["phases"]:
 PY
   [[ -z $(mayfly ls /) ]] || e2e_fail "it left $(mayfly ls /)"
   grep "^score" "$work/bench.log"
+  e2e_stop
 done
+e2e_start 2 --memory 256M
 
 mayfly mkdir /mayfly-bench
 timeout 60 mayfly bench --launcher "$launcher" -- --stonewall 0.1 >"$work/bench.log" 2>&1 && e2e_fail "it went into a folder that is there"

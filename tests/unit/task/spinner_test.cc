@@ -71,6 +71,9 @@ TEST(Spinner, OfAFixedBudgetSleepsForEach) {
   World w;
   Spinner spinner(w.executor, w.core, kBudget);
   EXPECT_EQ(w.SleepsFor(spinner, 100, 150 * kMicrosecond), 100);
+  Spinner longer(w.executor, w.core, 100 * kMicrosecond);
+  EXPECT_EQ(w.SleepsFor(longer, 1, 100 * kMillisecond), 1);
+  EXPECT_EQ(w.SleepsFor(longer, 10, 80 * kMicrosecond), 0) << "a long sleep has changed it";
 }
 
 TEST(Spinner, KeepsItsBudgetWhereTimersEndItsSleeps) {
