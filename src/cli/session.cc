@@ -82,8 +82,13 @@ struct Journals {
     live += j.value("live_bytes", uint64_t{0});
     ring += j.value("ring_bytes", uint64_t{0});
     records += j.value("records", uint64_t{0});
+    flushes += j.value("flushes", uint64_t{0});
+    groups += j.value("groups", uint64_t{0});
+    waiters += j.value("group_waiters", uint64_t{0});
     checkpoints += j.value("checkpoints", uint64_t{0});
+    checkpoint_ms = std::max(checkpoint_ms, j.value("checkpoint_ms", uint64_t{0}));
     stalls += j.value("stalls", uint64_t{0});
+    stalled_ms += j.value("stalled_ms", uint64_t{0});
     in_doubt += j.value("in_doubt", uint64_t{0});
     const Json data = j.value("data", Json());
     if (data.is_object()) {
@@ -93,17 +98,23 @@ struct Journals {
       used += figure("bytes") - figure("bytes_free");
       evicted += figure("evicted_bytes");
       read_back += figure("read_back_bytes");
+      hits += figure("hits");
     }
     if (j.value("failed", false)) failed += (failed.empty() ? "" : ", ") + whose;
   }
   void Print() const {
     if (count == 0) return;
     const std::string memory = registered != 0 ? fmt::format(", {} of memory registered", Bytes(registered)) : "";
-    fmt::print("durability {}: {} journals ({}{}), {} of {} in use; {} records, {} checkpoints, {} stalls\n",
-               durability, count, how, memory, Bytes(live), Bytes(ring), records, checkpoints, stalls);
+    fmt::print(
+        "durability {}: {} journals ({}{}), {} of {} in use; {} records, {} flushes{}, {} checkpoints{}, {} stalls{}\n",
+        durability, count, how, memory, Bytes(live), Bytes(ring), records, flushes,
+        groups != 0 ? fmt::format(" for groups of {:.1f}", static_cast<double>(waiters) / static_cast<double>(groups))
+                    : "",
+        checkpoints, checkpoints != 0 ? fmt::format(" (the last took {} ms)", checkpoint_ms) : "", stalls,
+        stalls != 0 ? fmt::format(" of {} ms in all", stalled_ms) : "");
     if (disks != 0) {
-      fmt::print("data on the disk: {} of {}; {} left memory, {} were read back\n", Bytes(used), Bytes(capacity),
-                 Bytes(evicted), Bytes(read_back));
+      fmt::print("data on the disk: {} of {}; {} left memory, {} were read back, {} reads found theirs in memory\n",
+                 Bytes(used), Bytes(capacity), Bytes(evicted), Bytes(read_back), hits);
     }
     if (in_doubt != 0) fmt::print("{} changes wait for a server that has not come back\n", in_doubt);
     if (failed.empty()) return;
@@ -112,8 +123,9 @@ struct Journals {
         "server changes nothing any more\n",
         failed);
   }
-  uint64_t count = 0, registered = 0, live = 0, ring = 0, records = 0, checkpoints = 0, stalls = 0, in_doubt = 0;
-  uint64_t disks = 0, capacity = 0, used = 0, evicted = 0, read_back = 0;
+  uint64_t count = 0, registered = 0, live = 0, ring = 0, records = 0, in_doubt = 0;
+  uint64_t flushes = 0, groups = 0, waiters = 0, checkpoints = 0, checkpoint_ms = 0, stalls = 0, stalled_ms = 0;
+  uint64_t disks = 0, capacity = 0, used = 0, evicted = 0, read_back = 0, hits = 0;
   std::string how, durability, failed;
 };
 
@@ -129,13 +141,14 @@ struct Recoveries {
     if (r.value("closed_in_order", false)) ++closed;
     records += r.value("records_read", uint64_t{0});
     bytes += r.value("read_bytes", uint64_t{0});
+    took_ms = std::max(took_ms, r.value("recovery_ms", uint64_t{0}));
     given_up += r.value("given_up", uint64_t{0});
     damaged += r.value("damaged", uint64_t{0});
   }
   void Print() const {
     if (count != 0) {
-      fmt::print("recovery: {} journals, {} of them closed in order; {} records, {} read\n", count, closed, records,
-                 Bytes(bytes));
+      fmt::print("recovery: {} journals, {} of them closed in order; {} records, {} read, {} ms at most\n", count,
+                 closed, records, Bytes(bytes), took_ms);
     }
     if (damaged != 0)
       fmt::print("WARNING: {} ranges of the journals are damaged, and what they held is lost\n", damaged);
@@ -150,7 +163,7 @@ struct Recoveries {
           given_up);
     }
   }
-  uint64_t count = 0, closed = 0, records = 0, bytes = 0, given_up = 0, damaged = 0, read_only = 0;
+  uint64_t took_ms = 0, count = 0, closed = 0, records = 0, bytes = 0, given_up = 0, damaged = 0, read_only = 0;
   std::string missing;
 };
 

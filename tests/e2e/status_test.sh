@@ -29,4 +29,27 @@ for tls in "" tcp,self; do
   echo "${tls:-default transports}: $(text | tail -n 1)"
   e2e_stop
 done
+
+# What a journal has done, as text and as JSON: after files that were closed, which at level node is when they are durable.
+e2e_start 1 --memory 64M --durability node --dir "$work/disk"
+head -c 100000 /dev/urandom >"$work/file"
+for i in 1 2 3 4 5; do timeout 60 mayfly cp "$work/file" ":/$i" || e2e_fail "mayfly cp"; done
+timeout 60 mayfly status >"$work/status" || e2e_fail "mayfly status"
+flushes=$(e2e_figure flushes) hits=$(e2e_figure hits) how=$(e2e_figures how)
+((flushes >= 5 && $(e2e_figure groups) >= 5 && $(e2e_figure group_waiters) >= 5)) || e2e_fail "$flushes flushes, $(e2e_figure groups) groups"
+grep -qE "^durability node: 1 journals \(${how//\"/}.*\), .* in use; [0-9]+ records, [0-9]+ flushes for groups of [0-9.]+, [0-9]+ checkpoints.*, 0 stalls$" \
+  "$work/status" || e2e_fail "of the journal: $(cat "$work/status")"
+grep -q "^data on the disk: .* left memory, .* were read back, $hits reads found theirs in memory$" "$work/status" ||
+  e2e_fail "of the data: $(cat "$work/status")"
+grep '^durability' "$work/status"
+kill -KILL "$(e2e_figures pid)"
+e2e_within 20 e2e_ended || e2e_fail "the launcher does not end"
+wait "$e2e_launcher" 2>/dev/null
+e2e_launcher=''
+e2e_start 1 --recover --dir "$work/disk"
+timeout 60 mayfly status >"$work/status" || e2e_fail "mayfly status"
+grep -qE "^recovery: 1 journals, 0 of them closed in order; [1-9][0-9]* records, .* read, [0-9]+ ms at most$" "$work/status" ||
+  e2e_fail "of the recovery: $(cat "$work/status")"
+grep '^recovery' "$work/status"
+e2e_stop
 echo "all as expected"

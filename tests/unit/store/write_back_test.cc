@@ -140,6 +140,51 @@ TEST_F(WriteBackTest, WhatIsEvictedComesBack) {
   }
 }
 
+// LRU: what was used since the hand came by last stays. LFU: what was used oftener stays longer.
+TEST_F(WriteBackTest, WhatIsUsedStaysInMemory) {
+  for (const auto policy : {ChunkStore::Evict::kLru, ChunkStore::Evict::kLfu}) {
+    SimPlatter mine({.seed = 11});
+    StoreOnDisk store(mine, clock, false);
+    ChunkStore& chunks = store.test.store;
+    chunks.SetEviction(policy);
+    Recording recording(&store.test);
+    constexpr uint64_t kFiles = 20, kUsed = 5, kOften = 3;
+    constexpr uint32_t kBytes = 100'000;
+    for (uint64_t file = 1; file <= kFiles; ++file) {
+      ASSERT_TRUE(store.test.Write(Range(file, 0, kBytes), 'x').ok());
+    }
+    recording.Seal();
+    ASSERT_TRUE(store.Keep().ok());
+    const auto is_absent = [&](uint64_t file) {
+      ReadPieces pieces;
+      EXPECT_TRUE(chunks.Read(Range(file, 0, 100), &pieces).ok());
+      return pieces.at(0).is_absent();
+    };
+    // All cold, by a hand that found nothing to take; what it took comes back by the reads below.
+    const uint64_t cooled = chunks.EvictSome(1);
+    ASSERT_GT(cooled, 0u);
+    for (uint64_t file = 1; file <= kUsed; ++file) (void)store.Read(Range(file, 0, kBytes));
+    ASSERT_GE(chunks.EvictSome(10 * kBytes), 10u * kBytes);
+    recording.Seal();
+    int absent = 0;
+    for (uint64_t file = kUsed + 1; file <= kFiles; ++file) absent += is_absent(file) ? 1 : 0;
+    EXPECT_GE(absent, 10);
+    for (uint64_t file = 1; file <= kUsed; ++file) EXPECT_FALSE(is_absent(file)) << file;
+    if (policy == ChunkStore::Evict::kLfu) {
+      for (int i = 0; i < 3; ++i) (void)store.Read(Range(kOften, 0, kBytes));
+      const uint64_t here = store.test.arena.stats().bytes_used;
+      ASSERT_GT(here, 4u * kBytes);
+      ASSERT_GE(chunks.EvictSome(here - 3u * kBytes), here - 3u * kBytes);
+      EXPECT_FALSE(is_absent(kOften)) << "used oftener than what is gone";
+    }
+    recording.Seal();
+    for (uint64_t file = 1; file <= kFiles; ++file) chunks.Drop(InodeId(file));
+    recording.Seal();
+    chunks.Kept(0);
+    chunks.SetRecorder(nullptr);
+  }
+}
+
 // Extents on the disk alone of which most was written over give their blocks back, and what they show stays.
 TEST_F(WriteBackTest, WhatShowsLittleOnTheDiskIsGivenUp) {
   auto store = std::make_unique<StoreOnDisk>(platter, clock, false);
