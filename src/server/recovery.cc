@@ -19,6 +19,7 @@ namespace {
 // was away, and has no reason to ask; whoever may buffer writes listens, so others need not wait long for it.
 constexpr Nanos kComeBackWithin = 30 * kSecond;
 constexpr Nanos kAskWithin = 600 * kSecond;
+constexpr Nanos kLetGoWithin = 3 * kSecond;
 
 template <class Image>
 Status Read(Bytes value, Image* image) {
@@ -332,11 +333,16 @@ Status Shard::FinishRecovery(bool power_lost, TlvWriter* first, RecoveryReport* 
   }
   ChargeTables();
   const Nanos now = executor_.now();
-  for (ClientId process : attached_) responder_.ExpectProcess(process, now + kComeBackWithin);
   absl::flat_hash_set<ClientId> listening;
   for (const auto& [id, sole] : soles_) listening.insert(sole.process);
+  // Whoever had the arena and has let go of it has ended, but for one that could not map it.
+  const auto within = [this](ClientId process, Nanos longest) {
+    return attached_.contains(process) && !arena_memory_.IsAttached(process.value) ? kLetGoWithin : longest;
+  };
+  for (ClientId process : attached_) responder_.ExpectProcess(process, now + within(process, kComeBackWithin));
   for (ClientId process : names_.Openers()) {
-    responder_.ExpectProcess(process, now + (listening.contains(process) ? kComeBackWithin : kAskWithin));
+    const Nanos longest = listening.contains(process) ? kComeBackWithin : kAskWithin;
+    responder_.ExpectProcess(process, now + within(process, longest));
   }
   // Not kept: whether somebody else's file has suid or sgid is asked at the first write.
   store_.ForEachFile([this](InodeId file) {

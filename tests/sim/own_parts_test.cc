@@ -280,5 +280,21 @@ TEST_F(OwnPartsOverRestarts, WhatWasMadeAtOnceIsThere) {
   }
 }
 
+// A process that ends while the shard is away is known to have ended: its arena is nobody's. It is not waited for as
+// one that may come back is, for longer than others' deadlines.
+TEST_F(OwnPartsOverRestarts, WhoEndedMeanwhileIsNotWaitedFor) {
+  auto gone = std::make_unique<SimClient>(cluster, Eager(), &cluster.views());
+  EXPECT_TRUE(gone->Wait(gone->lane().Mkdir("/e", 0755)).ok());
+  for (int i = 0; i < 40; ++i) EXPECT_TRUE(Make(*gone, "/e/" + std::to_string(i), Pattern(30, i)));
+  cluster.RunFor(kMillisecond);
+  for (ShardId shard : {ShardId(0), ShardId(1)}) cluster.Kill(shard);
+  gone.reset();
+  for (const auto& back : cluster.BringBack({ShardId(0), ShardId(1)})) ASSERT_TRUE(back.ok());
+  const Nanos begun = cluster.clock().Now();
+  EXPECT_EQ(Names(other, "/e").size(), 40u);
+  EXPECT_LT(cluster.clock().Now() - begun, 10 * kSecond);
+  for (int i = 0; i < 40; ++i) EXPECT_EQ(Content(other, "/e/" + std::to_string(i)), Pattern(30, i));
+}
+
 }  // namespace
 }  // namespace mayfly
