@@ -33,6 +33,10 @@ class Engine {
   }
   // One turn; sleeps if there was nothing for a while, until `until` at most.
   void TurnOrWait(Nanos until);
+  // Until the lane has nothing under way, or `until` has come.
+  void TurnUntilIdle(Nanos until) {
+    while (!lane_.idle() && now() < until) TurnOrWait(until);
+  }
   // One turn; sleeps at once if there was nothing.
   void TurnOrSleep(Nanos until);
 

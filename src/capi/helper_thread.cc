@@ -124,7 +124,7 @@ void HelperThread::Drive(Engine& engine) {
   helper.Stop();
   const Nanos until = engine.now() + kCloseWithin;
   engine.caller().Shutdown();
-  while (!engine.lane().idle() && engine.now() < until) engine.TurnOrWait(until);
+  engine.TurnUntilIdle(until);
 }
 
 }  // namespace mayfly

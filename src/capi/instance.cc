@@ -92,8 +92,7 @@ std::unique_ptr<Engine> Instance::NewEngine(std::string* why) {
 
 void Instance::GiveBack(Engine* engine) {
   ForkGate::Scope scope(engine->inside());
-  const Nanos until = engine->now() + kThreadEndWait;
-  while (!engine->lane().idle() && engine->now() < until) engine->TurnOrWait(until);
+  engine->TurnUntilIdle(engine->now() + kThreadEndWait);
   std::lock_guard lock(mutex_);
   free_.push_back(engine);
 }
@@ -201,7 +200,7 @@ Status Instance::Close() {
   engine->lane().SendClosesOlder(kNever);
   engine->lane().ReturnPlacesOlder(kNever);
   const Nanos until = engine->now() + kCloseWait;
-  while (!engine->lane().idle() && engine->now() < until) engine->TurnOrWait(until);
+  engine->TurnUntilIdle(until);
   scope.reset();
   for (auto& one : engines_) {
     bool closed = false;
@@ -233,8 +232,7 @@ void Instance::AtExit() {
         Status status = FlushFiles(*engine);
         if (!status.ok()) MAYFLY_ERROR("at exit, buffered writes could not be sent: {}", TextOf(status.code()));
         engine->lane().GiveBackParts(kNever);
-        const Nanos until = engine->now() + kCloseWait;
-        while (!engine->lane().idle() && engine->now() < until) engine->TurnOrWait(until);
+        engine->TurnUntilIdle(engine->now() + kCloseWait);
       }
     }
     helper_->Stop();

@@ -186,7 +186,7 @@ bool UcxTransport::HasEnded(EndpointId id) const {
 
 // UCX may find out that a process has ended before the system says so, and before all that it had said was heard.
 bool UcxTransport::IsToWait(const Endpoint& endpoint) const {
-  return endpoint.watched && !endpoint.process_ended && endpoint.told_by != 0 && Now() < endpoint.told_by;
+  return endpoint.watched && Now() < endpoint.told_by;  // whose process is known to have ended is watched no more
 }
 
 bool UcxTransport::RunDown() {
