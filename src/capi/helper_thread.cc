@@ -1,7 +1,9 @@
 #include "capi/helper_thread.h"
 
+#include <algorithm>
 #include <chrono>
 #include <system_error>
+#include <utility>
 
 #include "adapt/posix/signals_blocked.h"
 #include "base/log.h"
@@ -14,6 +16,8 @@ namespace {
 
 constexpr auto kLookEvery = std::chrono::milliseconds(250);
 constexpr Nanos kCloseWithin = 2 * kSecond;
+constexpr auto kBellsFor = std::chrono::milliseconds(400);  // nothing need be sent that soon
+constexpr auto kBellsEvery = std::chrono::milliseconds(1);
 
 }  // namespace
 
@@ -49,10 +53,36 @@ void HelperThread::Stop() {
   started_ = stop_ = false;
 }
 
+bool HelperThread::ListenByBells() {
+  Mount& mount = instance_.mount();
+  const std::vector<ShardId> asked = mount.TakeListenRequests();
+  for (ShardId shard : asked) {
+    const ArenaBoard::Bell* const bell = mount.arenas().BellOf(shard, instance_.process());
+    if (bell == nullptr) {
+      mount.AskAgain(asked);
+      return false;
+    }
+    bells_.push_back({shard, bell, bell->load(std::memory_order_acquire)});
+    mount.SetListening(shard, true);  // the helper's H1: the shard knows this process, which has the arena mapped
+  }
+  return true;
+}
+
+bool HelperThread::HasRung() const {
+  return std::any_of(bells_.begin(), bells_.end(),
+                     [](const Listened& one) { return one.bell->load(std::memory_order_acquire) != one.then; });
+}
+
 bool HelperThread::WaitForWork() {
   Mount& mount = instance_.mount();
+  std::chrono::steady_clock::time_point bells_until;
   const auto due = [&] {
-    if (mount.buffered() != 0 || mount.HasListenRequests()) return true;
+    if (mount.HasListenRequests()) {
+      if (bells_.empty()) bells_until = std::chrono::steady_clock::now() + kBellsFor;
+      if (!ListenByBells()) return true;
+    }
+    if (!bells_.empty()) return mount.drive() || HasRung() || std::chrono::steady_clock::now() >= bells_until;
+    if (mount.buffered() != 0) return true;
     // Closes and places alone are worth an engine only once they are old.
     const Nanos oldest = mount.oldest();
     if (oldest == kNever) return false;
@@ -63,7 +93,11 @@ bool HelperThread::WaitForWork() {
   std::unique_lock lock(mutex_);
   for (;;) {
     if (stop_) return false;
-    if (due()) return true;
+    if (due()) break;
+    if (!bells_.empty()) {
+      news_.wait_for(lock, kBellsEvery, [this] { return stop_; });
+      continue;
+    }
     woken_ = false;
     if (mount.oldest() != kNever) {
       news_.wait_for(lock, kLookEvery);
@@ -76,6 +110,11 @@ bool HelperThread::WaitForWork() {
     }
     news_.wait(lock, [&] { return stop_ || woken_; });
   }
+  std::vector<ShardId> shards;
+  for (const Listened& one : std::exchange(bells_, {})) shards.push_back(one.shard);
+  mount.AskAgain(shards);  // from now on by messages
+  mount.drive() = false;
+  return true;
 }
 
 void HelperThread::Main() {

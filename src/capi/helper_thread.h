@@ -1,5 +1,7 @@
 // The thread that drives a session's helper (client/helper.h). It starts when something ages or must be listened to,
 // makes an engine only when there is a message to send, blocks all signals, and sleeps nearly always.
+// An engine takes some milliseconds of a core, which the program's own thread may want, or the server: so for a while
+// it listens to the shards of this node by their bells (os/arena_memory.h), looking at them once a millisecond.
 #pragma once
 
 #include <atomic>
@@ -7,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "capi/engine.h"
 
@@ -31,6 +34,9 @@ class HelperThread {
   void Main();
   // Until there is something to send, or Stop. False: stop.
   bool WaitForWork();
+  // To those who were asked for. False: to some it cannot listen so.
+  bool ListenByBells();
+  bool HasRung() const;
   void Drive(Engine& engine);
 
   Instance& instance_;
@@ -41,6 +47,12 @@ class HelperThread {
   bool stop_ = false;
   Idle* idle_ = nullptr;  // of the engine, while it runs
   std::atomic<bool> woken_{false};
+  struct Listened {
+    ShardId shard;
+    const ArenaBoard::Bell* bell = nullptr;
+    uint32_t then = 0;
+  };
+  std::vector<Listened> bells_;  // the thread's own
 };
 
 }  // namespace mayfly

@@ -28,6 +28,11 @@ class Instance {
   Platform& platform() { return *platform_; }
   uint64_t serial() const { return serial_; }
   uint64_t device() const { return device_; }  // st_dev
+  // Once there is an engine.
+  ClientId process() {
+    std::lock_guard lock(mutex_);
+    return process_;
+  }
 
   // The calling thread's engine. Null with a sentence in `why`.
   Engine* ThreadEngine(std::string* why);

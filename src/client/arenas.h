@@ -57,6 +57,15 @@ class Arenas {
     }
     return nullptr;
   }
+  // This process's bell there (B4); null: none.
+  const ArenaBoard::Bell* BellOf(ShardId shard, ClientId process) {
+    One& one = shards_[shard.value];
+    ArenaView* const view = Get(shard);
+    ArenaBoard* const board = view != nullptr ? view->Board() : nullptr;
+    if (board == nullptr) return nullptr;
+    if (one.holds == kNoHolds) ClaimHolds(&one, board, process);
+    return one.holds < ArenaBoard::kProcesses ? &board->bells[one.holds] : nullptr;
+  }
   // How often Forget has run.
   uint64_t forgets() const { return forgets_; }
   void Forget() {

@@ -58,6 +58,14 @@ class DataPath {
     const bool fills = bytes >= kMappedWriteMin || lent.loan.bytes / 2 <= bytes || lent.loan.bytes <= kAnyMax;
     return fills && PieceAt(file, offset, bytes).bytes == bytes;
   }
+  // What says so, where IsToCommit.
+  void FillCommit(FileId file, uint64_t offset, const Lent& lent, size_t bytes, CommitRequest* request);
+  // A place of kOutboxBytes for this process's outbox there; invalid: there is none to be had.
+  Task<Lent> BorrowOutbox(ShardId shard);
+  // The call ended without an answer: it may have been served.
+  static bool IsUnheard(const Status& status) {
+    return status.code() == Code::kTimedOut || status.code() == Code::kUnavailable || status.code() == Code::kShutdown;
+  }
   Task<bool> CommitLent(FileId file, uint64_t offset, Lent lent, size_t bytes, Closing* closing, Status* status);
   Task<Status> SendLent(FileId file, uint64_t offset, Lent lent, size_t bytes);
   // At the end of the file, wherever it is; atomic up to 4 MiB. *end: behind the last byte that was appended.
@@ -102,6 +110,8 @@ class DataPath {
   Task<bool> WriteMapped(ArenaView* arena, ShardId shard, FileId file, Piece piece, Bytes data, Status* status);
   // `ahead`: of need, so the shard may refuse. False: there is none; *status is not ok if asking failed altogether.
   Task<bool> Borrow(ArenaView* arena, ShardId shard, uint32_t bytes, bool ahead, Lent* lent, Status* status);
+  // All but sums and `closes`.
+  void Fill(FileId file, Piece piece, const Lent& lent, CommitRequest* request);
   Task<bool> Commit(FileId file, Piece piece, Lent lent, Sums sums, Closing* closing, Status* status);
   enum class Copied : uint8_t { kOk, kMoved, kDamaged };
   Copied CopyMapped(ArenaView* arena, const ReadReply& reply, MutableBytes to);

@@ -31,7 +31,6 @@ Result<int> FileTable::Add(FileRef file, uint64_t revocations, std::vector<FileR
   } else {
     return Code::kTooManyFiles;
   }
-  if (file->unborn()) unborn_.push_back(file);
   slots_[index].file = std::move(file);
   slots_[index].closing = false;
   return kBase + static_cast<int>(index);
@@ -122,11 +121,6 @@ void FileTable::EndDeparture(const FileRef& file) {
   file->departing = false;
 }
 
-void FileTable::EndBirth(const FileRef& file) {
-  std::lock_guard lock(mutex_);
-  std::erase(unborn_, file);
-}
-
 std::vector<FileRef> FileTable::Revoke(Mount& mount, std::span<const InodeId> inodes) {
   std::vector<FileRef> found;
   std::lock_guard lock(mutex_);
@@ -153,13 +147,11 @@ std::vector<FileRef> FileTable::Of(const Mount& mount, InodeId inode) {
   return found;
 }
 
-std::vector<FileRef> FileTable::UnderWayOf(const Mount& mount) {
+std::vector<FileRef> FileTable::DepartingOf(const Mount& mount) {
   std::vector<FileRef> found;
   std::lock_guard lock(mutex_);
-  for (const auto* list : {&departing_, &unborn_}) {
-    for (const FileRef& file : *list) {
-      if (&file->mount == &mount) found.push_back(file);
-    }
+  for (const FileRef& file : departing_) {
+    if (&file->mount == &mount) found.push_back(file);
   }
   return found;
 }
@@ -192,10 +184,8 @@ void FileTable::Renew() {
     // What the parent's lanes were doing with the old one never goes on here, nor ends.
     left_behind_.push_back(std::exchange(slot.file, std::move(file)));
   }
-  for (auto* list : {&departing_, &unborn_}) {
-    for (FileRef& file : *list) left_behind_.push_back(std::move(file));
-    list->clear();
-  }
+  for (FileRef& file : departing_) left_behind_.push_back(std::move(file));
+  departing_.clear();
 }
 
 }  // namespace mayfly

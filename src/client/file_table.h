@@ -36,15 +36,13 @@ class FileTable {
   // D2: the close returns now, what it is about is on its way. EndDeparture must follow.
   void Depart(int fd);
   void EndDeparture(const FileRef& file);
-  // Of a file that entered unborn.
-  void EndBirth(const FileRef& file);
 
   // Counts a revocation (D3) and gives the files of `mount` with one of these inodes, open or closing.
   std::vector<FileRef> Revoke(Mount& mount, std::span<const InodeId> inodes);
   std::vector<FileRef> Of(const Mount& mount);
   std::vector<FileRef> Of(const Mount& mount, InodeId inode);
-  // Whose open or close is on its way.
-  std::vector<FileRef> UnderWayOf(const Mount& mount);
+  // Whose close is on its way.
+  std::vector<FileRef> DepartingOf(const Mount& mount);
   // Forgets the descriptors of a mount that goes.
   std::vector<FileRef> TakeAll(const Mount& mount);
 
@@ -67,8 +65,8 @@ class FileTable {
   std::atomic<uint64_t> closes_{0};  // D4
   std::mutex mutex_;
   std::vector<Slot> slots_;
-  std::vector<int> free_;                    // a heap, the lowest first
-  std::vector<FileRef> departing_, unborn_;  // few
+  std::vector<int> free_;           // a heap, the lowest first
+  std::vector<FileRef> departing_;  // few
   std::vector<FileRef> left_behind_;
 };
 

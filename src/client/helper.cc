@@ -38,6 +38,7 @@ Task<Status> Helper::Run() {
     for (ShardId shard : mount_.TakeListenRequests()) lane_.Spawn(Listen(shard), "listening for revocations");
     const Nanos now = lane_.executor().now();
     const Nanos close_before = now - std::min(now, CloseQueue::kAgeMax);
+    lane_.SendWrittenDown(std::nullopt, now - std::min(now, Outbox::kAgeMax));
     lane_.SendClosesOlder(close_before);
     lane_.ReturnPlacesOlder(now - std::min(now, PlacePool::kAgeMax));
     if (mount_.buffered() != 0) {
@@ -45,6 +46,7 @@ Task<Status> Helper::Run() {
       if (stopping_) break;
     }
     lane_.GiveBackParts(now - std::min(now, OwnParts::kAgeMax));
+    if (!mount_.own_parts().any()) lane_.GiveBackOutboxes();
     // While anything ages it looks once a second; else it sleeps until it is told (SomethingAges).
     Nanos until = kNever;
     if (SomethingAges()) {
@@ -101,6 +103,7 @@ Task<Status> Helper::ListenOnce(ShardId shard) {
 
 Task<Status> Helper::GiveUp(ShardId shard, std::vector<InodeId> inodes) {
   mount_.own_parts().Revoke(shard, inodes);
+  lane_.SendWrittenDown(shard);
   std::vector<FileRef> files = mount_.files().Revoke(mount_, inodes);
   (void)co_await lane_.Yield(files);  // what failed is with the files
   co_return co_await lane_.GiveBack(shard, std::move(inodes), std::move(files));

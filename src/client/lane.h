@@ -6,8 +6,8 @@
 //             L2  what an argument views or points to must stay until the operation has ended.
 //             L3  no code of the protocol leaves an operation: kGeneration, kBusy, kConflict and kElsewhere end here.
 // Which file does what: lane_names.cc (directory entries), lane_attr.cc (attributes), lane_open.cc, lane_create.cc,
-// lane_close.cc, lane_io.cc (reading and writing), lane_buffer.cc (write-behind and readahead), lane_session.cc (the
-// session).
+// lane_outbox.cc (many changes by one message), lane_close.cc, lane_io.cc (reading and writing), lane_buffer.cc
+// (write-behind and readahead), lane_session.cc (the session).
 #pragma once
 
 #include <algorithm>
@@ -111,7 +111,9 @@ class Lane {
   // Before this process looks at anything by its name: all that it made or closed without waiting has been answered.
   bool MustSettle() { return mount_.departing() != 0; }
   Task<Status> Settle();
-  // Opens and closes that have returned and wait for their answer: somebody must drive this lane. Any thread.
+  // Tells of what was written down for a shard, or for all, since `before` or earlier (outbox.h).
+  void SendWrittenDown(std::optional<ShardId> of = std::nullopt, Nanos before = kNever);
+  // Bundles and closes that wait for their answer: somebody must drive this lane. Any thread.
   uint32_t departing() const { return departing_.load(std::memory_order_relaxed); }
   // Sends the closes of all lanes that have waited since `before` or earlier.
   void SendClosesOlder(Nanos before);
@@ -120,6 +122,8 @@ class Lane {
   void GiveBackParts(Nanos before, std::optional<ShardId> of = std::nullopt);
   // The same of what the shard has asked for (OwnParts::Revoke), files among it.
   Task<Status> GiveBack(ShardId shard, std::vector<InodeId> inodes, std::vector<FileRef> files);
+  // Those that hold nothing.
+  void GiveBackOutboxes();
   // Gives places of arenas back that have not been used since `before` or earlier.
   void ReturnPlacesOlder(Nanos before);
 
@@ -178,14 +182,23 @@ class Lane {
   // Whether where a file's bytes lie is worth knowing to who opens it so: then every read may go without a message.
   bool MayReadPlaced(uint32_t flags) const;
   // lane_create.cc
-  static constexpr uint32_t kDepartingMax = 24;  // opens and closes that have returned and are under way
+  static constexpr uint32_t kDepartingMax = 24;  // bundles and closes that are under way
   bool WishesPart(uint32_t flags, ShardId shard) const;
   bool MakesMany(InodeId dir, ShardId shard);
-  void LearnPart(InodeId dir, ShardId shard, uint64_t revocations, uint8_t chunk_bits, std::string_view told);
+  void LearnPart(InodeId dir, ShardId shard, uint64_t revocations, uint8_t chunk_bits, const OwnPart& told);
   // *fd stays as it is if the file is to be made as anybody's.
   Task<Status> CreateOwn(std::string_view path, uint32_t flags, uint16_t permissions, int* fd);
-  static Task<Status> SendBirth(Lane* lane, FileRef file, InodeId dir, std::string name, uint16_t permissions,
-                                bool more);
+  // The same of removing: as anybody does unless *removed.
+  Task<Status> RemoveOwn(std::string_view path, bool* removed);
+  bool IsOwnWalk(Walk& walk, ShardId shard);
+  Task<bool> HasOutbox(ShardId shard);
+  void Count(Outbox::Added added);
+  // What did not fit into the shard's outbox goes there later. kUnavailable: it does not.
+  Task<Status> WaitToWriteDown(ShardId shard, Outbox::Added added, Nanos deadline);
+  static Task<Status> SendBundle(Lane* lane, Outbox::BundleRef bundle);
+  void EndBundle(Outbox::Bundle& bundle, Status status, const BundleDone& done);
+  void EndBirth(const Outbox::Birth& birth, Status status);
+  void EndContent(const Outbox::Bundle& bundle, const Outbox::Content& content, Status status);
   Task<Status> Born(OpenFile& file);
   Task<void> LeaveParts(ShardId shard, std::vector<InodeId>* dirs);
   Task<Status> SayYielded(ShardId shard, std::vector<InodeId> inodes);
@@ -193,11 +206,13 @@ class Lane {
   bool IsNewAndSmall(const OpenFile& file) const;
   bool MayDepart(const OpenFile& file) const;
   Task<Status> Depart(int fd, FileRef file);
+  // Writes down all that the file holds, and its close, and takes its lock over; false: that does not go.
+  bool WriteDown(const FileRef& file);
+  void TakeUp(const Outbox::Content& content);
   void Leave(int fd, const FileRef& file);
   static Task<Status> SendLast(Lane* lane, FileRef file);
   Task<Status> WaitForNews(Nanos deadline);
-  enum class Sent : uint8_t { kOpen, kClose };
-  Task<void> UntilSent(FileRef file, Sent what);
+  Task<void> UntilSent(FileRef file);
   void QueueClose(InodeId inode);
   // After a fork the home does not know this process: opens the file again.
   Task<Status> Adopt(OpenFile& file);
@@ -215,6 +230,10 @@ class Lane {
   std::optional<size_t> ReadContent(const OpenFile& file, MutableBytes to, uint64_t offset);
   Task<Result<size_t>> ReadHere(OpenFile& file, MutableBytes to, uint64_t offset, FileGuard* guard, bool keep);
   bool MustAdopt(const OpenFile& file) const;
+  // There was no space, and some is being given back.
+  bool MayHaveRoom(const Result<size_t>& written) const {
+    return written.code() == Code::kNoSpace && mount_.outbox().HasRemovals();
+  }
   Task<Result<size_t>> WriteHere(OpenFile& file, Bytes data, uint64_t offset, FileGuard* guard, bool keep);
   // Before this process changes or looks at an inode other than by the open file that may buffer bytes of it.
   Task<Status> FlushInode(InodeId inode);

@@ -54,7 +54,9 @@ Task<Result<Attr>> Lane::Stat(std::string_view path, bool follow) {
 Task<Result<Attr>> Lane::Stat(FileRef file) {
   if (file->epoch.load(std::memory_order_acquire) != mount_.epoch()) MAYFLY_CO_TRY(co_await Adopt(*file));
   if (file->buffered) MAYFLY_CO_TRY(co_await FlushInode(file->inode));
-  if (file->type == FileType::kDirectory && MustSettle()) MAYFLY_CO_TRY(co_await Settle());
+  // How many links there are.
+  const bool may_change = file->type == FileType::kDirectory || mount_.outbox().HasRemovals();
+  if (may_change && MustSettle()) MAYFLY_CO_TRY(co_await Settle());
   co_return co_await data_.GetAttr(file->inode, true);
 }
 

@@ -1,9 +1,9 @@
-// Closing. Small files are closed without waiting: the one message that makes a file's last bytes its content also
-// tells the home of the close, and close returns as soon as it was sent. All that could be refused was asked for
-// before: the bytes lie in a place that the home has lent, and it has promised that nobody looks at the file before
-// this process has given it up (F2). Whoever wants to is made to wait by the home until that message has come, and in
-// this process by Settle and the file's lock. What can still go wrong is what can with any write-behind, a disk that
-// fails; the next close or sync of the process says so.
+// Closing. Small files are closed without waiting: what makes a file's last bytes its content also tells the home of
+// the close, and close returns as soon as it was written down for it (lane_outbox.cc), or sent as a message of its own.
+// All that could be refused was asked for before: the bytes lie in a place that the home has lent, and it has promised
+// that nobody looks at the file before this process has given it up (F2). Whoever wants to is made to wait by the home
+// until that message has come, and in this process by Settle and the file's lock. What can still go wrong is what can
+// with any write-behind, a disk that fails; the next close or sync of the process says so.
 #include <algorithm>
 
 #include "base/log.h"
@@ -20,6 +20,11 @@ Task<Status> Lane::Close(int fd) {
   FileRef file = mount_.files().StartClose(fd);
   if (file == nullptr) co_return Code::kBadHandle;
   Status status;
+  // An empty file, of which its home has not heard: it hears that it was made and closed.
+  if (file->unborn() && !file->buffered && file->deferred == Code::kOk && mount_.outbox().Close(*file)) {
+    mount_.files().FinishClose(fd);
+    co_return mount_.TakeLate();
+  }
   if (file->sole || file->buffered) {
     FileGuard guard;
     status = co_await Lock(*file, &guard);
@@ -34,7 +39,11 @@ Task<Status> Lane::Close(int fd) {
     }
     if (file->buffered) DropBuffer(*file);
   } else if (IsNewAndSmall(*file)) {
-    mount_.CountSmallFile(file->inode.home());
+    const ShardId home = file->inode.home();
+    if (mount_.CountSmallFile() && !mount_.Listening(home)) {
+      if (mount_.arenas().IsUnknown(home)) (void)co_await data_.ArenaOf(home);  // with the bell
+      mount_.AskToListen(home);
+    }
   }
   if (Status deferred = TakeDeferred(*file); status.ok()) status = deferred;
   if (mount_.options().syncs && file->unsynced && file->epoch == mount_.epoch()) {
@@ -74,18 +83,14 @@ bool Lane::MayDepart(const OpenFile& file) const {
 Task<Status> Lane::Depart(int fd, FileRef file) {
   file->ahead.pieces.clear();
   mount_.counters().closed_ahead.fetch_add(1, std::memory_order_relaxed);
-  ++departing_;
-  ++mount_.departing();
-  Spawn(SendLast(this, file), "sending what a closed file held");
-  if (caller_.HasUnsent()) co_await UntilSent(file, Sent::kClose);
-  if (file->buffered) {
-    mount_.files().Depart(fd);
-    co_return mount_.TakeLate();
+  mount_.files().Depart(fd);  // first: what is written down may be over at once, by another lane
+  if (!WriteDown(file)) {
+    ++departing_;
+    ++mount_.departing();
+    Spawn(SendLast(this, file), "sending what a closed file held");
+    if (caller_.HasUnsent()) co_await UntilSent(file);
   }
-  Status status = TakeDeferred(*file);
-  mount_.files().FinishClose(fd);
-  if (Status late = mount_.TakeLate(); status.ok()) status = late;
-  co_return status;
+  co_return mount_.TakeLate();
 }
 
 Task<Status> Lane::SendLast(Lane* lane, FileRef file) {
@@ -116,7 +121,7 @@ Task<Status> Lane::SendLast(Lane* lane, FileRef file) {
   co_return Code::kOk;
 }
 
-// The close of a file whose open is on its way, and that holds nothing: it is told of behind that.
+// The close of a file whose birth is on its way, and that holds nothing: it is told of behind that.
 void Lane::Leave(int fd, const FileRef& file) {
   mount_.files().Depart(fd);
   uint8_t unborn = OpenFile::kUnborn;
@@ -127,17 +132,21 @@ void Lane::Leave(int fd, const FileRef& file) {
 
 Task<Status> Lane::Settle() {
   const Nanos deadline = Deadline();
-  for (const FileRef& file : mount_.files().UnderWayOf(mount_)) {
-    while (file->unborn() || file->departing) MAYFLY_CO_TRY(co_await WaitForNews(deadline));
+  SendWrittenDown();
+  for (const Outbox::BundleRef& bundle : mount_.outbox().UnderWay()) {
+    while (!bundle->over) MAYFLY_CO_TRY(co_await WaitForNews(deadline));
+  }
+  for (const FileRef& file : mount_.files().DepartingOf(mount_)) {
+    while (file->departing) MAYFLY_CO_TRY(co_await WaitForNews(deadline));
   }
   co_return Code::kOk;
 }
 
 // What is sent arrives whatever becomes of this process; until then, or until the answer is here, the call that sent it
 // is not over.
-Task<void> Lane::UntilSent(FileRef file, Sent what) {
+Task<void> Lane::UntilSent(FileRef file) {
   constexpr int kTurns = 100;
-  for (int i = 0; caller_.HasUnsent() && (what == Sent::kOpen ? file->unborn() : file->buffered.load()); ++i) {
+  for (int i = 0; caller_.HasUnsent() && file->buffered; ++i) {
     if (i < kTurns) {
       co_await executor_.Yield();
     } else {
@@ -151,7 +160,7 @@ Task<Status> Lane::WaitForNews(Nanos deadline) {
   constexpr Nanos kLookEvery = 100 * kMicrosecond;
   const Nanos now = executor_.now();
   if (now >= deadline) co_return Code::kTimedOut;
-  if (mount_.departing() > departing_) mount_.WakeHelper();
+  if (mount_.departing() > departing_) mount_.WakeHelperToDrive();
   (void)co_await departed_.Wait(std::min(deadline, now + kLookEvery));
   co_return Code::kOk;
 }

@@ -1,10 +1,9 @@
-// Making files without waiting, in a part of a directory that is this process's own (own_parts.h): that the name is new
-// is known, and so is the file's number, so open returns as soon as the message that makes the file was sent. What is
-// written meanwhile is buffered, and the close is sent behind the open; every other request about the file, or by a
-// path, waits until it is born (Born, Settle). Other processes wait at the server until this one has yielded the part.
-#include "base/log.h"
+// Making and removing files without waiting, in a part of a directory that is this process's own (own_parts.h): it is
+// known that the name is new, or a file's, and which number a new file gets, so the call returns as soon as that is
+// written down (lane_outbox.cc). What is written to a new file meanwhile is buffered; every other request about it, or
+// by a path, waits until it is born (Born, Settle). Other processes wait at the server until this one has yielded the
+// part.
 #include "client/lane.h"
-#include "wire/payload.h"
 
 namespace mayfly {
 namespace {
@@ -28,35 +27,47 @@ bool Lane::MakesMany(InodeId dir, ShardId shard) {
   return ++made.files > mount_.options().own_after / 2;
 }
 
-void Lane::LearnPart(InodeId dir, ShardId shard, uint64_t revocations, uint8_t chunk_bits, std::string_view told) {
-  OwnPart part;
-  if (!DecodePayload(told, &part).ok()) return;
-  mount_.own_parts().Learn(dir, shard, revocations, chunk_bits, part, executor_.now());
+void Lane::LearnPart(InodeId dir, ShardId shard, uint64_t revocations, uint8_t chunk_bits, const OwnPart& told) {
+  mount_.own_parts().Learn(dir, shard, revocations, chunk_bits, told, executor_.now());
+}
+
+// The walk is true now, and nobody else has changed the part before it is yielded (the board's B1).
+bool Lane::IsOwnWalk(Walk& walk, ShardId shard) {
+  ArenaView* const arena = mount_.arenas().Get(shard);
+  if (arena == nullptr || arena->Board() == nullptr || !mount_.Listening(shard)) return false;
+  const ArenaBoard& board = *arena->Board();
+  return board.generation.load(std::memory_order_acquire) == walk.generation().value &&
+         executor_.now() < board.until.load(std::memory_order_acquire);
 }
 
 Task<Status> Lane::CreateOwn(std::string_view path, uint32_t flags, uint16_t permissions, int* fd) {
-  while (departing_ >= kDepartingMax) MAYFLY_CO_TRY(co_await WaitForNews(Deadline()));
   Walk walk(walker_, path, Deadline());
   if (!walk.TryToParent() || !walk.status().ok() || !walk.is_name() || walk.too_long() || walk.slash()) {
     co_return Code::kOk;
   }
   const ShardId shard = walk.shard();
-  ArenaView* const arena = mount_.arenas().Get(shard);
-  if (!WishesPart(flags, shard) || arena == nullptr || arena->Board() == nullptr) co_return Code::kOk;
-  // The walk is true now, and nobody else has changed the part before it is yielded (B1).
-  const ArenaBoard& board = *arena->Board();
-  if (board.generation.load(std::memory_order_acquire) != walk.generation().value ||
-      executor_.now() >= board.until.load(std::memory_order_acquire)) {
-    co_return Code::kOk;
+  if (!WishesPart(flags, shard)) co_return Code::kOk;
+  if (!mount_.outbox().IsReady(shard)) {
+    if (!mount_.own_parts().IsOwn(walk.parent(), shard) || !co_await HasOutbox(shard)) co_return Code::kOk;
   }
+  if (!IsOwnWalk(walk, shard)) co_return Code::kOk;
   const uint64_t revocations = mount_.revocations();
   size_t left = 0;
   const auto number = mount_.own_parts().Begin(walk.parent(), shard, walk.name(), executor_.now(), &left);
   if (!number) co_return Code::kOk;
+  BirthRecord record;
+  record.parent = walk.parent();
+  record.inode = number->inode;
+  record.tag = number->tag;
+  record.flags = flags;
+  record.permissions = permissions;
+  record.chunk_bits = mount_.options().chunk_bits != 0 ? mount_.options().chunk_bits : number->chunk_bits;
+  record.at = executor_.now();
+  record.name = walk.name();
   Attr attr;
   attr.inode = number->inode;
   attr.type = FileType::kFile;
-  attr.chunk_bits = mount_.options().chunk_bits != 0 ? mount_.options().chunk_bits : number->chunk_bits;
+  attr.chunk_bits = record.chunk_bits;
   const Granted granted{caller_.identity().process, Grant{kBirthRights, number->tag}};
   auto file = std::make_shared<OpenFile>(mount_, attr, flags, kNoEpoch, granted);
   file->birth = OpenFile::kUnborn;
@@ -64,73 +75,59 @@ Task<Status> Lane::CreateOwn(std::string_view path, uint32_t flags, uint16_t per
   file->sole = true;
   std::vector<FileRef> others;  // none: nobody has had this number
   const auto got = mount_.files().Add(file, revocations, &others);
-  if (!got.ok()) {
-    mount_.own_parts().End(walk.parent(), shard);
-    co_return got.code();
+  Status status = got.status();
+  Outbox::Added added{};
+  while (status.ok()) {
+    added = mount_.outbox().AddBirth(record, file, number->hash, left < kNumbersFew, executor_.now());
+    if (Outbox::Is(added)) break;
+    status = co_await WaitToWriteDown(shard, added, walk.deadline());
   }
+  if (!status.ok()) {
+    if (got.ok()) mount_.files().FinishClose(*got);
+    const OwnParts::Outcome gone{walk.parent(), number->hash, true};  // there is no such file
+    mount_.own_parts().End(shard, {}, {&gone, 1});
+    co_return added == Outbox::Added::kGone ? Status() : status;
+  }
+  Count(added);
+  if (walker_.known.MightLearn(shard)) walker_.known.Note(record.parent, record.name);
   mount_.counters().made_ahead.fetch_add(1, std::memory_order_relaxed);
-  ++departing_;
-  ++mount_.departing();
-  mount_.SomethingAges();
-  Spawn(SendBirth(this, file, walk.parent(), std::string(walk.name()), permissions, left < kNumbersFew),
-        "making a file");
-  if (caller_.HasUnsent()) co_await UntilSent(file, Sent::kOpen);
   *fd = *got;
   co_return Code::kOk;
 }
 
-// `more`: numbers are running out.
-Task<Status> Lane::SendBirth(Lane* lane, FileRef file, InodeId dir, std::string name, uint16_t permissions, bool more) {
-  Mount& mount = lane->mount_;
-  const ShardId shard = file->inode.home();
-  const Nanos deadline = lane->Deadline();
-  const uint64_t revocations = mount.own_parts().revocations();
-  TargetBuffer told(lane->walker_);
-  Status status;
-  OpenReply reply;
+Task<Status> Lane::RemoveOwn(std::string_view path, bool* removed) {
+  Walk walk(walker_, path, Deadline());
+  if (!walk.TryToParent() || !walk.status().ok() || !walk.is_name() || walk.too_long() || walk.slash()) {
+    co_return Code::kOk;
+  }
+  const ShardId shard = walk.shard();
+  if (mount_.options().syncs || !mount_.outbox().IsReady(shard) || !IsOwnWalk(walk, shard)) co_return Code::kOk;
+  RemovalRecord record;
+  record.parent = walk.parent();
+  record.at = executor_.now();
+  record.name = walk.name();
+  uint64_t hash = 0;
+  if (!mount_.own_parts().BeginRemoval(record.parent, shard, record.name, executor_.now(), &hash)) co_return Code::kOk;
   for (;;) {
-    OpenRequest request;
-    request.parent = dir;
-    request.name = name;
-    request.flags = file->flags | (more ? uint32_t{kOpenOwn} : 0u);
-    request.permissions = permissions;
-    request.chunk_bits = file->chunk_bits;
-    request.inode = file->inode;
-    request.tag = file->original.grant.tag;
-    CallOptions options = lane->ByHandle(deadline);
-    told.AddTo(&options);
-    status = co_await lane->caller_.Call<Method::kOpen>(shard, request, &reply, options);
-    if (!Walk::MayRetry(status) || lane->executor_.now() >= deadline) break;
-    co_await lane->executor_.Sleep(lane->walker_.Jitter(kMillisecond));
-  }
-  if (status.ok()) {
-    if (reply.own) lane->LearnPart(dir, shard, revocations, reply.attr.chunk_bits, told.text());
-    if (lane->walker_.known.MightLearn(shard)) lane->walker_.known.Note(dir, name);
-    file->counted = !reply.uncounted;
-    file->epoch.store(mount.epoch(), std::memory_order_release);  // F4, F7
-  } else {
-    file->stillborn = status.code();
-    if (status.code() != Code::kShutdown) {  // else it was sent, and nobody waited
-      MAYFLY_ERROR("a file that was made without waiting, '{}', could not be made: {}", name, TextOf(status.code()));
+    const Outbox::Added added = mount_.outbox().AddRemoval(shard, record, hash, executor_.now());
+    if (Outbox::Is(added)) {
+      Count(added);
+      break;
     }
+    const Status status = co_await WaitToWriteDown(shard, added, walk.deadline());
+    if (status.ok()) continue;
+    const OwnParts::Outcome stays{record.parent, hash, false};
+    mount_.own_parts().End(shard, {}, {&stays, 1});
+    co_return added == Outbox::Added::kGone ? Status() : status;
   }
-  mount.own_parts().End(dir, shard);
-  mount.files().EndBirth(file);
-  if (file->birth.exchange(OpenFile::kBorn) == OpenFile::kLeft) {
-    if (status.ok() && file->EndHold()) lane->QueueClose(file->inode);
-    if (!status.ok()) mount.NoteLate(status.code());
-    mount.files().EndDeparture(file);
-  } else if (!status.ok() && !file->departing) {
-    file->deferred = status.code();
-  }
-  --mount.departing();
-  --lane->departing_;
-  lane->departed_.WakeAll();
+  mount_.counters().removed_ahead.fetch_add(1, std::memory_order_relaxed);
+  *removed = true;
   co_return Code::kOk;
 }
 
 Task<Status> Lane::Born(OpenFile& file) {
   const Nanos deadline = Deadline();
+  if (file.unborn()) SendWrittenDown(file.inode.home());
   while (file.unborn()) MAYFLY_CO_TRY(co_await WaitForNews(deadline));
   co_return file.stillborn.load();
 }
@@ -165,6 +162,7 @@ Task<void> Lane::LeaveParts(ShardId shard, std::vector<InodeId>* dirs) {
   for (size_t i = 0; i < dirs->size();) {
     const InodeId dir = (*dirs)[i];
     while (mount_.own_parts().IsUnderWay(dir, shard) && executor_.now() < deadline) {
+      SendWrittenDown(shard);
       co_await executor_.Sleep(kLookEvery);
     }
     if (mount_.own_parts().IsUnderWay(dir, shard)) {

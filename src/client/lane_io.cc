@@ -36,6 +36,7 @@ Task<Status> Lane::LockSlow(OpenFile& file, FileGuard* guard) {
   const Nanos deadline = Deadline();
   Nanos sleep = kLockSleepFirst;
   while (!guard->Try(file.lock)) {
+    if (file.departing) SendWrittenDown(file.inode.home());  // it may be what holds the lock
     if (mount_.poisoned()) co_return Code::kIo;
     if (executor_.now() >= deadline) co_return Code::kTimedOut;
     co_await executor_.Sleep(walker_.Jitter(sleep));
@@ -175,6 +176,10 @@ Task<Result<size_t>> Lane::WriteAt(FileRef file, Bytes data, uint64_t offset) {
   } else {
     FileGuard guard;
     written = co_await WriteHere(*file, data, offset, &guard, false);
+    if (MayHaveRoom(written)) {
+      MAYFLY_CO_TRY(co_await Settle());
+      written = co_await WriteHere(*file, data, offset, &guard, false);
+    }
   }
   if (written.ok() && SyncsEach(*file)) MAYFLY_CO_TRY(co_await Sync(file));
   co_return written;
@@ -195,6 +200,10 @@ Task<Result<size_t>> Lane::Write(FileRef file, Bytes data) {
     co_return written;
   }
   auto written = co_await WriteHere(*file, data, file->offset, &guard, true);
+  if (MayHaveRoom(written)) {
+    MAYFLY_CO_TRY(co_await Settle());
+    written = co_await WriteHere(*file, data, file->offset, &guard, true);
+  }
   if (written.ok()) file->offset += *written;
   if (written.ok() && SyncsEach(*file)) MAYFLY_CO_TRY(co_await Sync(file));
   co_return written;

@@ -63,6 +63,11 @@ Task<Status> Lane::Rmdir(std::string_view path) {
 }
 
 Task<Status> Lane::Unlink(std::string_view path) {
+  if (mount_.own_parts().any()) {
+    bool removed = false;
+    MAYFLY_CO_TRY(co_await RemoveOwn(path, &removed));
+    if (removed) co_return Code::kOk;
+  }
   if (MustSettle()) MAYFLY_CO_TRY(co_await Settle());
   Walk walk(walker_, path, Deadline());
   for (;;) {
@@ -80,7 +85,7 @@ Task<Status> Lane::Unlink(std::string_view path) {
       request.parent = walk.parent();
       request.name = walk.name();
       Empty reply;
-      const uint64_t version = mount_.own_parts().VersionOf(walk.parent(), walk.shard());
+      const uint64_t version = mount_.own_parts().VersionOf(walk.parent(), walk.shard(), walk.name());
       status = co_await caller_.Call<Method::kUnlink>(walk.shard(), request, &reply, walk.Options());
       if (status.ok() && version != 0) {
         mount_.own_parts().ForgetName(walk.parent(), walk.shard(), walk.name(), version);
@@ -154,6 +159,7 @@ Task<Status> Lane::Link(std::string_view from, std::string_view to) {
       status = co_await LookAtLast(&walk, &there);
       if (status.ok()) co_return Code::kExists;
     } else {
+      if (source.is_name()) mount_.own_parts().Doubt(source.parent(), source.shard(), source.name());
       LinkRequest request;
       request.inode = attr.inode;
       request.type = attr.type;

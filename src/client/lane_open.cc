@@ -184,7 +184,10 @@ Task<Result<Lane::Opened>> Lane::OpenPath(std::string_view path, uint32_t flags,
       target.AddTo(&options);
       status = co_await caller_.Call<Method::kOpen>(walk.shard(), request, &reply, options);
       if (status.ok() && reply.own) {
-        LearnPart(walk.parent(), walk.shard(), revocations, reply.attr.chunk_bits, target.text());
+        OwnPart part;
+        if (DecodePayload(target.text(), &part).ok()) {
+          LearnPart(walk.parent(), walk.shard(), revocations, reply.attr.chunk_bits, part);
+        }
       }
       if (status.ok() && reply.elsewhere) {
         const InodeId inode = reply.attr.inode;

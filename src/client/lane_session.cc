@@ -36,6 +36,7 @@ Task<Status> Lane::SyncSession() {
 
 // The sum over all shards; what cannot be reached does not count.
 Task<Result<StatFs>> Lane::StatFileSystem() {
+  if (MustSettle()) MAYFLY_CO_TRY(co_await Settle());
   const uint32_t shards = mount_.placement().shard_count();
   StatFs sum;
   Status status;

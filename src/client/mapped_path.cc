@@ -12,11 +12,6 @@ namespace {
 constexpr uint32_t kTouchToReadMin = 256 * 1024;
 constexpr uint64_t kWithinMask = (uint64_t{1} << kPlaceSegmentBits) - 1;
 
-// The call ended without an answer: it may have been served.
-bool Unheard(const Status& status) {
-  return status.code() == Code::kTimedOut || status.code() == Code::kUnavailable || status.code() == Code::kShutdown;
-}
-
 // The bytes of a place, and the sum of its stamps; empty if it does not lie in what is mapped.
 MutableBytes Locate(ArenaView* arena, uint64_t offset, uint32_t bytes, uint32_t* stamp) {
   const ArenaView::Segment segment = arena->Find(static_cast<uint32_t>(offset >> kPlaceSegmentBits));
@@ -83,10 +78,10 @@ Task<bool> DataPath::Borrow(ArenaView* arena, ShardId shard, uint32_t bytes, boo
     CallOptions options;
     options.deadline = Deadline();
     *status = co_await caller_.Call<Method::kLoan>(shard, ask, &reply, options);
-    if (Unheard(*status)) mount_.GiveBackLoan(shard, ask.loan, executor_.now());
+    if (IsUnheard(*status)) mount_.GiveBackLoan(shard, ask.loan, executor_.now());
     if (status->code() == Code::kInvalid) mount_.arenas().Refuse(shard);  // it does not know us as attached
     // Without memory for it in one piece, sending still finds several small ones.
-    if (!Unheard(*status) && !status->ok()) *status = Status();
+    if (!IsUnheard(*status) && !status->ok()) *status = Status();
     if (!status->ok() || reply.loan.bytes < bytes) co_return false;
     lent->loan = reply.loan;
   }
@@ -101,21 +96,29 @@ Task<bool> DataPath::Borrow(ArenaView* arena, ShardId shard, uint32_t bytes, boo
   co_return true;
 }
 
+void DataPath::Fill(FileId file, Piece piece, const Lent& lent, CommitRequest* request) {
+  request->loan = lent.loan.id;
+  request->inode = file.inode;
+  request->chunk = piece.chunk;
+  request->offset = piece.offset;
+  request->bytes = piece.bytes;
+  request->chunk_bits = file.chunk_bits;
+  request->grant = file.grant;
+  if (!mount_.has_helper() || !mount_.places().HasRoom(lent.shard, lent.loan.bytes)) return;
+  request->next = mount_.places().NewNumber();
+  request->next_bytes = lent.loan.bytes;
+}
+
+void DataPath::FillCommit(FileId file, uint64_t offset, const Lent& lent, size_t bytes, CommitRequest* request) {
+  Fill(file, PieceAt(file, offset, bytes), lent, request);
+  request->sums = SumsOf(lent.memory.first(bytes));
+}
+
 Task<bool> DataPath::Commit(FileId file, Piece piece, Lent lent, Sums sums, Closing* closing, Status* status) {
   CommitRequest request;
-  request.loan = lent.loan.id;
-  request.inode = file.inode;
-  request.chunk = piece.chunk;
-  request.offset = piece.offset;
-  request.bytes = piece.bytes;
-  request.chunk_bits = file.chunk_bits;
-  request.grant = file.grant;
+  Fill(file, piece, lent, &request);
   request.sums = std::move(sums);
   request.closes = *closing == Closing::kWanted && lent.shard == file.inode.home();
-  if (mount_.has_helper() && mount_.places().HasRoom(lent.shard, lent.loan.bytes)) {
-    request.next = mount_.places().NewNumber();
-    request.next_bytes = lent.loan.bytes;
-  }
   LoanReply reply;
   CallOptions options;
   options.deadline = Deadline();
@@ -123,12 +126,12 @@ Task<bool> DataPath::Commit(FileId file, Piece piece, Lent lent, Sums sums, Clos
   if (status->ok() && reply.loan.bytes != 0) {
     mount_.KeepPlace(lent.shard, reply.loan, executor_.now());
   }
-  if (Unheard(*status)) {
+  if (IsUnheard(*status)) {
     mount_.GiveBackLoan(lent.shard, lent.loan.id, executor_.now());
     if (request.next != 0) mount_.GiveBackLoan(lent.shard, request.next, executor_.now());
   }
   if (request.closes && status->ok()) *closing = Closing::kDone;
-  if (request.closes && Unheard(*status)) *closing = Closing::kUnheard;
+  if (request.closes && IsUnheard(*status)) *closing = Closing::kUnheard;
   if (status->ok()) mount_.counters().written_mapped.fetch_add(1, std::memory_order_relaxed);
   co_return status->code() != Code::kStale;  // the shard took the place back, or has no such file: sending tells
 }
@@ -158,6 +161,26 @@ Task<Lent> DataPath::BorrowFor(FileId file, uint64_t offset, size_t bytes) {
   Status status;
   if (arena == nullptr) co_return lent;
   if (!co_await Borrow(arena, shard, piece.bytes, true, &lent, &status)) lent.memory = {};
+  co_return lent;
+}
+
+Task<Lent> DataPath::BorrowOutbox(ShardId shard) {
+  Lent lent;
+  lent.shard = shard;
+  ArenaView* const arena = mount_.arenas().Get(shard);
+  if (arena == nullptr) co_return lent;
+  LoanRequest ask;
+  ask.loan = mount_.places().NewNumber();
+  ask.bytes = kOutboxBytes;
+  ask.ahead = ask.outbox = true;
+  LoanReply reply;
+  CallOptions options;
+  options.deadline = Deadline();
+  const Status status = co_await caller_.Call<Method::kLoan>(shard, ask, &reply, options);
+  if (IsUnheard(status)) mount_.GiveBackLoan(shard, ask.loan, executor_.now());
+  if (!status.ok() || reply.loan.bytes < kOutboxBytes) co_return lent;
+  lent.loan = reply.loan;
+  lent.memory = Locate(arena, reply.loan.offset, reply.loan.bytes, nullptr);
   co_return lent;
 }
 

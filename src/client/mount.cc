@@ -24,6 +24,11 @@ std::vector<ShardId> Mount::TakeListenRequests() {
   return std::exchange(listen_requests_, {});
 }
 
+void Mount::AskAgain(const std::vector<ShardId>& shards) {
+  std::lock_guard lock(mutex_);
+  listen_requests_.insert(listen_requests_.end(), shards.begin(), shards.end());
+}
+
 bool Mount::HasListenRequests() {
   std::lock_guard lock(mutex_);
   return !listen_requests_.empty();
@@ -56,11 +61,14 @@ void Mount::LockForFork() {
   closes_.fork_mutex().lock();
   places_.fork_mutex().lock();
   own_parts_.fork_mutex().lock();
+  outbox_.fork_mutex().lock();
   mutex_.lock();
 }
 
 void Mount::UnlockAfterFork() {
+  own_parts_.DoubtAll();
   mutex_.unlock();
+  outbox_.fork_mutex().unlock();
   own_parts_.fork_mutex().unlock();
   places_.fork_mutex().unlock();
   closes_.fork_mutex().unlock();
@@ -72,10 +80,11 @@ void Mount::RenewInChild() {
   closes_.Forget();
   places_.Forget();
   own_parts_.Forget();
+  outbox_.Forget();
   arenas_.Forget();  // they are attached as the parent
   listen_requests_.clear();
   for (auto& state : listening_) state = kOff;
-  helper_watches_ = false;
+  helper_watches_ = drive_ = false;
   buffered_ = departing_ = 0;
   late_ = Code::kOk;
   buffers_ = static_cast<uint32_t>(free_buffers_.size());

@@ -14,6 +14,7 @@
 #include "client/close_queue.h"
 #include "client/file_table.h"
 #include "client/options.h"
+#include "client/outbox.h"
 #include "client/own_parts.h"
 #include "client/place_pool.h"
 #include "ring/placement.h"
@@ -23,7 +24,7 @@ namespace mayfly {
 
 struct MountCounters {
   std::atomic<uint64_t> written_mapped{0}, read_mapped{0}, moved_meanwhile{0};  // pieces
-  std::atomic<uint64_t> made_ahead{0}, closed_ahead{0};                         // opens and closes that did not wait
+  std::atomic<uint64_t> made_ahead{0}, closed_ahead{0}, removed_ahead{0};       // did not wait
   std::atomic<uint64_t> checksum_mismatches{0}, writes_buffered{0}, buffers_sent{0}, revoked{0}, read_ahead_hits{0};
 };
 
@@ -39,6 +40,7 @@ class Mount {
         options_(options),
         files_(files),
         arenas_(options.map_arena ? views : nullptr, placement_.shard_count()),
+        outbox_(placement_.shard_count()),
         listening_(placement_.shard_count()) {}
 
   const Placement& placement() const { return placement_; }
@@ -49,6 +51,7 @@ class Mount {
   Arenas& arenas() { return arenas_; }
   PlacePool& places() { return places_; }
   OwnParts& own_parts() { return own_parts_; }
+  Outbox& outbox() { return outbox_; }
   MountCounters& counters() { return counters_; }
 
   bool poisoned() const { return poisoned_.load(std::memory_order_relaxed); }
@@ -58,7 +61,8 @@ class Mount {
   uint64_t epoch() const { return epoch_.load(std::memory_order_relaxed); }
   // Files that hold unsent bytes.
   std::atomic<uint32_t>& buffered() { return buffered_; }
-  // Opens and closes that returned before their answer came (lane_create.cc, lane_close.cc).
+  // What of this process is not done though the call has returned: bundles (outbox.h), and closes by a message of their
+  // own (lane_close.cc).
   std::atomic<uint32_t>& departing() { return departing_; }
   // What went wrong with one of them: for the next close or sync of the process to say.
   void NoteLate(Code code) { late_ = code; }
@@ -76,18 +80,24 @@ class Mount {
     if (wake_) wake_();
   }
   bool has_helper() const { return wake_ != nullptr; }
+  // Somebody waits for what another thread has under way, which may compute for long: the helper drives that.
+  void WakeHelperToDrive() {
+    drive_ = true;
+    WakeHelper();
+  }
+  std::atomic<bool>& drive() { return drive_; }
   bool Listening(ShardId shard) const { return listening_[shard.value].load(std::memory_order_acquire) == kActive; }
   // True once some file of this process could have used write-behind: from then on every shard is listened to where a
   // file is opened for writing.
   bool wants_to_listen() const { return wants_to_listen_.load(std::memory_order_relaxed); }
-  // This process has made and closed a small file there. One that makes many had better be alone with each.
-  void CountSmallFile(ShardId home) {
-    if (small_files_.fetch_add(1, std::memory_order_relaxed) + 1 >= options_.own_after) AskToListen(home);
-  }
+  // This process has made and closed a small file. One that makes many had better be alone with each: true.
+  bool CountSmallFile() { return small_files_.fetch_add(1, std::memory_order_relaxed) + 1 >= options_.own_after; }
   // Wants the helper to listen to the shard; it takes a moment.
   void AskToListen(ShardId shard);
   std::vector<ShardId> TakeListenRequests();
   bool HasListenRequests();
+  // Requests that were taken and are to be taken once more.
+  void AskAgain(const std::vector<ShardId>& shards);
   void SetListening(ShardId shard, bool active) {
     listening_[shard.value].store(active ? kActive : kAsked, std::memory_order_release);
   }
@@ -128,6 +138,7 @@ class Mount {
   Arenas arenas_;
   PlacePool places_;
   OwnParts own_parts_;
+  Outbox outbox_;
   MountCounters counters_;
   std::atomic<bool> poisoned_{false};
   std::atomic<uint64_t> epoch_{0};
@@ -137,7 +148,7 @@ class Mount {
   std::function<void()> wake_;
   std::vector<std::atomic<uint8_t>> listening_;  // by shard
   std::atomic<bool> wants_to_listen_{false};
-  std::atomic<bool> helper_watches_{false};
+  std::atomic<bool> helper_watches_{false}, drive_{false};
 
   std::mutex mutex_;  // of what follows
   std::vector<ShardId> listen_requests_;

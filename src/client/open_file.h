@@ -150,13 +150,15 @@ struct OpenFile {
   WriteBuffer buffer;
   Readahead ahead;
 
-  // What is on its way to the home though the call that sent it has returned: the open, of a file in an own part
-  // (lane_create.cc), and the close (lane_close.cc). Until it is born no request about it is sent but the one that
-  // closes it.
+  // What is on its way to the home though the call has returned: the open, of a file in an own part (lane_create.cc),
+  // and the close (lane_close.cc). Until it is born no request about it is sent but the one that closes it.
   enum Birth : uint8_t { kBorn, kUnborn, kLeft };  // kLeft: unborn, and closed
   std::atomic<uint8_t> birth{kBorn};
   std::atomic<Code> stillborn{Code::kOk};
   std::atomic<bool> departing{false};
+  // Of one that is not born yet: the bundle of its birth (outbox.h), and where that stands in it. Outbox's.
+  uint64_t written_down = 0;
+  uint32_t record_at = 0;
   bool born_to_parent = false;  // in a forked child: the parent's open was on its way
   bool unborn() const { return birth.load(std::memory_order_acquire) != kBorn; }
 

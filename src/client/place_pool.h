@@ -26,7 +26,8 @@ struct Lent {
 class PlacePool {
  public:
   static constexpr Nanos kAgeMax = kSecond;
-  static constexpr size_t kOfShardMax = 8;                   // kept
+  static constexpr size_t kOfShardMax = 8, kSmallOfShardMax = 64;  // kept, of large and of all places
+  static constexpr uint32_t kSmall = 64 * 1024;
   static constexpr uint64_t kBytesMax = uint64_t{64} << 20;  // of all shards
 
   // What has to be returned to one shard.
@@ -55,13 +56,19 @@ class PlacePool {
   // Whether another place would be kept.
   bool HasRoom(ShardId shard, uint32_t bytes) {
     std::lock_guard lock(mutex_);
-    return bytes_ + bytes <= kBytesMax && shards_[shard.value].kept.size() < kOfShardMax;
+    return bytes_ + bytes <= kBytesMax && shards_[shard.value].kept.size() < KeptMax(bytes);
+  }
+  // Whether none of the shard is left: who needs one next has to ask.
+  bool IsEmpty(ShardId shard) {
+    std::lock_guard lock(mutex_);
+    const auto it = shards_.find(shard.value);
+    return it == shards_.end() || it->second.kept.empty();
   }
   void Put(ShardId shard, PlaceLoan loan, Nanos now) {
     std::lock_guard lock(mutex_);
     OfShard& of = shards_[shard.value];
     if (oldest_ == kNever) oldest_ = now;
-    if (of.kept.size() >= kOfShardMax) {
+    if (of.kept.size() >= KeptMax(loan.bytes)) {
       of.returns.push_back(loan.id);
       return;
     }
@@ -111,6 +118,7 @@ class PlacePool {
   }
 
  private:
+  static size_t KeptMax(uint32_t bytes) { return bytes <= kSmall ? kSmallOfShardMax : kOfShardMax; }
   struct Kept {
     PlaceLoan loan;
     Nanos since = 0;

@@ -124,6 +124,8 @@ bool WithImageOf(Tag tag, Fn&& with) {
       return with("sole", SoleImage()), true;
     case kTagLoan:
       return with("loan", LoanImage()), true;
+    case kTagOutbox:
+      return with("outbox", OutboxImage()), true;
     case kTagGeneration:
       return with("generation", NamespaceGeneration()), true;
     case kTagNextTxn:
@@ -359,6 +361,14 @@ Json Describe(const LoanImage& i) {
           {"offset", i.loan.offset & ((uint64_t{1} << kPlaceSegmentBits) - 1)},
           {"bytes", i.loan.bytes},
           {"slab_pages", i.slab_pages}};
+}
+Json Describe(const OutboxImage& i) {
+  if (i.loan == 0) return {{"process", Text(i.process)}, {"number", nullptr}};
+  return {{"process", Text(i.process)},
+          {"number", i.loan},
+          {"uid", i.cred.uid},
+          {"gid", i.cred.gid},
+          {"groups", i.cred.groups}};
 }
 Json Describe(const NamespaceGeneration& i) { return {{"generation", i.generation.value}}; }
 Json Describe(const TransactionsUpTo& i) { return {{"number", i.number}}; }

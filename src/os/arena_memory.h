@@ -29,14 +29,18 @@ constexpr size_t kChangeCounts = 1u << 16;
 //                 and looks at the holds then. So one of them sees the other.
 //             B3  a file's hold is its number, and the complement once the owner has registered it as open: who takes
 //                 it out and finds that has to tell of the close.
+//             B4  the owner counts a process's bell up when it has something to ask it for. Who listens to it so asks
+//                 what it is.
 struct ArenaBoard {
   static constexpr size_t kProcesses = 64, kHolds = 64;
   using Hold = std::atomic<uint64_t>;
+  using Bell = std::atomic<uint32_t>;
 
   std::atomic<uint64_t> generation;
   std::atomic<uint64_t> until;
   alignas(64) std::atomic<uint64_t> processes[kProcesses];  // whose holds these are; 0: free
   alignas(64) Hold holds[kProcesses][kHolds];               // 0: free
+  alignas(64) Bell bells[kProcesses];
 };
 static_assert(std::atomic<uint64_t>::is_always_lock_free);
 

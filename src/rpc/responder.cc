@@ -461,24 +461,24 @@ void Responder::Sweep() {
   for (auto& c : connections_) {
     if (c->id != 0 && c->history == nullptr && now >= c->opened_at + kRefusedFor) CloseConnection(c.get());
   }
-  std::vector<ClientId> gone;
+  std::vector<std::pair<ClientId, bool>> gone;  // whether it is known to have ended
   bool ending = false;
   for (const auto& [id, process] : processes_) {
     if (process.connections != 0) continue;
     const bool is_gone = now >= process.gone_at || (process.ended && !IsWorkingFor(id));
-    if (is_gone) gone.push_back(id);
+    if (is_gone) gone.emplace_back(id, process.ended);
     ending |= !is_gone && process.ended;
   }
   std::sort(gone.begin(), gone.end());  // a run is a function of its inputs
-  for (ClientId id : gone) processes_.erase(id);
+  for (const auto& [id, ended] : gone) processes_.erase(id);
   absl::erase_if(histories_, [&](const auto& entry) {
     const History& h = *entry.second;
     return h.connections == 0 && h.running == 0 && now >= h.idle_since + options_.forget_after;
   });
   // An idle server with idle clients has nothing to look at: once a second is enough, and cheap.
   if (!processes_.empty() || !histories_.empty() || !by_endpoint_.empty()) ArmSweep(ending ? kSweepEnded : kSweepEvery);
-  for (ClientId id : gone) {
-    if (on_process_gone_) on_process_gone_(id);
+  for (const auto& [id, ended] : gone) {
+    if (on_process_gone_) on_process_gone_(id, ended);
   }
 }
 

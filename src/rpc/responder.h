@@ -173,8 +173,8 @@ class Responder final : public Receiver {
   // Named in every reply.
   void SetGeneration(Generation g) { generation_ = g; }
   void SetView(View v) { view_ = v; }
-  // Called when a process has no connection any more (by death, or by a proper end).
-  void SetOnProcessGone(std::function<void(ClientId process)> fn) { on_process_gone_ = std::move(fn); }
+  // Called when a process has no connection any more (by death, or by a proper end). `ended`: it is known to have.
+  void SetOnProcessGone(std::function<void(ClientId process, bool ended)> fn) { on_process_gone_ = std::move(fn); }
   // Refuses new connections and answers nothing any more. Requests that are being worked on still end by Finish, all of
   // them before this object goes.
   void Close();
@@ -252,7 +252,7 @@ class Responder final : public Receiver {
   Chain<Request, ArrivedTag> arrived_;
   std::vector<std::unique_ptr<Request>> requests_;
   std::vector<Request*> free_requests_;
-  std::function<void(ClientId)> on_process_gone_;
+  std::function<void(ClientId, bool)> on_process_gone_;
   size_t live_ = 0;  // connections that were welcomed
   bool closed_ = false;
   Executor::TimerId sweep_;

@@ -37,6 +37,10 @@ void Shard::RecordRest(TlvWriter* out) const {
     image.slab_pages = arena_.SlabPagesOf(place);
     out->Put(kTagLoan, image, LoanImage::kBytes);
   }
+  for (const auto& [process, outbox] : outboxes_) {
+    const OutboxImage image{process, outbox.loan, outbox.cred};
+    out->Put(kTagOutbox, image, image.encoded_bytes());
+  }
   for (ClientId process : attached_) {
     AttachedImage image;
     image.process = process;

@@ -136,7 +136,7 @@ Task<Status> Shard::Truncate(InodeId id, uint64_t size, bool touch, Nanos deadli
     // Nothing is cut: what is reserved behind the file's end stays so, as on tmpfs.
     Inode* inode = names_.FindInode(id);
     if (inode == nullptr) status = Code::kStale;
-    if (status.ok()) Wrote(*inode, size, nullptr);
+    if (status.ok()) Wrote(*inode, size, nullptr, wall());
   } else if (status.ok()) {
     status = co_await TruncateLocked(id, size, touch, deadline);
     status = IoInsteadOf(Code::kReadOnly, status);  // it says that nothing has changed
@@ -180,7 +180,7 @@ Task<Status> Shard::TruncateLocked(InodeId id, uint64_t size, bool touch, Nanos 
   MAYFLY_CHECK(store_.Truncate(id, size));
   CountChange(id);
   inode->size = size;
-  if (touch) Touch(*inode);
+  if (touch) Touch(*inode, wall());
   ++inode->version;
   if (inode->extra == nullptr || inode->extra->shards.empty()) {
     names_.Changed(*inode);
@@ -263,16 +263,16 @@ Task<Status> Shard::HandleChunkTruncate(Request* r, const TruncateRequest& q, Em
   co_return store_.SetEpoch(q.inode, q.epoch + 1);
 }
 
-void Shard::Touch(Inode& inode) {
-  inode.mtime = inode.ctime = wall();
+void Shard::Touch(Inode& inode, Nanos when) {
+  inode.mtime = inode.ctime = when;
   inode.mtime_set = 0;
 }
 
 // After bytes up to file offset `end` were stored here, at the home, or the file grew to there.
-void Shard::Wrote(Inode& inode, uint64_t end, const Cred* cred) {
+void Shard::Wrote(Inode& inode, uint64_t end, const Cred* cred, Nanos when) {
   CountChange(inode.id);
   inode.size = std::max(inode.size, end);
-  Touch(inode);
+  Touch(inode, when);
   ++inode.version;
   if (cred != nullptr) names_.ClearPrivileges(inode, *cred);
   names_.Changed(inode);
@@ -296,15 +296,15 @@ Result<ChunkRange> Shard::RangeOf(InodeId file, ChunkIndex chunk, uint8_t chunk_
 }
 
 // Before data of a range is taken in: the file lives, and this shard is one of its shards.
-Task<Status> Shard::MayStore(Request* r, ChunkRange range) {
+Task<Status> Shard::MayStore(const Party& party, ChunkRange range, Nanos deadline) {
   if (IsHome(range.file)) {
     Inode* inode = names_.FindInode(range.file);
     if (inode == nullptr || (inode->nlink == 0 && inode->opens == 0)) co_return Code::kStale;
     if (inode->type != FileType::kFile || inode->chunk_bits != range.chunk_bits) co_return Code::kInvalid;
   } else if (store_.Figures(range.file).epoch == 0) {
-    MAYFLY_CO_TRY(co_await JoinFile(range.file, r->deadline()));
+    MAYFLY_CO_TRY(co_await JoinFile(range.file, deadline));
   }
-  if (privileged_.contains(range.file)) MAYFLY_CO_TRY(co_await DropPrivileges(range.file, r->party(), r->deadline()));
+  if (privileged_.contains(range.file)) MAYFLY_CO_TRY(co_await DropPrivileges(range.file, party, deadline));
   co_return Code::kOk;
 }
 
@@ -314,12 +314,12 @@ Task<Status> Shard::HandleWrite(Request* r, const WriteRequest& q, Empty*, Reply
   if (!range.ok()) co_return range.code();
   if (!q.sums.empty() && q.sums.size() != BlocksOf(bytes)) co_return Code::kInvalid;
   MAYFLY_CO_TRY(grants_.Check(r->party(), q.inode, q.grant, kGrantWrite));  // V4
-  MAYFLY_CO_TRY(co_await MayStore(r, *range));
+  MAYFLY_CO_TRY(co_await MayStore(r->party(), *range, r->deadline()));
   if (q.epoch != 0 && !IsHome(q.inode) && store_.Figures(q.inode).epoch != q.epoch) co_return Code::kConflict;
   MAYFLY_CO_TRY(co_await ReceiveInto(r, *range, q.sums));
   // No suspension since the bytes became the file's.
   if (Inode* inode = IsHome(q.inode) ? names_.FindInode(q.inode) : nullptr) {
-    Wrote(*inode, range->file_offset() + bytes, &r->party().cred);
+    Wrote(*inode, range->file_offset() + bytes, &r->party().cred, wall());
   }
   // A chmod may have come while the bytes did.
   if (privileged_.contains(q.inode)) r->AnswerAhead(Empty());
@@ -530,7 +530,7 @@ Task<Status> Shard::HandleAppend(Request* r, const AppendRequest& q, OffsetReply
   Inode* inode = names_.FindInode(q.inode);
   if (status.ok() && inode == nullptr) status = Code::kStale;
   if (status.ok()) {
-    Wrote(*inode, attr.size + bytes, &r->party().cred);
+    Wrote(*inode, attr.size + bytes, &r->party().cred, wall());
     a->offset = attr.size;
   }
   UnlockSize(q.inode);
@@ -665,7 +665,7 @@ Task<Status> Shard::HandleChunkPunch(Request* r, const RangeRequest& q, Empty*, 
   range.offset = q.offset;
   range.bytes = static_cast<uint32_t>(q.bytes);
   MAYFLY_CO_TRY(store_.Punch(range));
-  if (Inode* inode = IsHome(q.inode) ? names_.FindInode(q.inode) : nullptr) Wrote(*inode, 0, &r->party().cred);
+  if (Inode* inode = IsHome(q.inode) ? names_.FindInode(q.inode) : nullptr) Wrote(*inode, 0, &r->party().cred, wall());
   co_return Code::kOk;
 }
 
@@ -674,7 +674,7 @@ Task<Status> Shard::HandleExtend(Request* r, const RangeRequest& q, Empty*, Repl
   Inode* inode = names_.FindInode(q.inode);
   if (inode == nullptr) co_return Code::kStale;
   if (inode->type != FileType::kFile) co_return Code::kInvalid;
-  Wrote(*inode, q.bytes, &r->party().cred);
+  Wrote(*inode, q.bytes, &r->party().cred, wall());
   co_return Code::kOk;
 }
 

@@ -79,6 +79,7 @@ constexpr bool AllowedWhileStopping(Method m) {
     case Method::kClose:
     case Method::kRevoked:
     case Method::kYielded:
+    case Method::kBundle:
     case Method::kFlushStatus:
     case Method::kFlush:
     case Method::kGetStatus:
@@ -192,10 +193,8 @@ Task<Status> Shard::Run(Request* r) {
     const bool waits = !r->party().peer && !AllowedWhileStopping(M);
     if (status.ok() && waits && !log_.failed() && !log_.HasRoom()) status = co_await log_.WaitForRoom(r->deadline());
   }
-  bool walks = NamesAnEntry(M);
-  if constexpr (M == Method::kOpen) walks = !q.inode.valid();  // else its process has seen that the walk is true
   if constexpr (NamesAnEntry(M)) {
-    if (status.ok() && walks) {
+    if (status.ok()) {
       const std::optional<Status> entered = EnterWalk(*r);
       if (entered) {
         status = *entered;
@@ -211,7 +210,7 @@ Task<Status> Shard::Run(Request* r) {
   if (status.ok() && !acknowledged) {
     status = co_await (this->*Fn)(r, q, &a, &out);
     if constexpr (NamesAnEntry(M)) {
-      if (walks && SpeaksOfNames(status.code()) && Stale(*r)) status = Code::kGeneration;
+      if (SpeaksOfNames(status.code()) && Stale(*r)) status = Code::kGeneration;
     }
   }
   if constexpr (MethodTypes<M>::kOnce) {

@@ -11,7 +11,7 @@ namespace mayfly {
 
 // 0x0301 is an answer (rpc/history.h).
 constexpr Tag kTagSole = 0x0302, kTagLoan = 0x0303, kTagGeneration = 0x0304, kTagNextTxn = 0x0305, kTagOutcome = 0x0306,
-              kTagIntent = 0x0307, kTagAttached = 0x0308, kTagJob = 0x0309, kTagRefusing = 0x030a;
+              kTagIntent = 0x0307, kTagAttached = 0x0308, kTagJob = 0x0309, kTagRefusing = 0x030a, kTagOutbox = 0x030b;
 
 // Who may hold unsent writes of a file. No process: nobody any more.
 struct SoleImage {
@@ -33,6 +33,18 @@ struct LoanImage {
   template <class Io>
   void Fields(Io& io) {
     io(process, loan, slab_pages);
+  }
+};
+
+// The loan that is a process's outbox (wire/outbox.h), and as whom the shard does what it finds there. 0: it has none.
+struct OutboxImage {
+  ClientId process;
+  uint64_t loan = 0;
+  Cred cred;
+  size_t encoded_bytes() const { return 8 + 8 + 4 + 4 + 4 + cred.groups.size() * 4; }
+  template <class Io>
+  void Fields(Io& io) {
+    io(process, loan, cred);
   }
 };
 

@@ -52,6 +52,7 @@ Task<Status> Shard::EndSole(InodeId id, ClientId except, Nanos deadline) {
     if (!it->second.revoking) {
       it->second.revoking = true;
       to_revoke_[it->second.process].push_back(id);
+      RingBell(it->second.process);
       revoke_news_.WakeAll();
     }
     MAYFLY_CO_TRY(co_await yielded_.Wait(deadline));
@@ -421,7 +422,22 @@ Task<Status> Shard::BuryOne(InodeId id, Nanos deadline) {
   co_return Code::kOk;
 }
 
-void Shard::ProcessGone(ClientId process) {
+void Shard::ProcessGone(ClientId process, bool ended) {
+  if (HasUnfinished(process) && (ended || !arena_memory_.IsAttached(process.value))) {
+    gate_.Spawn(EndProcess(process), "finishing what a process left");
+  } else {
+    ForgetProcess(process);
+  }
+}
+
+// Others who want to see what it made wait for that.
+Task<Status> Shard::EndProcess(ClientId process) {
+  co_await FinishOutbox(process);
+  ForgetProcess(process);
+  co_return Code::kOk;
+}
+
+void Shard::ForgetProcess(ClientId process) {
   std::vector<InodeId> died;
   names_.ReleaseAll(process, &died);
   for (auto it = soles_.begin(); it != soles_.end();) {

@@ -82,6 +82,15 @@ void Shard::RegisterHolds(Inode& inode) {
   }
 }
 
+// B4
+void Shard::RingBell(ClientId process) {
+  ArenaBoard* const board = arena_memory_.Board();
+  if (board == nullptr || !attached_.contains(process)) return;
+  for (size_t i = 0; i < ArenaBoard::kProcesses; ++i) {
+    if (board->processes[i].load(std::memory_order_relaxed) == process.value) ++board->bells[i];
+  }
+}
+
 // Of processes that are gone.
 void Shard::ClearHolds() {
   ArenaBoard* const board = arena_memory_.Board();

@@ -22,6 +22,11 @@ class Loans {
   bool Has(ClientId process, uint64_t id) const { return lent_.contains(Key(process.value, id)); }
   // Not a number that the process has in use.
   void Lend(ClientId process, uint64_t id, Place place) { lent_.emplace(Key(process.value, id), place); }
+  // Invalid: as Take.
+  Place Find(ClientId process, uint64_t id) const {
+    const auto it = lent_.find(Key(process.value, id));
+    return it != lent_.end() ? it->second : Place();
+  }
   // kStale: it is not lent to this process, or no longer.
   Result<Place> Take(ClientId process, uint64_t id) {
     auto it = lent_.find(Key(process.value, id));

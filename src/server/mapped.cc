@@ -66,6 +66,10 @@ Result<Place> Shard::TakeLoan(ClientId process, uint64_t id) {
   PlaceLoan over;
   over.id = id;
   if (place.ok()) NoteLoan(process, over);
+  if (const auto outbox = outboxes_.find(process); outbox != outboxes_.end() && outbox->second.loan == id) {
+    outboxes_.erase(outbox);
+    NoteOutbox(process, 0, Cred());
+  }
   return place;
 }
 
@@ -79,48 +83,57 @@ Task<Status> Shard::HandleLoan(Request* r, const LoanRequest& q, LoanReply* a, R
   const ClientId process = r->party().process;
   if (q.bytes == 0 || q.bytes > kTransferBytesMax || !attached_.contains(process)) co_return Code::kInvalid;
   if (loans_.size() >= kLoansOfProcessMax && loans_.CountOf(process) >= kLoansOfProcessMax) co_return Code::kNoSpace;
+  if (q.outbox && (q.bytes != kOutboxBytes || HasUnfinished(process)))
+    co_return Code::kInvalid;  // else it is the new one
   if (q.ahead && !MayLendAhead()) co_return Code::kNoSpace;
   if (has_disk()) MAYFLY_CO_TRY(co_await MakeRoom(q.bytes, 0, r->deadline()));
   auto loan = Lend(process, q.loan, q.bytes);
   if (!loan.ok()) co_return loan.code();
+  if (q.outbox) OpenOutbox(r->party(), *loan);
   a->loan = *loan;
   co_return Code::kOk;
 }
 
 Task<Status> Shard::HandleCommit(Request* r, const CommitRequest& q, LoanReply* a, ReplyPayload*) {
-  const ClientId process = r->party().process;
+  std::vector<InodeId> died;
+  MAYFLY_CO_TRY(co_await StoreLent(r->party(), q, r->deadline(), wall(), &a->loan, &died));
+  if (died.empty()) co_return Code::kOk;
+  r->AnswerAhead(*a);  // as a Close
+  co_return co_await Bury(std::move(died), r->deadline());
+}
+
+// `when`: the time of day for the file. *next: the loan that was wished for, if there is memory enough.
+Task<Status> Shard::StoreLent(const Party& party, const CommitRequest& q, Nanos deadline, Nanos when, PlaceLoan* next,
+                              std::vector<InodeId>* died) {
+  const ClientId process = party.process;
   auto range = RangeOf(q.inode, q.chunk, q.chunk_bits, q.offset, q.bytes);
   Status status = range.status();
   if (status.ok() && !q.sums.empty() && q.sums.size() != BlocksOf(q.bytes)) status = Code::kInvalid;
   if (status.ok() && q.closes && !IsHome(q.inode)) status = Code::kInvalid;
-  if (status.ok()) status = grants_.Check(r->party(), q.inode, q.grant, kGrantWrite);  // V4
+  if (status.ok()) status = grants_.Check(party, q.inode, q.grant, kGrantWrite);  // V4
   // The open that makes it comes behind this: the place stays lent, as its bytes are wanted then.
   if (status.ok() && q.closes && names_.FindInode(q.inode) == nullptr) co_return Code::kConflict;
-  if (status.ok()) status = co_await MayStore(r, *range);
+  if (status.ok()) status = co_await MayStore(party, *range, deadline);
   auto place = TakeLoan(process, q.loan);  // used up whatever becomes of it
   if (!place.ok()) co_return status.ok() ? place.status() : status;
   if (status.ok() && q.bytes > place->bytes) status = Code::kInvalid;
-  if (status.ok() && executor_.now() >= r->deadline()) status = Code::kTimedOut;  // V2
+  if (status.ok() && executor_.now() >= deadline) status = Code::kTimedOut;  // V2
   if (status.ok() && IsHome(q.inode) && names_.FindInode(q.inode) == nullptr) status = Code::kStale;
   if (!status.ok()) {
     store_.Unstage(*place);
     co_return status;
   }
-  MAYFLY_CO_TRY(store_.Commit(*range, *place, q.sums, wall()));
+  MAYFLY_CO_TRY(store_.Commit(*range, *place, q.sums, when));
   if (Inode* inode = IsHome(q.inode) ? names_.FindInode(q.inode) : nullptr) {
-    Wrote(*inode, range->file_offset() + q.bytes, &r->party().cred);
+    Wrote(*inode, range->file_offset() + q.bytes, &party.cred, when);
   }
   // A chmod may have come while this suspended above.
-  if (privileged_.contains(q.inode)) MAYFLY_CO_TRY(co_await DropPrivileges(q.inode, r->party(), r->deadline()));
+  if (privileged_.contains(q.inode)) MAYFLY_CO_TRY(co_await DropPrivileges(q.inode, party, deadline));
   if (q.next_bytes != 0 && q.next_bytes <= kTransferBytesMax && MayLendAhead()) {
-    if (auto next = Lend(process, q.next, q.next_bytes); next.ok()) a->loan = *next;
+    if (auto lent = Lend(process, q.next, q.next_bytes); lent.ok()) *next = *lent;
   }
-  if (!q.closes) co_return Code::kOk;
-  std::vector<InodeId> died;
-  EndOpen(q.inode, process, &died);
-  if (died.empty()) co_return Code::kOk;
-  r->AnswerAhead(*a);  // as a Close
-  co_return co_await Bury(std::move(died), r->deadline());
+  if (q.closes) EndOpen(q.inode, process, died);
+  co_return Code::kOk;
 }
 
 Task<Status> Shard::HandleReturn(Request* r, const ReturnRequest& q, Empty*, ReplyPayload*) {
@@ -198,6 +211,7 @@ Task<Status> Shard::TakeBackLater(ClientId process) {
   while (!leaving_ && arena_memory_.IsAttached(process.value)) {
     (void)co_await loans_news_.Wait(executor_.now() + kLookEvery);
   }
+  if (HasUnfinished(process)) co_await FinishOutbox(process);
   TakeAllLoans(process);
   co_return Code::kOk;
 }

@@ -3,6 +3,7 @@
 #include "meta/permissions.h"
 #include "server/shard.h"
 #include "server/transaction.h"
+#include "wire/payload.h"
 
 namespace mayfly {
 
@@ -68,7 +69,7 @@ Task<Status> Shard::HandleOpen(Request* r, const OpenRequest& q, OpenReply* a, R
     auto entry = names_.Find(q.parent, q.name);
     if (entry.ok()) {
       if (entry->busy) co_return Code::kBusy;
-      if ((q.flags & kOpenCreate) != 0 && ((q.flags & kOpenExclusive) != 0 || q.inode.valid())) co_return Code::kExists;
+      if ((q.flags & kOpenCreate) != 0 && (q.flags & kOpenExclusive) != 0) co_return Code::kExists;
       a->attr.inode = entry->inode;
       a->attr.type = entry->type;
       if (entry->type == FileType::kSymlink) {
@@ -97,12 +98,6 @@ Task<Status> Shard::HandleOpen(Request* r, const OpenRequest& q, OpenReply* a, R
     what.type = FileType::kFile;
     what.permissions = q.permissions;
     what.chunk_bits = q.chunk_bits;
-    what.inode = q.inode;
-    if (q.inode.valid()) {
-      if (!IsHome(q.inode)) co_return Code::kInvalid;
-      MAYFLY_CO_TRY(grants_.Check(r->party(), q.inode, Grant{kBirthRights, q.tag}, kGrantBirth));
-      if (names_.FindInode(q.inode) != nullptr) co_return Code::kExists;
-    }
     auto inode = co_await CreateEntry(r, what);
     if (inode.code() == Code::kExists) continue;  // another came first while this one waited to join
     if (!inode.ok()) co_return inode.code();
@@ -120,7 +115,11 @@ Task<Status> Shard::HandleOpen(Request* r, const OpenRequest& q, OpenReply* a, R
       SetSole((*inode)->id, r->party().process);
       a->sole = true;
     }
-    if ((q.flags & kOpenOwn) != 0) OfferPart(*r, q.parent, q.inode.valid(), a, out);
+    OwnPart part;
+    if ((q.flags & kOpenOwn) != 0 && OfferPart(*r, q.parent, false, &part)) {
+      a->own = true;
+      out->text = EncodedPayload(part, OwnPart::kBytesMax);
+    }
     co_return Code::kOk;
   }
 }
@@ -154,8 +153,7 @@ Task<Result<Inode*>> Shard::CreateEntry(Request* r, Namespace::Creation what) {
     MAYFLY_CO_TRY(co_await EndOwner(what.parent, r->party().process, r->deadline()));
     if (Stale(*r)) co_return Code::kGeneration;
   }
-  // Who was lent a number was told yes already; there are few.
-  if (!what.inode.valid()) MAYFLY_CO_TRY(RoomForTables());
+  MAYFLY_CO_TRY(RoomForTables());
   co_return names_.Create(what, r->party().cred, wall());
 }
 

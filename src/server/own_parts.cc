@@ -5,7 +5,6 @@
 //                 elsewhere waits in EndOwner before it looks. The process itself keeps its requests in order.
 //             O2  a number that was lent is given to nobody else, whether it is used or not.
 #include "server/shard.h"
-#include "wire/payload.h"
 
 namespace mayfly {
 namespace {
@@ -29,37 +28,35 @@ Task<Status> Shard::EndOwner(InodeId dir, ClientId except, Nanos deadline) {
 }
 
 // To who has just made a file there and would like to make others. `knows`: that it is alone there.
-void Shard::OfferPart(const Request& r, InodeId dir, bool knows, OpenReply* a, ReplyPayload* out) {
+bool Shard::OfferPart(const Request& r, InodeId dir, bool knows, OwnPart* part) {
   const ClientId process = r.party().process;
-  if (r.party().peer || !attached_.contains(process) || arena_memory_.Board() == nullptr || log_.failed()) return;
+  if (r.party().peer || !attached_.contains(process) || arena_memory_.Board() == nullptr || log_.failed()) return false;
   // What is made without waiting must not fail for want of memory.
-  if (refusing_ || is_degraded() || !MayLendAhead()) return;
-  OwnPart part;
+  if (refusing_ || collecting_ || is_degraded() || !MayLendAhead()) return false;
   const auto sole = soles_.find(dir);
   if (sole == soles_.end()) {
-    if (names_.prepared() != 0) return;  // O1
+    if (names_.prepared() != 0) return false;  // O1
     const auto shared = shared_until_.find(dir);
-    if (shared != shared_until_.end() && executor_.now() < shared->second) return;
-    if (names_.PartOf(dir).entries > OwnPart::kNamesMax) return;
+    if (shared != shared_until_.end() && executor_.now() < shared->second) return false;
+    if (names_.PartOf(dir).entries > OwnPart::kNamesMax) return false;
     soles_[dir] = Sole{process};
     own_parts_.insert(dir);
     SetSole(dir, process);
   } else if (sole->second.process != process || sole->second.revoking) {
-    return;
+    return false;
   }
   if (!knows) {
-    if (names_.PartOf(dir).entries > OwnPart::kNamesMax) return;
-    part.begins = true;
-    part.names = names_.NamesOf(dir);
+    if (names_.PartOf(dir).entries > OwnPart::kNamesMax) return false;
+    part->begins = true;
+    part->names = names_.NamesOf(dir);
   }
-  part.first = names_.next_sequence();
-  names_.ReserveSequences(part.first + OwnPart::kNumbers);  // O2
+  part->first = names_.next_sequence();
+  names_.ReserveSequences(part->first + OwnPart::kNumbers);  // O2
   for (uint64_t i = 0; i < OwnPart::kNumbers; ++i) {
-    part.tags.push_back(grants_.MakeBirth(r.party(), InodeId::Make(options_.self, part.first + i)).tag);
+    part->tags.push_back(grants_.MakeBirth(r.party(), InodeId::Make(options_.self, part->first + i)).tag);
   }
   ShowWalks(r);
-  a->own = true;
-  out->text = EncodedPayload(part, OwnPart::kBytesMax);
+  return true;
 }
 
 }  // namespace mayfly

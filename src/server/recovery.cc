@@ -247,6 +247,13 @@ Status Shard::ApplyField(Tag tag, Bytes value, bool in_region) {
       }
       return {};
     }
+    case kTagOutbox: {
+      OutboxImage image;
+      MAYFLY_TRY(Read(value, &image));
+      outboxes_.erase(image.process);
+      if (image.loan != 0) outboxes_.emplace(image.process, Outbox{image.loan, std::move(image.cred)});
+      return {};
+    }
     case kTagAttached: {
       AttachedImage image;
       MAYFLY_TRY(Read(value, &image));
@@ -315,7 +322,13 @@ Status Shard::FinishRecovery(bool power_lost, TlvWriter* first, RecoveryReport* 
       over.loan.id = key.second;
       first->Put(kTagLoan, over, LoanImage::kBytes);
     }
+    for (const auto& [process, outbox] : outboxes_) {
+      OutboxImage none;
+      none.process = process;
+      first->Put(kTagOutbox, none, none.encoded_bytes());
+    }
     loans_.Clear();
+    outboxes_.clear();
   }
   for (const auto& [key, place] : loans_.All()) lent.push_back({place, lent_slabs_[place.offset]});
   lent_slabs_.clear();

@@ -126,11 +126,13 @@ Task<Status> Shard::HandleRefuse(Request* r, const RefuseRequest& q, Empty*, Rep
 void Shard::SetRefusing(bool refuse) {
   if (refusing_ != refuse) log_.Record(kTagRefusing, refuse, sizeof refuse);
   refusing_ = refuse;
+  collecting_ = false;
   EndStages();
 }
 
 // Asks every sole opener to send what it holds; a line for each process that did not in time.
 Task<std::string> Shard::CollectUnsent(Nanos deadline) {
+  collecting_ = true;  // nobody begins to hold back anew what is being asked for
   std::vector<InodeId> ids;
   for (const auto& [id, sole] : soles_) ids.push_back(id);
   std::vector<Task<Status>> ends;

@@ -108,7 +108,7 @@ Shard::Shard(Doors doors, const Placement& placement, const AddressBook& book, S
   doors_.transport.SetReceiver(&responder_);
   responder_.SetGeneration(generation_);
   responder_.SetView(view_);
-  responder_.SetOnProcessGone([this](ClientId process) { ProcessGone(process); });
+  responder_.SetOnProcessGone([this](ClientId process, bool ended) { ProcessGone(process, ended); });
   names_.SetOnLastLink([this](Inode& inode) { RegisterHolds(inode); });
   serving_ = options_.durability == Durability::kNone;
   stands_in_ = options_.role == ShardRole::kStandIn;

@@ -1,10 +1,10 @@
 // Shard: one thread's server. It owns the doors' other ends, one shard's namespace and chunk store, and answers
 // requests: dispatch.cc decodes and replies; names.cc, inodes.cc, directories.cc, rename.cc, data.cc, privileges.cc and
-// mapped.cc decide and store, one family of requests each; known_files.cc is for who sends none; transaction.cc commits
-// across shards and in_doubt.cc settles what did not hear its end; generation.cc keeps path resolution exact;
-// change_log.h journals, recovery.cc and checkpoint.cc bring a shard back. Everything runs on one thread; handlers are
-// coroutines that may suspend only at a co_await.
-// Invariants  V1  a by-name request is served only if its walk began under the current namespace generation, looked at
+// mapped.cc decide and store, one family of requests each; outbox.cc does many at once; known_files.cc is for who sends
+// none; transaction.cc commits across shards and in_doubt.cc settles what did not hear its end; generation.cc keeps
+// path resolution exact; change_log.h journals, recovery.cc and checkpoint.cc bring a shard back. Everything runs on
+// one thread; handlers are coroutines that may suspend only at a co_await. Invariants  V1  a by-name request is served
+// only if its walk began under the current namespace generation, looked at
 //                 again after every suspension before anything is changed, and only under a lease of the sequencer.
 //             V2  nothing is changed for a request whose deadline has passed.
 //             V3  bytes reach the store only from a place that nobody else can see, after their checksum was verified;
@@ -234,7 +234,8 @@ class Shard {
   Task<Result<Inode*>> CreateEntry(Request* r, Namespace::Creation what);
   Task<Status> MayCreateOverLink(Request* r, InodeId dir, InodeId link);
   // own_parts.cc
-  void OfferPart(const Request& r, InodeId dir, bool knows, OpenReply* a, ReplyPayload* out);
+  // False: it is not offered.
+  bool OfferPart(const Request& r, InodeId dir, bool knows, OwnPart* part);
   // Before anybody but `except` looks at or changes the entries of the directory that are here.
   Task<Status> EndOwner(InodeId dir, ClientId except, Nanos deadline);
   template <Method M, class Request_>
@@ -267,7 +268,9 @@ class Shard {
   Task<Result<Attr>> AttrAt(InodeId id, Nanos deadline);  // of any home; not exact in size
   Task<Status> Bury(std::vector<InodeId> died, Nanos deadline);
   Task<Status> BuryOne(InodeId id, Nanos deadline);  // V5
-  void ProcessGone(ClientId process);
+  void ProcessGone(ClientId process, bool ended);
+  Task<Status> EndProcess(ClientId process);
+  void ForgetProcess(ClientId process);
 
   // read_leases.cc
   Task<Status> HandleReadLease(Request* r, const ReadLeaseRequest& q, ReadLeaseReply* a, ReplyPayload* out);
@@ -429,7 +432,7 @@ class Shard {
   Task<Status> WriteAt(ShardId shard, WriteRequest q, Bytes payload, Nanos deadline);
   Task<Status> DropAt(ShardId shard, InodeId id, Nanos deadline);
   Result<ChunkRange> RangeOf(InodeId file, ChunkIndex chunk, uint8_t chunk_bits, uint32_t offset, size_t bytes);
-  Task<Status> MayStore(Request* r, ChunkRange range);
+  Task<Status> MayStore(const Party& party, ChunkRange range, Nanos deadline);
   Task<Status> ReceiveInto(Request* r, ChunkRange range, std::span<const uint64_t> sums);
   Task<Status> ReceivePiecemeal(Request* r, ChunkRange range, std::span<const uint64_t> sums);
   Result<Place> Stage(uint32_t bytes);
@@ -439,8 +442,8 @@ class Shard {
   Status StoreBytes(const ChunkRange& range, Bytes bytes, bool summed);
   Task<Status> LockSize(InodeId id, Nanos deadline);
   void UnlockSize(InodeId id);
-  void Touch(Inode& inode);  // its content changed now
-  void Wrote(Inode& inode, uint64_t end, const Cred* cred);
+  void Touch(Inode& inode, Nanos when);  // its content changed then
+  void Wrote(Inode& inode, uint64_t end, const Cred* cred, Nanos when);
   bool IsHome(InodeId id) const { return id.home() == options_.self; }
 
   // mapped.cc
@@ -448,6 +451,8 @@ class Shard {
   Task<Status> HandleLoan(Request* r, const LoanRequest& q, LoanReply* a, ReplyPayload* out);
   Task<Status> HandleCommit(Request* r, const CommitRequest& q, LoanReply* a, ReplyPayload* out);
   Task<Status> HandleReturn(Request* r, const ReturnRequest& q, Empty* a, ReplyPayload* out);
+  Task<Status> StoreLent(const Party& party, const CommitRequest& q, Nanos deadline, Nanos when, PlaceLoan* next,
+                         std::vector<InodeId>* died);
   bool MayLendAhead() const;
   Result<PlaceLoan> Lend(ClientId process, uint64_t id, uint32_t bytes);
   void TellPlaces(const ReadPieces& pieces, ReadReply* a);
@@ -461,12 +466,31 @@ class Shard {
   void TakeBackAll(ClientId process);
   Task<Status> TakeBackLater(ClientId process);
 
+  // outbox.cc
+  Task<Status> HandleBundle(Request* r, const BundleRequest& q, Empty* a, ReplyPayload* out);
+  void OpenOutbox(const Party& party, const PlaceLoan& loan);
+  void NoteOutbox(ClientId process, uint64_t loan, const Cred& cred);
+  MutableBytes OutboxOf(ClientId process) const;
+  // Whether it holds anything that the shard has not been told of.
+  bool HasUnfinished(ClientId process) const;
+  Task<void> FinishOutbox(ClientId process);
+  struct Bundle;
+  Task<void> DoBundle(const Party& party, const Bundle& bundle, Nanos deadline, BundleDone* done,
+                      std::vector<InodeId>* died);
+  Task<Status> MayChangePart(InodeId dir, ClientId process, Nanos deadline);
+  Nanos WallAt(Nanos at);
+  Status GiveBirth(const Party& party, const BirthRecord& record);
+  Task<Status> StoreContent(const Party& party, const ContentRecord& record, Nanos deadline, BundleDone* done,
+                            std::vector<InodeId>* died);
+  Status Remove(const Party& party, const RemovalRecord& record, std::vector<InodeId>* died);
+
   // known_files.cc
   bool MayWatch(const Request& r, const Inode& inode, WatchedFile* watched);
   void TellKnown(const Request& r, const Inode& inode, LookupReply* a);
   Task<Status> HandleLookups(Request* r, const Empty& q, Empty* a, ReplyPayload* out);
   void ShowWalks(const Request& r);
   void RegisterHolds(Inode& inode);
+  void RingBell(ClientId process);
   void ClearHolds();
 
   // session.cc
@@ -613,6 +637,12 @@ class Shard {
   absl::flat_hash_map<InodeId, uint32_t> truncated_by_path_;  // how many truncations are under way
 
   Loans loans_;
+  struct Outbox {
+    uint64_t loan = 0;
+    Cred cred;
+  };
+  absl::flat_hash_map<ClientId, Outbox> outboxes_;
+  uint64_t bundles_finished_ = 0;                      // of processes that had ended
   absl::flat_hash_map<uint64_t, uint8_t> lent_slabs_;  // of loans, while they are brought back
   WaitQueue loans_news_;                               // the shard is leaving
   absl::flat_hash_set<ClientId> attached_;             // processes that were told the arena's name
@@ -664,7 +694,8 @@ class Shard {
   uint64_t tables_charged_ = 0;
   uint64_t staged_since_look_ = 0;
   bool prefaulting_ = false;
-  bool refusing_ = false;  // the session is stopping: clients get kShutdown
+  bool refusing_ = false;    // the session is stopping: clients get kShutdown
+  bool collecting_ = false;  // it is about to: they are asked for what they hold back
   bool leaving_ = false;
   bool kept_ = false;     // and what outlives the servers stays
   bool closing_ = false;  // the journal is being closed in order

@@ -58,12 +58,13 @@ struct ReadReply {
 // name to attach by (os/arena_view.h), empty if nobody can.
 
 struct LoanRequest {
-  uint64_t loan = 0;   // its number: the process's choice, never the same twice
-  uint32_t bytes = 0;  // at most kTransferBytesMax
-  bool ahead = false;  // of need: refused while little memory is free
+  uint64_t loan = 0;    // its number: the process's choice, never the same twice
+  uint32_t bytes = 0;   // at most kTransferBytesMax
+  bool ahead = false;   // of need: refused while little memory is free
+  bool outbox = false;  // of kOutboxBytes (wire/outbox.h); a process has one at most
   template <class Io>
   void Fields(Io& io) {
-    io(loan, bytes, ahead);
+    io(loan, bytes, ahead, outbox);
   }
 };
 struct LoanReply {

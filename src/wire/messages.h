@@ -8,6 +8,7 @@
 #include "wire/flush_messages.h"
 #include "wire/member_messages.h"
 #include "wire/name_messages.h"
+#include "wire/outbox.h"
 #include "wire/peer_messages.h"
 #include "wire/session_messages.h"
 #include "wire/stage_messages.h"
@@ -94,7 +95,8 @@ struct Empty {
   X(SetView, 67, ViewRequest, ViewReply, false, kPeer)                           \
   X(Sync, 68, InodeRequest, Empty, false, kAny)                                  \
   X(Trace, 69, TraceRequest, Empty, false, kAny)                                 \
-  X(Lookups, 70, Empty, Empty, false, kAny)
+  X(Lookups, 70, Empty, Empty, false, kAny)                                      \
+  X(Bundle, 71, BundleRequest, Empty, true, kAny)
 
 enum class Method : uint16_t {
 #define MAYFLY_ENUM(name, number, request, reply, once, who) k##name = number,

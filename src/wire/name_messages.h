@@ -57,23 +57,21 @@ struct OpenRequest {
   uint32_t flags = 0;        // OpenFlags
   uint16_t permissions = 0;  // of a new file, umask applied; kAskedGroupExec
   uint8_t chunk_bits = 0;    // of a new file; 0: the session's
-  InodeId inode;             // of the file, which is new, by a process that is alone in its directory's part; 0: not so
-  uint64_t tag = 0;          // of the number's grant (OwnPart)
   template <class Io>
   void Fields(Io& io) {
-    io(parent, name, flags, permissions, chunk_bits, inode, tag);
+    io(parent, name, flags, permissions, chunk_bits);
   }
 };
 // Payload of an Open's reply with `own`: from now on, until it is asked to yield the directory as if it were a file
 // (Revoked, Yielded), the process alone makes entries in the shard's part of it. What is in there it knows by `names`,
-// and by what it has made itself, so it need not wait for the answer to an Open that makes a file with a number that
-// was lent.
+// and by what it has made itself, so it need not ask before it makes a file, with a number that was lent: it writes
+// that down (wire/outbox.h).
 struct OwnPart {
   uint64_t first = 0;           // sequence of the first number; the others follow it
   std::vector<uint64_t> tags;   // of a grant of all rights to each
-  bool begins = false;          // the open had no such number, so it may not know: `names` says what there is
+  bool begins = false;          // it may not know what there is: `names` says it
   std::vector<uint64_t> names;  // XXH3 of each
-  static constexpr size_t kNumbers = 32, kNamesMax = 4096;
+  static constexpr size_t kNumbers = 128, kNamesMax = 4096;
   static constexpr size_t kBytesMax = 8 + 4 + 8 * kNumbers + 1 + 4 + 8 * kNamesMax;
   template <class Io>
   void Fields(Io& io) {

@@ -30,6 +30,11 @@ using TraceLines = std::vector<TraceLine>;
   X(StageReport)           \
   X(StageSummary)          \
   X(TraceLines)            \
+  X(OwnPart)               \
+  X(BirthRecord)           \
+  X(ContentRecord)         \
+  X(RemovalRecord)         \
+  X(BundleDone)            \
   X(TraceNote)
 
 template <class T>

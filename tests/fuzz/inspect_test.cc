@@ -290,7 +290,7 @@ class Run {
       case 14:
         return Value(&out_[choices_.Byte() % 2], static_cast<Tag>(choices_.U64()), choices_.Some(40));
       default:
-        switch (choices_.Byte() % 7) {
+        switch (choices_.Byte() % 8) {
           case 0:
             return Filled<AnswerImage>(kTagAnswer);
           case 1:
@@ -303,6 +303,8 @@ class Run {
             return Filled<AttachedImage>(kTagAttached);
           case 5:
             return Filled<JobImage>(kTagJob);
+          case 6:
+            return Filled<OutboxImage>(kTagOutbox);
           default:
             return Filled<XattrImage>(XattrImage::kTag);
         }

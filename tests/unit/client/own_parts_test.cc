@@ -30,6 +30,10 @@ struct OwnPartsOfADirectory : testing::Test {
     const auto number = parts.Begin(kDir, kShard, name, now, &left);
     return number ? number->inode.sequence() : 0;
   }
+  void End(std::string_view name, bool made) {
+    const OwnParts::Outcome outcome{kDir, Checksum(AsBytes(name)), made};
+    parts.End(kShard, {&outcome, 1}, {});
+  }
   OwnParts parts;
 };
 
@@ -45,9 +49,9 @@ TEST_F(OwnPartsOfADirectory, NumbersAreForNewNames) {
   EXPECT_TRUE(parts.IsAnyUnderWay());
   EXPECT_EQ(Begin("b"), 5u);
   EXPECT_EQ(Begin("c"), 0u);  // there are no more
-  parts.End(kDir, kShard);
+  End("a", true);
   EXPECT_TRUE(parts.IsUnderWay(kDir, kShard));
-  parts.End(kDir, kShard);
+  End("b", true);
   EXPECT_FALSE(parts.IsUnderWay(kDir, kShard));
   EXPECT_FALSE(parts.IsAnyUnderWay());
   Learn(9, std::nullopt, parts.revocations());
@@ -90,17 +94,50 @@ TEST_F(OwnPartsOfADirectory, NamesOnTheirWayAreKnown) {
 
 TEST_F(OwnPartsOfADirectory, ANameThatWentIsNewUnlessOthersCame) {
   Learn(5, {{"a", "b"}}, parts.revocations());
-  uint64_t version = parts.VersionOf(kDir, kShard);
+  uint64_t version = parts.VersionOf(kDir, kShard, "a");
   EXPECT_NE(version, 0u);
   parts.ForgetName(kDir, kShard, "a", version);
   EXPECT_NE(Begin("a"), 0u);
-  version = parts.VersionOf(kDir, kShard);
+  version = parts.VersionOf(kDir, kShard, "b");
   {
     OwnParts::Asking again(parts, kDir, kShard, "b", false);
-    EXPECT_EQ(parts.VersionOf(kDir, kShard), 0u);
+    EXPECT_EQ(parts.VersionOf(kDir, kShard, "b"), 0u);
   }
   parts.ForgetName(kDir, kShard, "b", version);  // it may be the one that was made meanwhile
   EXPECT_EQ(Begin("b"), 0u);
+}
+
+// What was told of may be anything, and so may what this process has asked to be made or removed.
+TEST_F(OwnPartsOfADirectory, OnlyWhatWasMadeThereIsKnownToBeAFile) {
+  Learn(9, {{"there"}}, parts.revocations());
+  const auto remove = [&](const std::string& name) {
+    uint64_t hash = 0;
+    const bool begun = parts.BeginRemoval(kDir, kShard, name, 1, &hash);
+    EXPECT_EQ(hash, Checksum(AsBytes(name)));
+    return begun;
+  };
+  const auto made = [&](const std::string& name, bool ok) {
+    EXPECT_NE(Begin(name), 0u);
+    EXPECT_FALSE(remove(name));  // not before it is born
+    End(name, ok);
+  };
+  EXPECT_FALSE(remove("there"));
+  EXPECT_FALSE(remove("absent"));
+  made("a", true);
+  made("b", false);
+  Learn(20, std::nullopt, parts.revocations());
+  made("c", true);
+  EXPECT_FALSE(remove("b"));
+  EXPECT_TRUE(remove("a"));
+  EXPECT_FALSE(remove("a"));
+  EXPECT_TRUE(parts.IsUnderWay(kDir, kShard));
+  EXPECT_EQ(Begin("a"), 0u);  // not yet
+  const OwnParts::Outcome gone{kDir, Checksum(AsBytes("a")), true};
+  parts.End(kShard, {}, {&gone, 1});
+  EXPECT_FALSE(parts.IsUnderWay(kDir, kShard));
+  EXPECT_NE(Begin("a"), 0u);
+  (void)parts.VersionOf(kDir, kShard, "c");  // it is being removed as anybody does
+  EXPECT_FALSE(remove("c"));
 }
 
 TEST_F(OwnPartsOfADirectory, AnIdlePartIsGivenBack) {

@@ -89,6 +89,7 @@ TEST(Fields, EveryTagHasItsName) {
                                 kTagAnswer,
                                 kTagSole,
                                 kTagLoan,
+                                kTagOutbox,
                                 kTagGeneration,
                                 kTagNextTxn,
                                 kTagOutcome,

@@ -55,7 +55,7 @@ struct TestShard {
       : executor(clock), transport(network.Create()), held(executor), gate(executor) {
     responder = std::make_unique<Responder>(executor, *transport, random, options, nullptr);
     transport->SetReceiver(responder.get());
-    responder->SetOnProcessGone([this](ClientId process) { gone.push_back(process); });
+    responder->SetOnProcessGone([this](ClientId process, bool) { gone.push_back(process); });
   }
   ~TestShard() {
     hold = false;
