@@ -16,12 +16,20 @@ namespace {
 
 constexpr Nanos kTryAgainAfter = kMillisecond;
 
+using AnyRecord = std::variant<BirthRecord, ContentRecord, RemovalRecord>;
+
 template <class Record>
-bool Read(Decoder& d, std::vector<std::variant<BirthRecord, ContentRecord, RemovalRecord>>* records) {
+bool Read(Decoder& d, std::vector<AnyRecord>* records) {
   Record record;
   d.Get(record);
   if (d.ok()) records->emplace_back(std::move(record));
   return d.ok();
+}
+
+// Whether a record failed as one does that was done already: its place is used up, its name gone.
+bool IsDone(const AnyRecord& record, Code failure) {
+  if (std::holds_alternative<ContentRecord>(record)) return failure == Code::kStale;
+  return std::holds_alternative<RemovalRecord>(record) && failure == Code::kNoEntry;
 }
 
 }  // namespace
@@ -29,7 +37,7 @@ bool Read(Decoder& d, std::vector<std::variant<BirthRecord, ContentRecord, Remov
 // Records, and the copy of their bytes that their names lie in.
 struct Shard::Bundle {
   std::string text;
-  std::vector<std::variant<BirthRecord, ContentRecord, RemovalRecord>> records;
+  std::vector<AnyRecord> records;
   bool whole = true;  // else there is something behind them that is none
 
   Bundle(const OutboxSlot& slot, uint32_t bytes) : text(reinterpret_cast<const char*>(slot.records), bytes) {
@@ -140,6 +148,8 @@ Task<void> Shard::FinishOutbox(ClientId process) {
     std::vector<InodeId> died;
     co_await DoBundle(party, bundle, deadline, &done, &died);
     for (const BundleDone::Failed& failed : done.failed) {
+      // As far as it was done before the server died (B1).
+      if (IsDone(bundle.records[failed.at], failed.code)) continue;
       MAYFLY_ERROR("a change that a process of this node had made just before it ended is not kept: {}",
                    TextOf(failed.code));
     }

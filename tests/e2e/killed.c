@@ -1,12 +1,13 @@
 /* Processes that are killed while they make files.
  *   e2e_killed ROUNDS SEED
- * In each round a process makes files in a directory of its own, every second one with some bytes in it, and counts
- * those that it has closed; it is killed by kill -9 at a moment that the seed chooses (when the kernel lets it run is
- * its own choice). All that it counted must be there with its bytes, and what else is there must be the one file that
- * it was at. Then its directory must be usable by others. Status 0 if so.
+ * In each round a process makes files in a directory of its own, every second one with some bytes in it, removes some
+ * of them again, and counts those that it has closed; it is killed by kill -9 at a moment that the seed chooses (when
+ * the kernel lets it run is its own choice). All that it counted must be there with its bytes, or be gone, and what
+ * else is there must be the one file that it was at. Then its directory must be usable by others. Status 0 if so.
  *   e2e_killed leave
  * makes files, and ends without mayfly_disconnect: nothing may be left to wait for.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <mayfly/mayfly.h>
 #include <signal.h>
@@ -34,6 +35,10 @@ static void Fill(unsigned char* to, int bytes, int round, unsigned number) {
   for (int i = 0; i < bytes; ++i) to[i] = (unsigned char)(i * 7 + (int)number * 31 + round);
 }
 
+/* One of a few goes once the file two behind it has been closed. */
+enum { kGoes = 5, kGoesAfter = 2 };
+static int Goes(unsigned number) { return number % kGoes == 1; }
+
 static void MakeFiles(const char* dir, int round, unsigned count, volatile unsigned* closed) {
   static unsigned char bytes[kBytesMax];
   char path[64];
@@ -48,6 +53,10 @@ static void MakeFiles(const char* dir, int round, unsigned count, volatile unsig
     Fill(bytes, size, round, i);
     if (size != 0 && mayfly_write(fd, bytes, (size_t)size) != size) Die("write", path);
     if (mayfly_close(fd) != 0) Die("close", path);
+    if (i >= kGoesAfter && Goes(i - kGoesAfter)) {
+      snprintf(path, sizeof path, "%s/f%u", dir, i - kGoesAfter);
+      if (mayfly_unlink(fs, path) != 0) Die("unlink", path);
+    }
     *closed = i + 1;
   }
 }
@@ -71,6 +80,15 @@ static int IsAsWritten(mayfly_fs* fs, const char* dir, int round, unsigned numbe
   if (read == size && memcmp(want, got, (size_t)size) == 0) return 1;
   fprintf(stderr, "%s: other bytes than were written, %zd\n", path, read);
   return 0;
+}
+
+/* 1: it is gone; 0: it is not; -1: something else came of looking for it. */
+static int IsGone(mayfly_fs* fs, const char* dir, unsigned number) {
+  char path[64];
+  struct stat st;
+  snprintf(path, sizeof path, "%s/f%u", dir, number);
+  if (mayfly_stat(fs, path, &st) == 0) return 0;
+  return errno == ENOENT ? 1 : -1;
 }
 
 static unsigned Entries(mayfly_fs* fs, const char* dir) {
@@ -123,12 +141,20 @@ int main(int argc, char** argv) {
     const double since = Now();
     const unsigned entries = Entries(fs, dir);
     const double waited = Now() - since;
-    if (entries != count && entries != count + 1) {
-      fprintf(stderr, "%s has %u entries, %u files had been closed\n", dir, entries, count);
-      return 1;
-    }
+    unsigned gone = 0;
     for (unsigned i = 0; i < count; ++i) {
-      if (!IsAsWritten(fs, dir, round, i)) return 1;
+      const int is_gone = IsGone(fs, dir, i);
+      const int must_go = Goes(i) && i + kGoesAfter < count, may_go = Goes(i) && i + kGoesAfter <= count;
+      if (is_gone < 0 || (is_gone == 0 && must_go) || (is_gone == 1 && !may_go)) {
+        fprintf(stderr, "%s/f%u %s, %u had been closed\n", dir, i, is_gone == 1 ? "is gone" : "is there", count);
+        return 1;
+      }
+      gone += (unsigned)is_gone;
+      if (is_gone == 0 && !IsAsWritten(fs, dir, round, i)) return 1;
+    }
+    if (entries != count - gone && entries != count - gone + 1) {
+      fprintf(stderr, "%s has %u entries, %u files had been closed and %u removed\n", dir, entries, count, gone);
+      return 1;
     }
     snprintf(path, sizeof path, "%s/another's", dir);
     const int fd = mayfly_open(fs, path, O_CREAT | O_EXCL | O_WRONLY, 0600);
