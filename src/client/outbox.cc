@@ -2,11 +2,11 @@
 
 namespace mayfly {
 
-size_t Outbox::Reserve(Box* box, ShardId shard, Nanos now, Added* added) {
+size_t Outbox::Reserve(Box* box, ShardId shard, bool names, Nanos now, Added* added) {
   if (box->open != nullptr) {
     const Bundle& open = *box->open;
-    const bool full = open.births.size() + open.removals.size() >= kNamesFull || open.records >= kOutboxRecordsMax ||
-                      open.bytes + kRecordBytesMax > OutboxSlot::kRecordsBytes;
+    const bool full = (names && open.births.size() + open.removals.size() >= kNamesFull) ||
+                      open.records >= kOutboxRecordsMax || open.bytes + kRecordBytesMax > OutboxSlot::kRecordsBytes;
     if (full) *added = Added::kFull;
     return full ? kNoRoom : open.bytes;
   }

@@ -109,7 +109,7 @@ class Outbox {
     std::lock_guard lock(mutex_);
     Box& box = boxes_[record.inode.home().value];
     Added added = Added::kYes;
-    const size_t at = Reserve(&box, record.inode.home(), now, &added);
+    const size_t at = Reserve(&box, record.inode.home(), true, now, &added);
     if (at == kNoRoom) return added;
     Bundle& bundle = *box.open;
     file->written_down = bundle.serial;
@@ -131,7 +131,7 @@ class Outbox {
     const ShardId home = record->commit.inode.home();
     Box& box = boxes_[home.value];
     Added added = Added::kYes;
-    if (Reserve(&box, home, now, &added) == kNoRoom) return added;
+    if (Reserve(&box, home, false, now, &added) == kNoRoom) return added;
     record->commit.closes = !CloseBirth(*content.file);
     content.record = box.open->records;
     Write(box.open.get(), *record);
@@ -142,7 +142,7 @@ class Outbox {
     std::lock_guard lock(mutex_);
     Box& box = boxes_[shard.value];
     Added added = Added::kYes;
-    if (Reserve(&box, shard, now, &added) == kNoRoom) return added;
+    if (Reserve(&box, shard, true, now, &added) == kNoRoom) return added;
     const uint16_t number = box.open->records;
     const size_t end = Write(box.open.get(), record);
     box.open->removals.push_back({number, record.parent, hash, box.open->NameOf(end, record.name)});
@@ -210,9 +210,10 @@ class Outbox {
     std::vector<BundleRef> under_way;
   };
 
-  // Where the next record goes; kNoRoom and *added if it does not.
+  // Where the next record goes; kNoRoom and *added if it does not. `names`: it is of a name, of which a bundle has so
+  // many; what comes to a file belongs with its birth.
   static constexpr size_t kNoRoom = ~size_t{0};
-  size_t Reserve(Box* box, ShardId shard, Nanos now, Added* added);
+  size_t Reserve(Box* box, ShardId shard, bool names, Nanos now, Added* added);
   template <class Record>
   static size_t Write(Bundle* bundle, const Record& record);
   bool CloseBirth(const OpenFile& file);
