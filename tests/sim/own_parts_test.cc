@@ -341,6 +341,22 @@ TEST_F(OwnPartsTest, AnOutboxThatIsNotUsedIsGivenBack) {
   EXPECT_EQ(Content(other, "/d/f") + Content(other, "/d/g"), "");
 }
 
+// Who does not poll by messages hears by its bell in shared memory that it is to yield something.
+TEST_F(OwnPartsTest, TheBellRingsWhenOthersWantIn) {
+  Regain("/d");
+  std::vector<const ArenaBoard::Bell*> bells;
+  uint32_t before = 0;
+  for (ShardId shard : {ShardId(0), ShardId(1)}) {
+    bells.push_back(maker.mount().arenas().BellOf(shard, maker.process()));
+    ASSERT_NE(bells.back(), nullptr);
+    before += *bells.back();
+  }
+  EXPECT_TRUE(MakeAtOnce("/d/f", ""));
+  EXPECT_EQ(*bells[0] + *bells[1], before);
+  EXPECT_TRUE(Names(other, "/d").contains("f"));
+  EXPECT_GT(*bells[0] + *bells[1], before);
+}
+
 // By the times of its files nobody sees that they were told of later.
 TEST_F(OwnPartsTest, TimesAreThoseOfTheCalls) {
   EXPECT_TRUE(MakeAtOnce("/d/f", ""));
