@@ -42,13 +42,10 @@ class Arenas {
   // A free hold of this process on the board of the shard's arena, with the file in it (os/arena_memory.h); null: none.
   // Whoever has nothing more to do with the file stores 0.
   ArenaBoard::Hold* TakeHold(ShardId shard, ClientId process, InodeId file) {
-    One& one = shards_[shard.value];
-    ArenaView* const view = Get(shard);
-    ArenaBoard* const board = view != nullptr ? view->Board() : nullptr;
+    ArenaBoard* const board = BoardFor(shard, process);
     if (board == nullptr) return nullptr;
-    if (one.holds == kNoHolds) ClaimHolds(&one, board, process);
+    One& one = shards_[shard.value];
     const uint32_t mine = one.holds;
-    if (mine >= ArenaBoard::kProcesses) return nullptr;
     const uint32_t first = one.next_hold.fetch_add(1, std::memory_order_relaxed);
     for (uint32_t i = 0; i < ArenaBoard::kHolds; ++i) {
       ArenaBoard::Hold& hold = board->holds[mine][(first + i) % ArenaBoard::kHolds];
@@ -59,12 +56,8 @@ class Arenas {
   }
   // This process's bell there (B4); null: none.
   const ArenaBoard::Bell* BellOf(ShardId shard, ClientId process) {
-    One& one = shards_[shard.value];
-    ArenaView* const view = Get(shard);
-    ArenaBoard* const board = view != nullptr ? view->Board() : nullptr;
-    if (board == nullptr) return nullptr;
-    if (one.holds == kNoHolds) ClaimHolds(&one, board, process);
-    return one.holds < ArenaBoard::kProcesses ? &board->bells[one.holds] : nullptr;
+    ArenaBoard* const board = BoardFor(shard, process);
+    return board != nullptr ? &board->bells[shards_[shard.value].holds] : nullptr;
   }
   // How often Forget has run.
   uint64_t forgets() const { return forgets_; }
@@ -89,6 +82,15 @@ class Arenas {
   };
   static constexpr uint32_t kNoHolds = ~0u;
 
+  // The shard's board, once this process has a row there; null: it has none.
+  ArenaBoard* BoardFor(ShardId shard, ClientId process) {
+    One& one = shards_[shard.value];
+    ArenaView* const view = Get(shard);
+    ArenaBoard* const board = view != nullptr ? view->Board() : nullptr;
+    if (board == nullptr) return nullptr;
+    if (one.holds == kNoHolds) ClaimHolds(&one, board, process);
+    return one.holds < ArenaBoard::kProcesses ? board : nullptr;
+  }
   void ClaimHolds(One* one, ArenaBoard* board, ClientId process) {
     std::lock_guard lock(claiming_);
     if (one->holds != kNoHolds) return;

@@ -153,7 +153,6 @@ Task<void> Shard::FinishOutbox(ClientId process) {
       MAYFLY_ERROR("a change that a process of this node had made just before it ended is not kept: {}",
                    TextOf(failed.code));
     }
-    ++bundles_finished_;
     (void)log_.Seal();
     slot->done.store(slot->serial);  // X3
     (void)co_await Bury(std::move(died), deadline);

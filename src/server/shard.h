@@ -3,8 +3,8 @@
 // mapped.cc decide and store, one family of requests each; outbox.cc does many at once; known_files.cc is for who sends
 // none; transaction.cc commits across shards and in_doubt.cc settles what did not hear its end; generation.cc keeps
 // path resolution exact; change_log.h journals, recovery.cc and checkpoint.cc bring a shard back. Everything runs on
-// one thread; handlers are coroutines that may suspend only at a co_await. Invariants  V1  a by-name request is served
-// only if its walk began under the current namespace generation, looked at
+// one thread; handlers are coroutines that may suspend only at a co_await.
+// Invariants  V1  a by-name request is served only if its walk began under the current namespace generation, looked at
 //                 again after every suspension before anything is changed, and only under a lease of the sequencer.
 //             V2  nothing is changed for a request whose deadline has passed.
 //             V3  bytes reach the store only from a place that nobody else can see, after their checksum was verified;
@@ -642,7 +642,6 @@ class Shard {
     Cred cred;
   };
   absl::flat_hash_map<ClientId, Outbox> outboxes_;
-  uint64_t bundles_finished_ = 0;                      // of processes that had ended
   absl::flat_hash_map<uint64_t, uint8_t> lent_slabs_;  // of loans, while they are brought back
   WaitQueue loans_news_;                               // the shard is leaving
   absl::flat_hash_set<ClientId> attached_;             // processes that were told the arena's name

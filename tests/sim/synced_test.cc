@@ -13,23 +13,13 @@
 #include <vector>
 
 #include "base/log.h"
-#include "sim/client.h"
+#include "sim/mapped_world.h"
 #include "store/chunk_file.h"
 
 namespace mayfly {
 namespace {
 
 constexpr uint32_t kMembers = 4;
-
-std::string Content(size_t bytes, uint64_t seed) {
-  std::string text(bytes, '\0');
-  uint64_t x = seed * 0x9e3779b97f4a7c15u + 1;
-  for (char& c : text) {
-    x = x * 6364136223846793005u + 1442695040888963407u;
-    c = static_cast<char>(x >> 56);
-  }
-  return text;
-}
 
 struct Synced : testing::Test {
   Synced() {
@@ -103,7 +93,7 @@ TEST_F(Synced, AFileIsReachableAfterItsNodesLostTheirPower) {
     for (int depth = 0; depth < 6; ++depth) {
       dir += "/d" + std::to_string(seed * 7 + depth);
       ASSERT_TRUE(Wait(lane().Mkdir(dir, 0750)).ok());
-      files.emplace_back(dir + "/file", Content(1 + seed * 20'000 % 400'000, depth));
+      files.emplace_back(dir + "/file", Pattern(1 + seed * 20'000 % 400'000, depth));
       WriteSynced(files.back().first, files.back().second);
     }
     // All at once, or one of them.
@@ -120,7 +110,7 @@ TEST_F(Synced, AFileIsReachableAfterItsNodesLostTheirPower) {
 // Bits that rot in the chunk files are found when the session is flushed: the file is named and not written.
 TEST_F(Synced, WhatHasRottenIsNotFlushed) {
   Begin(1);
-  const std::string good = Content(150'000, 1), bad = Content(150'000, 2);
+  const std::string good = Pattern(150'000, 1), bad = Pattern(150'000, 2);
   WriteSynced("/good", good);
   WriteSynced("/bad", bad);
   const InodeId inode = Wait(lane().Stat("/bad", true))->inode;
