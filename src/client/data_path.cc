@@ -253,7 +253,6 @@ Task<Result<size_t>> DataPath::Read(FileId file, uint64_t offset, MutableBytes t
 
 // ---- writing ------------------------------------------------------------------------------------------------------
 
-// Of each block; none if this process sends none.
 DataPath::Sums DataPath::SumsOf(Bytes data) const {
   Sums sums;
   if (!mount_.options().checksum) return sums;

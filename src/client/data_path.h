@@ -51,6 +51,9 @@ class DataPath {
   // where there is none to be had ahead of need. CommitLent makes its first `bytes` bytes the content at `offset`;
   // where that does not work out (false) SendLent sends them. The place is used up, or goes back to the pool.
   Task<Lent> BorrowFor(FileId file, uint64_t offset, size_t bytes);
+  // Of each block; none if this process sends none.
+  using Sums = absl::InlinedVector<uint64_t, 8>;
+  Sums SumsOf(Bytes data) const;
   // `closing`: with it one open of the file ends, if that can be said in the same message.
   enum class Closing : uint8_t { kNo, kWanted, kDone, kUnheard };
   static bool IsToCommit(FileId file, uint64_t offset, const Lent& lent, size_t bytes) {
@@ -58,15 +61,16 @@ class DataPath {
     const bool fills = bytes >= kMappedWriteMin || lent.loan.bytes / 2 <= bytes || lent.loan.bytes <= kAnyMax;
     return fills && PieceAt(file, offset, bytes).bytes == bytes;
   }
-  // What says so, where IsToCommit.
-  void FillCommit(FileId file, uint64_t offset, const Lent& lent, size_t bytes, CommitRequest* request);
+  // What says so, where IsToCommit. `sums`: SumsOf what is in the place.
+  void FillCommit(FileId file, uint64_t offset, const Lent& lent, size_t bytes, Sums sums, CommitRequest* request);
   // A place of kOutboxBytes for this process's outbox there; invalid: there is none to be had.
   Task<Lent> BorrowOutbox(ShardId shard);
   // The call ended without an answer: it may have been served.
   static bool IsUnheard(const Status& status) {
     return status.code() == Code::kTimedOut || status.code() == Code::kUnavailable || status.code() == Code::kShutdown;
   }
-  Task<bool> CommitLent(FileId file, uint64_t offset, Lent lent, size_t bytes, Closing* closing, Status* status);
+  Task<bool> CommitLent(FileId file, uint64_t offset, Lent lent, size_t bytes, Sums sums, Closing* closing,
+                        Status* status);
   Task<Status> SendLent(FileId file, uint64_t offset, Lent lent, size_t bytes);
   // At the end of the file, wherever it is; atomic up to 4 MiB. *end: behind the last byte that was appended.
   Task<Result<size_t>> Append(FileId file, Bytes data, uint64_t* end);
@@ -91,8 +95,6 @@ class DataPath {
     bool size_known = false;
     uint64_t size = 0;
   };
-  using Sums = absl::InlinedVector<uint64_t, 8>;
-  Sums SumsOf(Bytes data) const;
   static Piece PieceAt(FileId file, uint64_t offset, uint64_t bytes);  // P1
   Nanos Deadline() { return executor_.now() + mount_.options().op_timeout; }
   ShardId ShardOf(FileId file, ChunkIndex chunk) const {

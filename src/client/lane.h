@@ -245,6 +245,7 @@ class Lane {
   Task<Status> FlushBuffer(OpenFile& file, DataPath::Closing* closing = nullptr);
   static size_t FirstRoom(const OpenFile& file, uint64_t start, size_t bytes);
   static Status TakeDeferred(OpenFile& file) { return file.deferred.exchange(Code::kOk); }
+  DataPath::Sums SumsOf(const WriteBuffer& buffer) const;
   Task<void> GetBuffer(OpenFile& file, uint64_t start, size_t bytes);
   void DropBuffer(OpenFile& file);
   // Follows whether reads are small and sequential; true if some should be served from what was fetched ahead.

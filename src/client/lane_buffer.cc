@@ -39,8 +39,7 @@ Task<Result<size_t>> Lane::BufferWrite(OpenFile& file, Bytes data, uint64_t offs
       buffer.since = executor_.now();
     }
     const size_t n = std::min(buffer.room - buffer.size, data.size() - done);
-    std::memcpy(buffer.bytes + buffer.size, data.data() + done, n);
-    buffer.size += n;
+    buffer.Append(data.subspan(done, n));
     done += n;
     if (!file.buffered.exchange(true)) {
       ++mount_.buffered();
@@ -76,13 +75,14 @@ Task<Status> Lane::FlushBuffer(OpenFile& file, DataPath::Closing* closing) {
   if (closing == nullptr && file.unborn()) status = co_await Born(file);
   if (status.ok() && buffer.lent.valid()) {
     const Lent lent = std::exchange(buffer.lent, Lent());
+    const DataPath::Sums sums = SumsOf(buffer);
     auto no = DataPath::Closing::kNo;
     DataPath::Closing* const told = closing != nullptr ? closing : &no;
-    bool committed = co_await data_.CommitLent(IdOf(file), buffer.start, lent, buffer.size, told, &status);
+    bool committed = co_await data_.CommitLent(IdOf(file), buffer.start, lent, buffer.size, sums, told, &status);
     if (committed && status.code() == Code::kConflict) {
       status = co_await Born(file);
       if (status.ok()) {
-        committed = co_await data_.CommitLent(IdOf(file), buffer.start, lent, buffer.size, told, &status);
+        committed = co_await data_.CommitLent(IdOf(file), buffer.start, lent, buffer.size, sums, told, &status);
       }
       if (status.code() == Code::kConflict) status = Code::kStale;
       if (committed && !status.ok()) mount_.GiveBackLoan(lent.shard, lent.loan.id, executor_.now());
@@ -107,6 +107,13 @@ Task<Status> Lane::FlushBuffer(OpenFile& file, DataPath::Closing* closing) {
   co_return status;
 }
 
+DataPath::Sums Lane::SumsOf(const WriteBuffer& buffer) const {
+  if (!buffer.summed) return data_.SumsOf({buffer.bytes, buffer.size});
+  DataPath::Sums sums(BlocksOf(buffer.size));
+  buffer.sums.Give(buffer.bytes, buffer.size, sums.data());
+  return sums;
+}
+
 // Where the arena is mapped, a place in it; else memory of our own, or none.
 Task<void> Lane::GetBuffer(OpenFile& file, uint64_t start, size_t bytes) {
   WriteBuffer& buffer = file.buffer;
@@ -114,6 +121,7 @@ Task<void> Lane::GetBuffer(OpenFile& file, uint64_t start, size_t bytes) {
   buffer.room = bytes;
   if (buffer.lent.valid()) {
     buffer.bytes = buffer.lent.memory.data();
+    buffer.summed = mount_.options().checksum;
   } else {
     buffer.own = mount_.TakeBuffer();
     buffer.bytes = buffer.own.get();
@@ -124,9 +132,7 @@ void Lane::DropBuffer(OpenFile& file) {
   WriteBuffer& buffer = file.buffer;
   mount_.GiveBuffer(std::move(buffer.own));
   if (buffer.lent.valid()) mount_.KeepPlace(buffer.lent.shard, buffer.lent.loan, executor_.now());
-  buffer.lent = Lent();
-  buffer.bytes = nullptr;
-  buffer.size = 0;
+  buffer.Clear();
   if (file.buffered.exchange(false)) --mount_.buffered();
 }
 

@@ -70,9 +70,14 @@ std::optional<size_t> Lane::ReadContent(const OpenFile& file, MutableBytes to, u
   const bool whole = offset == 0 && to.size() >= all.size();
   if (check && !whole && offset < all.size()) return std::nullopt;  // the sum is of all of it
   const size_t n = std::min<size_t>(all.size() - std::min<uint64_t>(offset, all.size()), to.size());
-  if (n != 0) std::memcpy(to.data(), all.data() + offset, n);
+  uint64_t sum = content.sum;
+  if (check && n != 0) {
+    sum = CopyOutAndChecksum(to.data(), all.first(n));
+  } else if (n != 0) {
+    CopyOut(to.data(), all.subspan(offset, n));
+  }
   if (!content.IsThere(executor_.now())) return std::nullopt;
-  if (check && n != 0 && Checksum(to.first(n)) != content.sum) return std::nullopt;  // who is asked finds out
+  if (sum != content.sum) return std::nullopt;  // who is asked finds out
   mount_.counters().read_mapped.fetch_add(1, std::memory_order_relaxed);
   return n;
 }

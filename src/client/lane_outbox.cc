@@ -53,7 +53,7 @@ bool Lane::WriteDown(const FileRef& file) {
   if (!mount_.outbox().IsReady(home)) return false;
   ContentRecord record;
   record.at = executor_.now();
-  data_.FillCommit(IdOf(*file), buffer.start, buffer.lent, buffer.size, &record.commit);
+  data_.FillCommit(IdOf(*file), buffer.start, buffer.lent, buffer.size, SumsOf(buffer), &record.commit);
   const Outbox::Content content{0, file, buffer.lent, buffer.start, buffer.size, record.commit.next};
   const uint64_t writes = std::exchange(buffer.writes, 0);
   ++file->changes;

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/checksum.h"
+#include "base/copy.h"
 #include "base/log.h"
 #include "client/data_path.h"
 
@@ -109,9 +110,10 @@ void DataPath::Fill(FileId file, Piece piece, const Lent& lent, CommitRequest* r
   request->next_bytes = lent.loan.bytes;
 }
 
-void DataPath::FillCommit(FileId file, uint64_t offset, const Lent& lent, size_t bytes, CommitRequest* request) {
+void DataPath::FillCommit(FileId file, uint64_t offset, const Lent& lent, size_t bytes, Sums sums,
+                          CommitRequest* request) {
   Fill(file, PieceAt(file, offset, bytes), lent, request);
-  request->sums = SumsOf(lent.memory.first(bytes));
+  request->sums = std::move(sums);
 }
 
 Task<bool> DataPath::Commit(FileId file, Piece piece, Lent lent, Sums sums, Closing* closing, Status* status) {
@@ -144,9 +146,9 @@ Task<bool> DataPath::WriteMapped(ArenaView* arena, ShardId shard, FileId file, P
   const Nanos began = caller_.trace().Start();
   if (mount_.options().checksum) {
     sums.resize(BlocksOf(data.size()));
-    CopyAndChecksum(lent.memory.data(), data, sums.data());
+    CopyInAndChecksum(lent.memory.data(), data, sums.data());
   } else {
-    std::memcpy(lent.memory.data(), data.data(), data.size());
+    CopyIn(lent.memory.data(), data);
   }
   caller_.trace().Copied(Method::kCommit, began);
   Closing closing = Closing::kNo;
@@ -184,11 +186,10 @@ Task<Lent> DataPath::BorrowOutbox(ShardId shard) {
   co_return lent;
 }
 
-Task<bool> DataPath::CommitLent(FileId file, uint64_t offset, Lent lent, size_t bytes, Closing* closing,
+Task<bool> DataPath::CommitLent(FileId file, uint64_t offset, Lent lent, size_t bytes, Sums sums, Closing* closing,
                                 Status* status) {
   if (!IsToCommit(file, offset, lent, bytes)) co_return false;
   const Piece piece = PieceAt(file, offset, bytes);
-  Sums sums = SumsOf(lent.memory.first(bytes));
   co_return co_await Commit(file, piece, lent, std::move(sums), closing, status);
 }
 
@@ -255,6 +256,8 @@ DataPath::Copied DataPath::CopyMapped(ArenaView* arena, const ReadReply& reply, 
       std::memset(out.data(), 0, out.size());
       continue;
     }
+    uint64_t sum = 0;
+    bool summed = false;
     for (size_t done = 0; done < out.size();) {  // usually once: a part lies in one run
       if (used == from.size()) {
         if (run == reply.runs.size()) return Copied::kMoved;
@@ -267,12 +270,17 @@ DataPath::Copied DataPath::CopyMapped(ArenaView* arena, const ReadReply& reply, 
         }
         used = 0;
       }
-      const size_t n = std::min(from.size() - used, out.size() - done);
-      std::memcpy(out.data() + done, from.data() + used, n);
-      used += n;
-      done += n;
+      const Bytes here = from.subspan(used, std::min(from.size() - used, out.size() - done));
+      summed = check && part.sum_known && here.size() == out.size();
+      if (summed) {
+        sum = CopyOutAndChecksum(out.data(), here);
+      } else {
+        CopyOut(out.data() + done, here);
+      }
+      used += here.size();
+      done += here.size();
     }
-    if (check && part.sum_known && Checksum(out) != part.sum) damaged = true;
+    if (check && part.sum_known && (summed ? sum : Checksum(out)) != part.sum) damaged = true;
   }
   caller_.trace().Copied(Method::kRead, began);
   std::atomic_thread_fence(std::memory_order_acquire);  // the stamps are looked at after the copy

@@ -15,11 +15,12 @@
 #pragma once
 
 #include <atomic>
-#include <cstring>
 #include <deque>
 #include <memory>
 #include <utility>
 
+#include "base/checksum.h"
+#include "base/copy.h"
 #include "base/ids.h"
 #include "base/status.h"
 #include "client/file_lock.h"
@@ -44,6 +45,25 @@ struct WriteBuffer {
   Nanos since = 0;      // when the first of them came
   uint64_t next = 0;    // where the last small write ended: one that begins there is sequential
   uint64_t writes = 0;  // that went into it, until it is sent
+  RunningSums sums;     // of its bytes, if they are `summed`
+  bool summed = false;
+
+  // There is room for `data`.
+  void Append(Bytes data) {
+    if (summed) {
+      sums.Append(bytes, size, data);
+    } else {
+      CopyIn(bytes + size, data);
+    }
+    size += data.size();
+  }
+  void Clear() {
+    lent = Lent();
+    bytes = nullptr;
+    size = 0;
+    sums.Reset();
+    summed = false;
+  }
 };
 
 // A stretch of a file on its way, or here.
@@ -61,7 +81,7 @@ struct AheadPiece {
 
   // False: they are there no longer.
   bool CopyOut(size_t at, MutableBytes to) const {
-    std::memcpy(to.data(), (placed.valid() ? placed.bytes.data() : data.get()) + at, to.size());
+    mayfly::CopyOut(to.data(), {(placed.valid() ? placed.bytes.data() : data.get()) + at, to.size()});
     return !placed.valid() || placed.IsThere();
   }
 };

@@ -1,7 +1,6 @@
 #include "client/quick_io.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "client/data_path.h"
 #include "client/mount.h"
@@ -65,8 +64,7 @@ std::optional<size_t> QuickWrite(OpenFile& file, Bytes data, std::optional<uint6
   if (!MayBuffer(file, at, data.size())) return std::nullopt;
   // Not up to its end: then it is sent. No bytes are read ahead, as long as some are buffered.
   if (buffer.size + data.size() >= buffer.room) return std::nullopt;
-  std::memcpy(buffer.bytes + buffer.size, data.data(), data.size());
-  buffer.size += data.size();
+  buffer.Append(data);
   buffer.next = at + data.size();
   ++buffer.writes;
   if (buffer.next > file.size_hint.load(std::memory_order_relaxed)) {

@@ -352,7 +352,7 @@ Task<Status> Shard::ReceiveInto(Request* r, ChunkRange range, std::span<const ui
   Status status;
   if (r->payload().is_eager() && !sums.empty()) {
     absl::InlinedVector<uint64_t, 64> found(sums.size());
-    CopyAndChecksum(to.data(), r->payload().eager(), found.data());
+    CopyInAndChecksum(to.data(), r->payload().eager(), found.data());
     if (!std::equal(found.begin(), found.end(), sums.begin())) status = Code::kCorrupt;
   } else {
     status = co_await r->Fetch(to);
@@ -434,7 +434,7 @@ Status Shard::CommitPieces(ChunkRange range, Bytes bytes, const std::vector<Plac
   for (Place place : places) {
     range.bytes = std::min<uint32_t>(static_cast<uint32_t>(bytes.size()), place.bytes);
     absl::InlinedVector<uint64_t, 64> sums(BlocksOf(range.bytes));
-    CopyAndChecksum(arena_.Data(place).data(), bytes.first(range.bytes), sums.data());
+    CopyInAndChecksum(arena_.Data(place).data(), bytes.first(range.bytes), sums.data());
     if (!summed) sums.clear();
     MAYFLY_TRY(store_.Commit(range, place, sums, wall()));
     bytes = bytes.subspan(range.bytes);

@@ -159,19 +159,31 @@ bool Shard::RunOnce() {
   if (journal_ != nullptr) {
     if (write_back_ != nullptr) TendMemory();
     (void)SealAndSettle();
-    log_.Turn();
-    if (write_back_ != nullptr) worked |= write_back_->Turn();
-    worked |= journal_->Turn();
+  }
+  worked |= TurnDisk();
+  if (journal_ != nullptr) {
     if (write_back_ != nullptr) {
       FreeBlocks();
       worked |= network_.Turn();
     }
     CheckpointIfDue();
-  } else if (write_back_ != nullptr) {
-    worked |= write_back_->Turn();
   }
-  if (doors_.disk != nullptr) worked |= doors_.disk->Poll();
   return worked;
+}
+
+// Gives the disk what is due and takes what it has done. A group that ended lets the next begin, and that before those
+// are told who waited for it: the disk works meanwhile.
+bool Shard::TurnDisk() {
+  bool worked = false;
+  for (bool first = true;; first = false) {
+    if (journal_ != nullptr) log_.Turn();
+    if (write_back_ != nullptr) worked |= write_back_->Turn();
+    if (journal_ != nullptr) worked |= journal_->Turn();
+    if (doors_.disk == nullptr) return worked;
+    const Lsn durable = journal_ != nullptr ? journal_->durable() : Lsn();
+    worked |= doors_.disk->Poll();
+    if (!first || journal_ == nullptr || journal_->durable() == durable) return worked;
+  }
 }
 
 // Clients wait until what this shard decided before it died is everywhere, if that is soon: the answer they get may be

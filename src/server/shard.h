@@ -370,6 +370,7 @@ class Shard {
   Task<Status> Reserve(ChunkRange range, Nanos deadline);
   Task<Status> MakeMemory(uint32_t bytes, Nanos deadline);
   void TendMemory();
+  bool TurnDisk();
   // What was changed is in the journal, and places that it cut loose are free; false: the journal has failed.
   bool SealAndSettle();
   void FreeBlocks();  // of the chunk file, that no state which may come back reads any more
