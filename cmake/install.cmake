@@ -42,6 +42,7 @@ foreach(folder examples doc)
     install(DIRECTORY share/${folder}/ DESTINATION ${share_dir}/${folder} FILES_MATCHING PATTERN "*.*")
   endif()
 endforeach()
+install(DIRECTORY ior_plugin DESTINATION ${share_dir})  # builds by itself, for an IOR tree of the user's
 install(FILES share/man/mayfly.1 share/man/mayflyd.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES share/man/mayfly.3 DESTINATION ${CMAKE_INSTALL_MANDIR}/man3)
 install(FILES share/completions/mayfly DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)

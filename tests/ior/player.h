@@ -68,7 +68,7 @@ static long long Xfer(int access, File* f, void* buffer, long long size, long lo
 }
 static void Close(File* f) { table->close(f, options); }
 static void Fsync(File* f) { table->fsync(f, options); }
-static void Remove(char* path) { table->remove(path, options); }
+static void Remove(char* path) { table->MAYFLY_IOR_REMOVE(path, options); }
 static long long AllBytes(char* path, int file_per_process) {
   const long long mine = table->get_file_size(options, path);
   long long all = 0;
