@@ -100,7 +100,8 @@ int mayfly_fallocate(int fd, int mode, off_t offset, off_t bytes);
 
 /* ---- attributes ---------------------------------------------------------------------------------------------- */
 
-/* st_size is exact for every write that any client had acknowledged. st_ino is the inode id, st_dev the session. */
+/* st_size is exact for every write that any client had acknowledged. st_ino is the inode id, st_dev the session,
+ * st_blksize of a file its chunk. */
 int mayfly_stat(mayfly_fs* fs, const char* path, struct stat* out);
 int mayfly_lstat(mayfly_fs* fs, const char* path, struct stat* out);
 int mayfly_fstat(int fd, struct stat* out);

@@ -9,7 +9,7 @@ namespace {
 
 constexpr int64_t kNanosPerSecond = 1'000'000'000;
 constexpr int64_t kSecondsMax = INT64_MAX / kNanosPerSecond - 1;
-constexpr uint32_t kBlockBytes = 1u << 20;  // what tools should read and write at a time
+constexpr uint32_t kBlockBytes = 1u << 20;  // what tools should read and write at a time, of what has no chunks
 
 // Times before 1970 travel as negative numbers.
 timespec TimeOf(Nanos nanos) {
@@ -99,7 +99,8 @@ void StatOf(const Attr& attr, uint64_t device, struct stat* out) {
   out->st_uid = attr.uid;
   out->st_gid = attr.gid;
   out->st_size = static_cast<off_t>(attr.size);
-  out->st_blksize = kBlockBytes;
+  out->st_blksize =
+      attr.chunk_bits >= kChunkBitsMin && attr.chunk_bits <= kChunkBitsMax ? 1L << attr.chunk_bits : kBlockBytes;
   out->st_blocks = static_cast<blkcnt_t>(attr.blocks);
   out->st_atim = TimeOf(attr.atime);
   out->st_mtim = TimeOf(attr.mtime);
