@@ -112,7 +112,8 @@ int64_t MayflyIorTransfer(int fd, int write, void* buffer, int64_t bytes, int64_
       break;
     }
     if (n == 0) {
-      if (!write) Say("reading at %lld: the file ends there", (long long)(offset + done));
+      Say(write ? "writing at %lld: nothing was written" : "reading at %lld: the file ends there",
+          (long long)(offset + done));
       break;
     }
     done += n;

@@ -1,6 +1,7 @@
 /* Stands in IOR's place behind the backend's programs: has the list of backends and what their main functions call, and
  * plays the part of ior.c and mdtest.c (3.3 and 4.x) against the table, with every byte verified. An MPI program:
- * mpirun -n N ior_driver_4 [--mayfly.OPTION=VALUE...]. The last line is "ok". */
+ * mpirun -n N ior_driver_4 [-k] [--mayfly.OPTION=VALUE...]; with -k a file /relative.RANK stays. The last line is "ok".
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,7 @@
 static ior_aiori_t posix_place = {.name = "POSIX"}, dummy_place = {.name = "DUMMY"};
 ior_aiori_t* available_aiori[] = {&posix_place, &dummy_place, NULL};
 
-static int rank, tasks;
+static int rank, tasks, keep;
 
 static void Fail(int line, const char* what) {
   fprintf(stderr, "driver.c:%d, task %d: %s (errno %d)\n", line, rank, what, errno);
@@ -49,6 +50,8 @@ static void ParseOptions(int argc, char** argv) {
   for (const option_help* o = help; o->type != 0; ++o) ++known;
   CHECK(known >= 4);
   for (int i = 1; i < argc; ++i) {
+    if (strcmp(argv[i], "-k") == 0) keep = 1;
+    if (argv[i][1] != '-') continue;
     const char* name = argv[i] + 2;
     const char* equals = strchr(name, '=');
     const size_t length = equals != NULL ? (size_t)(equals - name) : strlen(name);
@@ -96,7 +99,8 @@ static void Ior(const char* name, int file_per_process, long long transfer, int 
     f = Open(pass == WRITECHECK ? mine : theirs, IOR_RDONLY);
     CHECK(f != NULL);
     for (int s = 0; s < segments; ++s) {
-      for (int t = transfers - 1; t >= 0; --t) {
+      for (int k = 0; k < transfers; ++k) {
+        const int t = pass == WRITECHECK ? k : transfers - 1 - k; /* in order, and against it */
         const long long offset = (file_per_process ? s : (long long)s * tasks + who) * block + t * transfer;
         memset(buffer, 'a', (size_t)transfer);
         CHECK(Xfer(pass, f, buffer, transfer, offset) == transfer);
@@ -184,6 +188,55 @@ static void Mdtest(int items, int bytes) {
   Finalize();
 }
 
+/* IOR's repetitions (-i), in small transfers one behind the other: what is gathered and fetched ahead is seen by
+ * nobody. */
+static void Repeat(void) {
+  char file[64], piece[600];
+  for (int i = 0; i < 3; ++i) {
+    snprintf(file, sizeof file, "/repeat.%d.%d", rank, i);
+    File* f = Create(file, IOR_WRONLY | IOR_CREAT | IOR_EXCL);
+    CHECK(f != NULL);
+    for (int t = 0; t < 200; ++t) {
+      Fill(piece, sizeof piece, t);
+      CHECK(Xfer(WRITE, f, piece, sizeof piece, t * (long long)sizeof piece) == sizeof piece);
+    }
+    Close(f);
+    f = Open(file, IOR_RDONLY);
+    CHECK(f != NULL);
+    for (int t = 0; t < 200; ++t) {
+      CHECK(Xfer(READ, f, piece, sizeof piece, t * (long long)sizeof piece) == sizeof piece &&
+            Is(piece, sizeof piece, t));
+    }
+    Close(f);
+    Remove(file);
+  }
+}
+
+/* What a file may be used for follows from the flags that it was opened with. */
+static void Flags(void) {
+  char file[64], bytes[8] = "abcdefgh";
+  struct stat st;
+  snprintf(file, sizeof file, "/flags.%d", rank);
+  File* f = Open(file, IOR_RDWR | IOR_CREAT | IOR_EXCL);
+  CHECK(f != NULL && Xfer(WRITE, f, bytes, 8, 0) == 8 && Xfer(READ, f, bytes, 8, 0) == 8);
+  Close(f);
+  CHECK(Open(file, IOR_RDWR | IOR_CREAT | IOR_EXCL) == NULL);
+  f = Open(file, IOR_WRONLY | IOR_APPEND);
+  CHECK(f != NULL && Xfer(WRITE, f, bytes, 3, 0) == 3);
+  Close(f);
+  CHECK(Stat(file, &st) == 0 && st.st_size == 11); /* wherever it was to be written */
+  f = Open(file, IOR_RDWR | IOR_DIRECT);
+  CHECK(f != NULL && Xfer(WRITE, f, bytes, 8, 11) == 8 && Xfer(READ, f, bytes, 8, 8) == 8);
+  CHECK(memcmp(bytes, "abcabcde", 8) == 0);
+  Close(f);
+  f = Open(file, IOR_RDONLY);
+  CHECK(f != NULL && Xfer(READ, f, bytes, 8, 0) == 8 && memcmp(bytes, "abcdefgh", 8) == 0);
+  CHECK(Xfer(WRITE, f, bytes, 8, 0) == 0);
+  Close(f);
+  CHECK(Open(file, IOR_WRONLY | IOR_DIRECT | IOR_APPEND | IOR_CREAT) != NULL); /* closed by the session's end */
+  Remove(file);
+}
+
 static void Odds(void) {
   Initialize();
   ior_aiori_statfs_t room;
@@ -209,10 +262,16 @@ static void Odds(void) {
   snprintf(absolute, sizeof absolute, "/%s", file);
   CHECK(Stat(absolute, &st) == 0 && st.st_size == 4);
   Hints(0, 0, 1);
-  CHECK(Xfer(READ, f, twice, 4, 2) == 2); /* one attempt */
+  CHECK(Xfer(READ, f, twice, 4, 2) == 2);          /* one attempt */
+  const char* moves = getenv("MAYFLY_TEST_MOVES"); /* watch.c */
+  char more[5000] = {0};
+  const int most = moves != NULL && atoi(moves) < 5000 ? atoi(moves) : 5000;
+  CHECK(Xfer(WRITE, f, more, 5000, 0) == most && Xfer(READ, f, more, 5000, 0) == most);
   Hints(0, 0, 0);
   Close(f);
-  Remove(file);
+  if (!keep) Remove(file);
+  Flags();
+  Repeat();
   Barrier();
   Finalize();
 }
