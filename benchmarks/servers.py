@@ -10,20 +10,36 @@ import tempfile
 import time
 
 
+def give_up(sentence):
+    """Ends the benchmark, which is named as it is called below benchmarks/."""
+    sys.exit("%s: %s" % (os.path.relpath(os.path.abspath(sys.argv[0]), os.path.dirname(os.path.abspath(__file__))), sentence))
+
+
+def cannot_start(program, error):
+    give_up("cannot start %s: %s; it is looked for in PATH and in the build that --build names" % (program, error.strerror))
+
+
 def environment(build):
     """This environment with the programs of a build in front, and mpirun as a benchmark on one machine wants it."""
     env = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_rmaps_base_oversubscribe="1",
                OMPI_MCA_hwloc_base_binding_policy="none", OMPI_MCA_mpi_yield_when_idle="1")
+    build = os.path.abspath(build)
     env["PATH"] = ":".join([os.path.join(build, folder) for folder in ("", "mpi_launch", "benchmarks", "ior_plugin")] + [env["PATH"]])
     return env
 
 
-def run(command, env, timeout=600):
-    """What the command prints; its failure, with what it said, ends the benchmark."""
-    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout)
+def run(command, env, timeout=600, who=""):
+    """What the command prints; its failure, with what it said, ends the benchmark. `who`: whose command it is, if not ours."""
+    who = who and who + ": "
+    try:
+        done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout)
+    except OSError as error:
+        cannot_start(command[0], error)
+    except subprocess.TimeoutExpired:
+        give_up("%s%s did not end within %d s" % (who, " ".join(command), timeout))
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip())[-500:]
-        sys.exit("%s: %s ended with status %d: %s" % (os.path.basename(sys.argv[0]), " ".join(command), done.returncode, said))
+        give_up("%s%s ended with status %d: %s" % (who, " ".join(command), done.returncode, said))
     return done.stdout
 
 
@@ -35,7 +51,7 @@ def perftest(env, test, size, iterations, extra=()):
         if done.returncode == 0 and len(numbers) == 8:
             return numbers
     said = (done.stderr.strip() or done.stdout.strip())[-500:]
-    sys.exit("%s: ucx_perftest -t %s -s %d ended three times without a result: %s" % (os.path.basename(sys.argv[0]), test, size, said))
+    give_up("ucx_perftest -t %s -s %d ended three times without a result: %s" % (test, size, said))
 
 
 def perftest_once(env, words):
@@ -43,7 +59,10 @@ def perftest_once(env, words):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = str(s.getsockname()[1])
-    server = subprocess.Popen(["ucx_perftest", "-p", port], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        server = subprocess.Popen(["ucx_perftest", "-p", port], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    except OSError as error:
+        cannot_start("ucx_perftest", error)
     try:
         for _ in range(200):  # until the server listens
             done = subprocess.run(["ucx_perftest", "127.0.0.1", "-p", port, *words], env=env, capture_output=True, text=True, timeout=120)
@@ -66,14 +85,22 @@ class Servers:
         self.dir = tempfile.TemporaryDirectory(prefix="mayfly-bench-")
         self.env["MAYFLY_SESSION"] = os.path.join(self.dir.name, "s.json")
         self.log = open(os.path.join(self.dir.name, "log"), "w+")
-        self.launch("--memory", self.memory, *self.options)
+        self.process = None
+        try:
+            self.launch("--memory", self.memory, *self.options)
+        except SystemExit:
+            self.__exit__()
+            raise
         return self
 
     def launch(self, *options):
-        self.process = subprocess.Popen(
-            ["mpirun", "-n", str(self.n), "--oversubscribe", "--bind-to", "none", "mayflyd", "--member-per", "rank",
-             "--session", self.env["MAYFLY_SESSION"], *options],
-            env=self.env, cwd=self.dir.name, stdout=self.log, stderr=subprocess.STDOUT)
+        try:
+            self.process = subprocess.Popen(
+                ["mpirun", "-n", str(self.n), "--oversubscribe", "--bind-to", "none", "mayflyd", "--member-per", "rank",
+                 "--session", self.env["MAYFLY_SESSION"], *options],
+                env=self.env, cwd=self.dir.name, stdout=self.log, stderr=subprocess.STDOUT)
+        except OSError as error:
+            cannot_start("mpirun", error)
         run(["mayfly", "wait", "--timeout", "60"], self.env)
 
     def kill(self):
@@ -86,7 +113,7 @@ class Servers:
         deadline = time.time() + 30
         while any(os.path.exists("/proc/%d/exe" % pid) for pid in pids):
             if time.time() > deadline:
-                sys.exit("%s: killed servers live: %s" % (os.path.basename(sys.argv[0]), pids))
+                give_up("killed servers live: %s" % pids)
             time.sleep(0.01)
 
     def recover(self, *options):
@@ -100,9 +127,13 @@ class Servers:
         return sorted({status["pid"] for status in self.status()})
 
     def __exit__(self, *unused):
-        subprocess.run(["mayfly", "stop", "--no-flush"], env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
-        try:
-            self.process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
+        if self.process is not None:
+            try:
+                subprocess.run(["mayfly", "stop", "--no-flush"], env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
+            except OSError:
+                self.process.terminate()  # a build without it: mpirun ends what it started
+            try:
+                self.process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
         self.dir.cleanup()
