@@ -2,9 +2,7 @@
 // read compared, with the score computed as the IO500 does.
 //
 //   mpirun -n N mayfly-bench [--session FILE] [--stonewall SECONDS] [--dir PATH] [--files-max N] [--chunk-bytes N]
-//   [--no-checksum]
-//   [--keep]
-//                            [--json FILE] [--svg FILE]
+//                            [--no-checksum] [--keep] [--json FILE] [--svg FILE]
 //
 // Writing phases last until the stonewall, or until their part of the session's free memory is used; then every rank
 // does as many operations as the fastest did. What reads shifts by one rank, so nobody reads what it wrote.
@@ -127,6 +125,7 @@ class Bench {
   }
 
   std::string EasyFile(int rank) const { return o_.dir + "/ior-easy/file." + std::to_string(rank); }
+  std::string TimestampFile() const { return o_.dir + "/timestampfile"; }
   std::string HardFile() const { return o_.dir + "/ior-hard/file"; }
   std::string EasyName(int rank, uint64_t i) const {
     return o_.dir + "/mdtest-easy/" + std::to_string(rank) + "/file." + std::to_string(i);
@@ -153,7 +152,6 @@ class Bench {
   std::vector<char> copy_;
   uint64_t easy_most_ = 0, hard_most_ = 0, easy_files_most_ = 0, hard_files_most_ = 0;
   uint64_t easy_ = 0, hard_ = 0, easy_files_ = 0, hard_files_ = 0;  // of each rank
-  timespec begun_{};                                                // no file is older
   Run run_;
 };
 
@@ -187,21 +185,21 @@ void Bench::MakeTree() {
     for (const char* dir : {"", "/ior-easy", "/ior-hard", "/mdtest-easy", "/mdtest-hard"}) {
       Need(mayfly_mkdir(fs_, (o_.dir + dir).c_str(), 0755) == 0, "mkdir " + o_.dir + dir);
     }
+    Close(Open(TimestampFile(), O_CREAT | O_EXCL | O_WRONLY));  // what the find compares with
   }
   MPI_Barrier(MPI_COMM_WORLD);
-  struct stat st {};
-  Need(mayfly_stat(fs_, (o_.dir + "/ior-easy").c_str(), &st) == 0, "stat");
-  begun_ = st.st_mtim;
   Need(mayfly_mkdir(fs_, (o_.dir + "/mdtest-easy/" + std::to_string(rank_)).c_str(), 0755) == 0, "mkdir");
 }
 
-// As the IO500's find: newer than the beginning, of mdtest-hard's size, "01" in the name. Directories go round the
+// As the IO500's find: newer than the timestamp file, of mdtest-hard's size, "01" in the name. Directories go round the
 // ranks.
 void Bench::Find() {
   std::vector<std::string> dirs = {"", "/ior-easy", "/ior-hard", "/mdtest-easy", "/mdtest-hard"};
   for (int r = 0; r < ranks_; ++r) dirs.push_back("/mdtest-easy/" + std::to_string(r));
   uint64_t matches = 0;
   Phase("find", false, [&](Count* count) {
+    struct stat mark {};
+    Need(mayfly_stat(fs_, TimestampFile().c_str(), &mark) == 0, "stat " + TimestampFile());
     for (size_t i = 0; i < dirs.size(); ++i) {
       if (i % static_cast<size_t>(ranks_) != static_cast<size_t>(rank_)) continue;
       mayfly_dir* dir = mayfly_opendir(fs_, (o_.dir + dirs[i]).c_str());
@@ -212,7 +210,8 @@ void Bench::Find() {
         if (strcmp(entry.name, ".") == 0 || strcmp(entry.name, "..") == 0) continue;
         ++count->operations;
         const timespec& changed = entry.attributes.st_mtim;
-        const bool newer = std::pair(changed.tv_sec, changed.tv_nsec) >= std::pair(begun_.tv_sec, begun_.tv_nsec);
+        const bool newer =
+            std::pair(changed.tv_sec, changed.tv_nsec) > std::pair(mark.st_mtim.tv_sec, mark.st_mtim.tv_nsec);
         if (newer && entry.attributes.st_size == kFileBytes && strstr(entry.name, "01") != nullptr) ++matches;
       }
       Need(more == 0, "readdir");
@@ -226,7 +225,8 @@ void Bench::Find() {
     for (uint64_t i = 0; i < hard_files_; ++i)
       expected += HardName(r, i).find("01", o_.dir.size() + strlen("/mdtest-hard/")) != std::string::npos;
   }
-  const uint64_t entries = 4 + static_cast<uint64_t>(ranks_) * (2 + easy_files_ + hard_files_) + 1;
+  // Four folders, the timestamp, the shared file; of each rank a file and a folder.
+  const uint64_t entries = 4 + 1 + 1 + static_cast<uint64_t>(ranks_) * (2 + easy_files_ + hard_files_);
   if (all != expected || run_.phases.back().operations != entries) {
     if (rank_ == 0) {
       std::cerr << "mayfly-bench: find saw " << run_.phases.back().operations << " entries and " << all
@@ -244,6 +244,7 @@ void Bench::Remove() {
   MPI_Barrier(MPI_COMM_WORLD);
   if (rank_ != 0) return;
   Need(mayfly_unlink(fs_, HardFile().c_str()) == 0, "unlink");
+  Need(mayfly_unlink(fs_, TimestampFile().c_str()) == 0, "unlink");
   for (const char* dir : {"/ior-easy", "/ior-hard", "/mdtest-easy", "/mdtest-hard", ""}) {
     Need(mayfly_rmdir(fs_, (o_.dir + dir).c_str()) == 0, "rmdir " + o_.dir + dir);
   }
@@ -266,7 +267,6 @@ void Bench::Report() {
   run_.ranks = ranks_;
   run_.checksum = !o_.no_checksum && status.at("shards").at(0).at("status").at("checksums").get<bool>();
   run_.stonewall_seconds = o_.stonewall;
-  run_.chunk_bytes = o_.chunk_bytes;
   std::cout << Text(run_) << std::flush;
   for (const auto& [path, content] : {std::pair(o_.json, Json(run_)), std::pair(o_.svg, Svg(run_))}) {
     if (path.empty()) continue;
@@ -373,6 +373,8 @@ int Bench::Go() {
     count->operations = hard_files_;
     return -1.0;
   });
+  Need(mayfly_stat(fs_, HardFile().c_str(), &st) == 0, "stat");
+  run_.chunk_bytes = static_cast<uint64_t>(st.st_blksize);
   Remove();
   Report();
   Need(mayfly_disconnect(fs_) == 0, "disconnect");

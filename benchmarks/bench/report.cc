@@ -25,9 +25,8 @@ const char* UnitOf(const Phase& phase) { return phase.bandwidth ? "GiB/s" : "kIO
 
 std::string Conditions(const Run& run) {
   return fmt::format(
-      "{} ranks, {} members, {} shards; transport: {}; durability: {}; cache: {}; chunk: {}; checksums: {}", run.ranks,
-      run.members, run.shards, run.transport, run.durability, run.cache,
-      run.chunk_bytes != 0 ? fmt::format("{} KiB", run.chunk_bytes >> 10) : "the session's",
+      "{} ranks, {} members, {} shards; transport: {}; durability: {}; cache: {}; chunk: {} KiB; checksums: {}",
+      run.ranks, run.members, run.shards, run.transport, run.durability, run.cache, run.chunk_bytes >> 10,
       run.checksum ? "XXH3" : "none");
 }
 
