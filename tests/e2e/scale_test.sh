@@ -9,9 +9,9 @@ run=$MAYFLY_SOURCE_DIR/benchmarks/scale/run
 
 timeout 250 "$run" --build "$MAYFLY_BUILD_DIR" --quick --members-max 16 --json "$work/s.json" --svg "$work/s.svg" >"$work/out" 2>"$work/err" ||
   e2e_fail "it ended with status $?: $(tail -n 5 "$work/out" "$work/err")"
-python3 - "$work" <<'PY' || e2e_fail "the report does not add up: $(cat "$work/out")"
-import json, sys, xml.dom.minidom
-work = sys.argv[1]
+python3 -B - "$work" "$run" <<'PY' || e2e_fail "the report does not add up: $(cat "$work/out")"
+import importlib.machinery, importlib.util, json, sys, xml.dom.minidom
+work, run = sys.argv[1:]
 r = json.load(open(work + "/s.json"))
 text = open(work + "/out").read()
 f = r["found"]
@@ -37,7 +37,39 @@ for name, runs in r["table"].items():
 for runs in r["cold"].values():
     assert all(one["begun"] == one["ended"] == one["clients"] * 100 for one in runs.values())
 assert [row["members"] for row in r["set_up"]] == [1, 2, 4, 8, 16]
-assert len(xml.dom.minidom.parse(work + "/s.svg").getElementsByTagName("polyline")) == 4
+
+# Every point of the picture lies on it, where its axes say; also of curves that nobody expects.
+def check(text, table):
+    picture = xml.dom.minidom.parseString(text)
+    def number(node, name):
+        return float(node.getAttribute(name))
+    lines = picture.getElementsByTagName("line")
+    tenths = [float(l.nextSibling.firstChild.data) for l in lines]
+    marks = sorted(number(l, "y1") for l in lines)
+    scale = {t: number(l, "y1") for t, l in zip(tenths, lines)}
+    members = {int(t.firstChild.data): number(t, "x") for t in picture.getElementsByTagName("text") if t.getAttribute("text-anchor") == "middle"}
+    right = number(lines[0], "x2")
+    assert number(picture.documentElement, "width") > right and number(picture.documentElement, "height") > marks[-1] and marks[0] > 0
+    curves = picture.getElementsByTagName("polyline")
+    assert len(curves) == 4
+    for curve, name in zip(curves, ("own directories", "one directory", "8 in flight", "exponential")):
+        points = [tuple(map(float, p.split(","))) for p in curve.getAttribute("points").split()]
+        wanted = [(int(n), one["efficiency"]) for n, one in table[name].items() if int(n) != 1000]
+        assert len(points) == len(wanted)
+        for (x, y), (n, efficiency) in zip(points, wanted):
+            assert members[1] <= x <= right + 0.1 and marks[0] - 0.1 <= y <= marks[-1] + 0.1, (name, n, x, y)
+            assert n not in members or abs(members[n] - x) < 0.1
+            low = max(t for t in tenths if t <= efficiency + 1e-9)
+            step = (marks[-1] - marks[0]) / (len(marks) - 1)
+            assert abs(scale[low] - (efficiency - low) * 10 * step - y) < 0.2, (name, n, efficiency, y, scale)
+            assert 1.0 in scale
+check(open(work + "/s.svg").read(), r["table"])
+loader = importlib.machinery.SourceFileLoader("scale_run", run)
+module = importlib.util.module_from_spec(importlib.util.spec_from_loader("scale_run", loader))
+loader.exec_module(module)
+for values in ((1.0, 0.97, 0.69, 0.3, 0.04), (1.0, 1.0, 1.0, 1.0, 1.0), (1.0, 1.31, 1.2, 0.5, 0.28)):
+    table = {name: dict(zip((1, 2, 64, 1000, 4096), ({"efficiency": e} for e in values))) for name, _ in module.CASES}
+    check(module.picture(table, 4096), table)
 PY
 
 # An earlier run's service times, without any server: the same curve.
