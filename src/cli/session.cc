@@ -2,10 +2,12 @@
 #include <fmt/format.h>
 #include <sys/statvfs.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "cli/cli.h"
@@ -20,6 +22,8 @@ namespace {
 
 using Json = nlohmann::json;
 
+constexpr std::chrono::milliseconds kAskAgainAfter{100};
+
 // A report of the library; prints why there is none.
 bool Report(mayfly_fs* fs, const char* what, std::string* text) {
   char* json = mayfly_report(fs, what);
@@ -32,21 +36,38 @@ bool Report(mayfly_fs* fs, const char* what, std::string* text) {
   return true;
 }
 
+// Those that do not answer, by name, separated by commas; `answering` counts the others.
+std::string NotAnswering(const std::string& ping, int* answering) {
+  const Json report = Json::parse(ping, nullptr, false);
+  std::string names;
+  for (const Json& shard : report.value("shards", Json::array())) {
+    if (!shard.value("answers", false)) names += (names.empty() ? "" : ", ") + shard.value("name", "?");
+  }
+  *answering = report.value("shards_answering", 0);
+  return names;
+}
+
 int Wait(const Context& c, uint32_t seconds) {
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
   Context waiting = c;
   waiting.wait_seconds = seconds;
   Session session(waiting);
   if (!session) return kFailed;
-  std::string text;
-  if (!Report(session.get(), "ping", &text)) return kFailed;
-  const Json report = Json::parse(text, nullptr, false);
-  std::string missing;
-  for (const Json& shard : report.value("shards", Json::array())) {
-    if (!shard.value("answers", false)) missing += (missing.empty() ? "" : ", ") + shard.value("name", "?");
+  for (;;) {
+    std::string text;
+    if (!Report(session.get(), "ping", &text)) return kFailed;
+    int answering = 0;
+    const std::string missing = NotAnswering(text, &answering);
+    if (missing.empty()) {
+      fmt::print("ready: {} shards answer\n", answering);
+      return kDone;
+    }
+    // A server that was killed may be on its way back.
+    if (std::chrono::steady_clock::now() >= until) {
+      return Fail(fmt::format("the session is up but these members do not answer: {}", missing));
+    }
+    std::this_thread::sleep_for(kAskAgainAfter);
   }
-  if (!missing.empty()) return Fail(fmt::format("the session is up but these members do not answer: {}", missing));
-  fmt::print("ready: {} shards answer\n", report.value("shards_answering", 0));
-  return kDone;
 }
 
 // What a shard counts and drops, as the report calls it and as a person reads it.

@@ -1,7 +1,14 @@
 #!/bin/bash
 # `mayfly status` shows what servers refused: messages that are malformed, cut short, too large, of strangers or not
-# allowed, each under its own name, as JSON and as text; and the servers go on.
+# allowed, each under its own name, as JSON and as text; and the servers go on. `mayfly wait` names a member that does not
+# answer, and is content when it does again.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+end() { # who is stopped is not ended by the launcher
+  ((${#pids[@]} == 0)) || kill -CONT "${pids[@]}" 2>/dev/null
+  e2e_end
+}
+pids=()
+trap end EXIT
 sender=$MAYFLY_BUILD_DIR/tests/e2e_messages
 [[ -x $sender ]] || e2e_skip "e2e_messages was not built"
 kinds="truncated unauthenticated unknown_connection malformed refused oversized denied"
@@ -27,6 +34,22 @@ for tls in "" tcp,self; do
   grep -qxF "$expected" <<<"$(text)" || e2e_fail "$(text)"
   timeout 60 mayfly mkdir /d && grep -qx d <<<"$(timeout 60 mayfly ls /)" || e2e_fail "the servers do not go on"
   echo "${tls:-default transports}: $(text | tail -n 1)"
+
+  e2e_servers 3
+  [[ -z $tls ]] && silent=${others[0]} || silent=$((3 - others[0] - others[1])) # the root's
+  kill -STOP "${pids[silent]}"
+  status=0
+  timeout 30 mayfly wait --timeout 1 >"$work/said" 2>&1 || status=$?
+  ((status == 1)) && grep '^mayfly: .* not answer' "$work/said" | grep -qF "$(uname -n) (member $silent, shard $silent)" ||
+    e2e_fail "mayfly wait, of member $silent that is stopped: status $status: $(cat "$work/said")"
+  tail -n 1 "$work/said"
+  timeout 60 mayfly wait --timeout 50 >"$work/said" 2>&1 &
+  waiter=$!
+  read -r -t 4 <> <(:) || true # so late it is known that the member cannot be reached
+  kill -0 "$waiter" 2>/dev/null || e2e_fail "mayfly wait does not wait for member $silent: $(cat "$work/said")"
+  kill -CONT "${pids[silent]}"
+  wait "$waiter" || e2e_fail "mayfly wait, of a member that goes on: $(cat "$work/said")"
+  grep -q '^ready: 3 shards answer$' "$work/said" || e2e_fail "mayfly wait: $(cat "$work/said")"
   e2e_stop
 done
 
