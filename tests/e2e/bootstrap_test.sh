@@ -17,8 +17,29 @@ expect() { # WHAT EXPECTED ACTUAL
   [[ $2 == "$3" ]] || fail "$1: expected '$2', got '$3'"
 }
 
-# run MEMBERS SHARDS HOW RANKS OPTIONS...: a whole life. HOW ends it: a signal to mpirun (USR1, TERM, INT), or to one
-# server only (one:SIGNAL).
+# Files on all members of a session: $want is what is staged in, and comes out again as it was.
+want=$work/want
+use_files() { # NAMES BYTES: so many small files, and a large one
+  command -v mayfly >/dev/null || return 0
+  mkdir -p "$want/many"
+  local i
+  for ((i = 0; i < $1; ++i)); do echo "file $i" >"$want/many/name-$i"; done
+  head -c "$2" /dev/urandom >"$want/large"
+  (
+    export MAYFLY_SESSION=$session
+    timeout 90 mayfly stage-in "$want" /in 2>&1 && timeout 60 mayfly stage-out /in "$work/have" 2>&1
+  ) >"$work/used" || fail "staging in and out: $(cat "$work/used")"
+  diff -r "$want" "$work/have" || fail "the files are not what they were"
+  expect "names in /in/many" "$1" "$(mayfly --session "$session" ls /in/many | sort -u | grep -c '^name-[0-9]*$')"
+  local holding
+  holding=$(mayfly --session "$session" status --json | grep -c '^ *"extents": *[1-9]') || true
+  ((holding * 2 > $(field members))) || fail "only $holding members hold anything of the files"
+  echo "    files on $holding members"
+  rm -r "$want" "$work/have"
+}
+
+# run MEMBERS SHARDS HOW RANKS OPTIONS...: a whole life, with $files in it. HOW ends it: a signal to mpirun (USR1, TERM,
+# INT), or to one server only (one:SIGNAL).
 run() {
   local members=$1 shards=$2 how=$3 ranks=$4 started before pid
   shift 4
@@ -39,6 +60,8 @@ run() {
   read -r -t 2 <> <(:) || true # what is measured is that nothing happens
   local idle
   idle=$(awk -v ns=$(($(cpu_ns) - before)) 'BEGIN { printf "%.2f", ns / 2e7 }')
+  # shellcheck disable=SC2086  # two numbers
+  [[ -z $files ]] || use_files $files
   started=$(now_us)
   if [[ $how == one:* ]]; then
     pid=$(servers | tail -n 1) # not the first: that is rank 0
@@ -56,6 +79,7 @@ run() {
     "ended by $how after $((($(now_us) - started) / 1000)) ms"
 }
 
+files='' # what use_files is given, if anything
 step "one to seven members, ended by signals"
 small="--member-per rank --memory 64M"
 # shellcheck disable=SC2086  # several options
@@ -64,12 +88,29 @@ small="--member-per rank --memory 64M"
   run 2 2 one:TERM 2 $small
   run 4 4 TERM 4 $small
   run 4 4 one:USR2 4 $small
-  run 7 7 INT 7 $small
+  files='400 37000000' run 7 7 INT 7 $small
 }
 step "several shards a member: threads of a rank, and further ranks of a node"
 run 2 6 USR1 2 --member-per rank --shards 3 --memory 192M
 run 1 3 one:INT 3 --memory 192M
 run 1 4 one:HUP 2 --shards 2 --memory 256M
+
+step "a member of weight 2 gets two shares"
+if command -v mayfly >/dev/null; then
+  # shellcheck disable=SC2086  # several options
+  launch mpirun -n 1 mayflyd $small --session "$session" : -n 1 mayflyd $small --session "$session" --weight 2 : \
+    -n 1 mayflyd $small --session "$session"
+  wait_ready 120
+  mayfly --session "$session" ring >"$work/ring"
+  # The slot table shares out as exactly as whole slots can; the plain ring, which is only shown, about so.
+  awk 'function about(is, shall, by) { return is > shall - by && is < shall + by }
+    $1 ~ /^[0-2]$/ { shall = $1 == 1 ? 50 : 25; right += $4 == ($1 == 1 ? 2 : 1) && about($6, shall, 0.01) && about($7, shall, 10) }
+    END { exit right != 3 }' "$work/ring" || fail "the shares: $(cat "$work/ring")"
+  warn_servers
+  wait_end 90
+  expect "status" 0 "$status"
+  expect_nothing_left
+fi
 
 step "a flush target: made at the start, flushed to and verified whichever server gets the signal"
 mkdir source
@@ -140,7 +181,7 @@ done
 
 step "64 members"
 # shellcheck disable=SC2086  # several options
-run 64 64 USR1 64 $small
+files='40 4500000' run 64 64 USR1 64 $small --chunk 64K # so that many have some of the file
 
 step "a second signal: at once"
 launch mpirun -n 3 mayflyd $small --session "$session"
@@ -162,7 +203,7 @@ step "a server dies: mpirun ends the others, which leave nothing, and take its t
 launch mpirun -n 4 mayflyd $small --session "$session"
 wait_ready 120
 kill -KILL "$(servers | tail -n 1)"
-wait_end 90
+wait_end 30
 ((status != 0)) || fail "status 0 after a death"
 expect_nothing_left
 
@@ -207,46 +248,49 @@ segments=''
 expect_nothing_left
 
 step "failures: options"
-expect_failure 90 2 'wrong option .*--memroy.*--help' mpirun -n 3 mayflyd --memroy 1G
-expect_failure 90 2 'wrong option .*1X is no size; write it like' mpirun -n 2 mayflyd --memory 1X
-expect_failure 90 2 'wrong option .*1M is too small for a journal: give 2M' mpirun -n 2 mayflyd --journal-bytes 1M
-expect_failure 90 2 'rank 1 was started with other options.*--chunk 1048576 here.*same ones' \
+expect_failure 30 2 'wrong option .*--memroy.*--help' mpirun -n 3 mayflyd --memroy 1G
+expect_failure 30 2 'wrong option .*1X is no size; write it like' mpirun -n 2 mayflyd --memory 1X
+expect_failure 30 2 'wrong option .*1M is too small for a journal: give 2M' mpirun -n 2 mayflyd --journal-bytes 1M
+for weight in 0 1.5 1048577; do
+  expect_failure 30 2 "wrong option .*--weight: Value $weight not in range 1 to 1048576.*--help" mayflyd --weight $weight
+done
+expect_failure 30 2 'rank 1 was started with other options.*--chunk 1048576 here.*same ones' \
   mpirun -n 1 mayflyd $small --session "$session" : -n 2 mayflyd $small --session "$session" --chunk 1M
 grep -q 'Exit codes' <<<"$(mayflyd --help)" || fail "--help"
 grep -q '^mayflyd [0-9]' <<<"$(mayflyd --version)" || fail "--version"
 
 step "failures: directories"
-expect_failure 90 3 "directory $work/none of --session cannot be written: No such.*; create it" \
+expect_failure 30 3 "directory $work/none of --session cannot be written: No such.*; create it" \
   mpirun -n 2 mayflyd $small --session "$work/none/s.json"
-expect_failure 90 3 'cannot create /proc/none for --flush-to: .*; give a directory' \
+expect_failure 30 3 'cannot create /proc/none for --flush-to: .*; give a directory' \
   mpirun -n 2 mayflyd $small --session "$session" --flush-to /proc/none/out
 [[ ! -e /proc/none ]]
-expect_failure 90 3 'cannot create runtime directory .*set MAYFLY_RUNTIME_DIR' \
+expect_failure 30 3 'cannot create runtime directory .*set MAYFLY_RUNTIME_DIR' \
   env MAYFLY_RUNTIME_DIR="$work/no/runtime" mpirun -n 2 mayflyd $small --session "$session"
 echo "not a session" >"$session" && chmod 600 "$session"
 launch mpirun -n 2 mayflyd $small --session "$session"
-wait_end 90
+wait_end 30
 expect "status" 3 "$status"
 expect_sentence 'is damaged.*remove it'
 expect "a file that is no session file" "not a session" "$(cat "$session")"
 rm "$session"
 mkdir -m 0500 "$work/closed"
 if [[ $(id -u) != 0 ]]; then
-  expect_failure 90 3 'cannot be written: Permission denied; give a directory that you may write' \
+  expect_failure 30 3 'cannot be written: Permission denied; give a directory that you may write' \
     mpirun -n 2 mayflyd $small --session "$session" --flush-to "$work/closed"
 elif unshare -m true 2>/dev/null; then # root may write everywhere but there
   for option in "--flush-to $work/closed" "--session $work/closed/s.json"; do
-    expect_failure 90 3 'cannot be written: Read-only file system; give a directory that you may write' \
+    expect_failure 30 3 'cannot be written: Read-only file system; give a directory that you may write' \
       unshare -m bash -c "mount -t tmpfs -o ro closed '$work/closed' && exec mpirun -n 2 mayflyd $small $option"
   done
 fi
 
 step "failures: memory"
-expect_failure 90 3 'is too little for a server thread.*; give --memory 64M' \
+expect_failure 30 3 'is too little for a server thread.*; give --memory 64M' \
   mpirun -n 2 mayflyd --member-per rank --memory 63M --session "$session"
-expect_failure 90 3 'too little for 4 server threads.*; give --memory 256M' \
+expect_failure 30 3 'too little for 4 server threads.*; give --memory 256M' \
   mpirun -n 2 mayflyd --shards 2 --memory 128M --session "$session"
-expect_failure 90 3 '2 members of 900 TiB each do not fit.*; give --memory [0-9]+M or less' \
+expect_failure 30 3 '2 members of 900 TiB each do not fit.*; give --memory [0-9]+M or less' \
   mpirun -n 2 mayflyd --member-per rank --memory 900T --session "$session"
 [[ -z $(ls "$MAYFLY_RUNTIME_DIR") ]]
 
@@ -256,7 +300,7 @@ wait_ready 120
 first=$launcher first_output=$output first_id=$(field session)
 output=$work/second
 launch mpirun -n 2 mayflyd $small --session "$session"
-wait_end 90
+wait_end 30
 expect "status" 3 "$status"
 expect_sentence 'belongs to a session whose servers live .*; stop that one'
 expect "the first session" "$first_id" "$(field session)"
@@ -282,13 +326,24 @@ expect "status of the first" 0 "$status"
 expect_nothing_left
 
 step "failures: a member that cannot be reached"
-expect_failure 90 3 'member [01]\) cannot be reached.*; see that the network' \
-  mpirun -n 1 env UCX_TLS=tcp mayflyd $small --session "$session" : \
+launch mpirun -n 1 env UCX_TLS=tcp mayflyd $small --session "$session" : \
   -n 1 env UCX_TLS=posix,cma,self mayflyd $small --session "$session"
-expect_failure 90 3 'no network: UCX .*UCX_TLS' mpirun -n 2 mayflyd $small --session "$session" --tls no_such_transport
+if command -v mayfly >/dev/null; then # the session is starting, and does not get further for a while
+  starting() { says starting || ! launched; }
+  within 90 starting || fail "no session that is starting"
+  status=0
+  mayfly --session "$session" wait --timeout 1 >"$work/waited" 2>&1 || status=$?
+  expect "status of mayfly wait" 1 "$status"
+  grep -q "^mayfly: .*session $session is not ready yet after 1\.[0-9] s" "$work/waited" || fail "mayfly wait: $(cat "$work/waited")"
+fi
+wait_end 30
+expect "status" 3 "$status"
+expect_sentence 'member [01]\) cannot be reached.*; see that the network'
+expect_nothing_left
+expect_failure 30 3 'no network: UCX .*UCX_TLS' mpirun -n 2 mayflyd $small --session "$session" --tls no_such_transport
 
 step "failures: a rank that never comes"
-expect_failure 90 3 'did not end in time while waiting for the other ranks.*; a process' \
+expect_failure 30 3 'did not end in time while waiting for the other ranks.*; a process' \
   mpirun -n 1 mayflyd $small --session "$session" --start-timeout 2 : -n 1 sleep 60
 
 step "a low limit of locked memory only warns"
@@ -308,7 +363,7 @@ fi
 step "failures: a full /dev/shm"
 if unshare -m true 2>/dev/null; then
   for size in 40m 16k; do
-    expect_failure 90 3 '2 members of 64 MiB each do not fit into the .* free in /dev/shm; .*mayfly clean' \
+    expect_failure 30 3 '2 members of 64 MiB each do not fit into the .* free in /dev/shm; .*mayfly clean' \
       unshare -m bash -c "mount -t tmpfs -o size=$size,mode=1777 small /dev/shm
         MAYFLY_RUNTIME_DIR=/dev/shm/mayfly-full mpirun -n 2 mayflyd --member-per rank --session '$session'
         status=\$?
