@@ -1,7 +1,8 @@
 #!/bin/bash
 # ctest: TIMEOUT 300 LABELS plain
 # `mayfly stop --keep` ends the servers and closes the journals in order; --recover goes on from there without reading a
-# record. A kill after that is a crash again. Journals in memory, in --dir, and at level node, which needs no memory.
+# record. A kill after that is a crash again. Journals in memory, in --dir, and at level node, which needs no memory. With
+# another number of processes or server threads nothing starts, and the right one finds all.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/lib.sh"
 . "$here/survive_common.sh"
@@ -37,6 +38,27 @@ find_base() { # DIRECTORY
   base=${bases[0]}
 }
 
+# refused RANKS PATTERN OPTION...: a recovery by so many processes ends at once, with one sentence.
+refused() {
+  local right=$ranks pattern=$2 status=0
+  ranks=$1
+  shift 2
+  launch --recover "$@"
+  e2e_within 60 e2e_ended || e2e_fail "a recovery with $ranks processes, $*: it goes on"
+  wait "$e2e_launcher" || status=$?
+  e2e_launcher=''
+  ((status == 3)) || e2e_fail "a recovery with $ranks processes, $*: status $status"
+  (($(grep -c '^mayflyd: ' "$work/servers.log") == 1)) && grep -qE "^mayflyd: $(uname -n): .*--recover: .*$pattern" "$work/servers.log" ||
+    e2e_fail "a recovery with $ranks processes, $*: what it says"
+  [[ -e $MAYFLY_SESSION ]] || e2e_fail "a recovery with $ranks processes, $*: the session file is gone"
+  ranks=$right
+}
+other_numbers() { # OPTION...
+  refused 1 'holds 2 members of the session in .*, and 1 would be started there; start as many processes there' "$@"
+  refused 3 'holds 2 members of the session in .*, and 3 would be started there; start as many processes there' "$@"
+  refused 2 'member [01] on .* had 1 server threads and would have 2; give the same number of processes and --shards' --shards 2 "$@"
+}
+
 first=() # options of the first start alone
 # life LEVEL STORAGE OPTION...
 life() {
@@ -49,6 +71,10 @@ life() {
   [[ ! -e $work/out/in ]] || e2e_fail "--keep flushed"
   find_base "$storage"
   closed true 2
+  if [[ $level == node ]]; then
+    other_numbers "$@"
+    closed true 2
+  fi
   start --recover "$@"
   came_up true
   (($(e2e_figure records_read) == 0)) || e2e_fail "$(e2e_figure records_read) records were read behind the checkpoints"
@@ -59,6 +85,7 @@ life() {
   timeout 60 mayfly mkdir /later || e2e_fail "mkdir after the clean start"
   kill_all # dirty again
   closed false 2
+  (($# > 0)) || other_numbers # in memory, and with journals that are not closed
   start --recover "$@"
   came_up false
   (($(e2e_figure records_read) > 0)) || e2e_fail "no records were read after a kill"
