@@ -11,6 +11,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "base/status.h"
 #include "cli/cli.h"
 #include "cli/progress.h"
 #include "cli/text.h"
@@ -171,7 +172,11 @@ int Explain(const std::string& text, bool ok, const Out& o, Progress* progress, 
     std::fprintf(stderr, "the servers have ended; what they held is kept, for mayflyd --recover\n");
   }
   if (ok) return kDone;
-  const std::string result = flush.is_object() ? flush.value("result", "") : report.value("result", "");
+  std::string result = flush.is_object() ? flush.value("result", "") : report.value("result", "");
+  const auto unsent = report.find("unsent");
+  if (unsent != report.end() && !unsent->empty() && (!flush.is_object() || result == TextOf(Code::kOk))) {
+    result = "programs did not send what they hold of these files; let them go on, or end them, and stop again";
+  }
   std::string counts;
   if (flush.is_object() && flush.value("missing_count", uint64_t{0}) != 0) {
     counts = fmt::format("; {} files are there and verified, {} are missing",
