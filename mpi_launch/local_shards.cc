@@ -160,6 +160,7 @@ Outcome<Done> LocalShards::OpenDiskOf(size_t index, ShardThread::Options* option
   disk.directory.read_only = setup_.look_only;
   disk.at_once_in_memory = true;
   disk.warns = index == 0;
+  disk.removed_here = &storage_goes_;
   LocalDiskOpened opened = OpenLocalDisk(std::move(disk));
   if (opened.disk == nullptr) return Fail(opened.failure.code, "{}", opened.failure.sentence);
   if (!opened.warning.empty() && index == 0) MAYFLY_WARN("{}", opened.warning);
@@ -301,6 +302,7 @@ void LocalShards::RequestStop(const ServerOptions& options) {
   std::lock_guard lock(mutex_);
   if (std::exchange(stop_requested_, true)) return;
   const bool flush = options.flush_at_end && !options.flush_to.empty();
+  storage_goes_ = !flush;
   if (const auto root = IndexOfRoot()) {
     threads_[*root]->Post([=](Shard& shard) { shard.BeginStop(flush); });
     return;

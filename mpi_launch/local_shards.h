@@ -97,6 +97,7 @@ class LocalShards {
   std::optional<size_t> IndexOfRoot() const;
 
   UcxOptions ucx_;
+  std::atomic<bool> storage_goes_{false};  // a signal may take the footprint away while the shards still end
   std::vector<std::string> brought_back_;
   Lacks lacks_;
   std::vector<std::unique_ptr<UcxTransport>> transports_;  // until Start

@@ -150,7 +150,8 @@ bool LocalDisk::IsGone(DiskOp::Kind kind, Entry& entry) {
   constexpr uint32_t kWritesALook = 64;
   const bool look = kind == DiskOp::Kind::kFlush || kind == DiskOp::Kind::kWriteThrough ||
                     (kind == DiskOp::Kind::kWrite && ++entry.writes % kWritesALook == 0);
-  return look && place_->IsGone(entry.file);
+  if (!look || (removed_here_ != nullptr && *removed_here_)) return false;
+  return place_->IsGone(entry.file);
 }
 
 void LocalDisk::LogOnce(const DiskOp& op, Code code) {
@@ -205,15 +206,15 @@ LocalDiskOpened OpenLocalDisk(LocalDiskOptions options) {
   if (!opened.failure.ok()) return opened;
   if (options.at_once_in_memory && place->facts().in_memory) {
     opened.disk = std::make_unique<PosixDisk>(std::move(place), 0);
-    return opened;
+  } else {
+    int error = 0;
+    if (options.try_uring) opened.disk = UringDisk::Make(place, &error, options.warns);
+    if (opened.disk == nullptr) {
+      opened.warning = WarningWithoutUring(error, UringDisabled());
+      opened.disk = std::make_unique<PosixDisk>(std::move(place));
+    }
   }
-  int error = 0;
-  if (options.try_uring) {
-    opened.disk = UringDisk::Make(place, &error, options.warns);
-    if (opened.disk != nullptr) return opened;
-  }
-  opened.warning = WarningWithoutUring(error, UringDisabled());
-  opened.disk = std::make_unique<PosixDisk>(std::move(place));
+  opened.disk->removed_here_ = options.removed_here;
   return opened;
 }
 

@@ -3,10 +3,11 @@
 // may be handed on. It is also what that thread sleeps on (event_source.h). Invariants  L1  Poll makes no system call
 // when nothing is under way.
 //             L2  each kind of error of the device is logged once a disk.
-//             L3  a flush of a file that somebody removed fails, and so does a write now and then: what goes there is
-//                 gone with this process.
+//             L3  a flush of a file that somebody else removed fails, and so does a write now and then: what goes there
+//                 is gone with this process.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,6 +18,9 @@
 #include "os/disk.h"
 
 namespace mayfly {
+
+struct LocalDiskOptions;
+struct LocalDiskOpened;
 
 // What both adapters share: the table of open files and the checks. They add how data moves.
 class LocalDisk : public Disk, public EventSource {
@@ -42,6 +46,7 @@ class LocalDisk : public Disk, public EventSource {
 
  protected:
   explicit LocalDisk(std::unique_ptr<DiskPlace> place) : place_(std::move(place)), files_(kFilesMax) {}
+  friend LocalDiskOpened OpenLocalDisk(LocalDiskOptions options);
 
   // To be carried out from the next Poll on, then Ended.
   virtual void Start(const DiskOp& op) = 0;
@@ -69,6 +74,7 @@ class LocalDisk : public Disk, public EventSource {
   void LogOnce(const DiskOp& op, Code code);
 
   std::unique_ptr<DiskPlace> place_;
+  const std::atomic<bool>* removed_here_ = nullptr;
   std::vector<Entry> files_;
   std::vector<DiskOp> refused_;  // to be ended by the next Poll
   uint32_t pending_ = 0;
@@ -83,6 +89,8 @@ struct LocalDiskOptions {
   bool at_once_in_memory = false;
   // False: somebody else says it if memory may not be locked (Disk::Register).
   bool warns = true;
+  // Once it is true it is this process that removes the files, and goes on with them for a while. It outlives the disk.
+  const std::atomic<bool>* removed_here = nullptr;
 };
 
 struct [[nodiscard]] LocalDiskOpened {

@@ -72,6 +72,7 @@ run() {
   wait_end 90
   [[ $how != *USR? ]] || verdict=$session.verdict
   expect_nothing_left
+  ! grep -E 'error: |does not take part' "$output" || fail "an end that was asked for is no failure"
   # mpirun that was told to end does not return 0, whatever the servers did.
   [[ $how == TERM || $how == INT ]] || expect "status after $how" 0 "$status"
   grep -q 'the session has ended' "$output" || [[ $how == TERM || $how == INT ]] || fail "no word about the end"
@@ -90,6 +91,10 @@ small="--member-per rank --memory 64M"
   run 4 4 one:USR2 4 $small
   files='400 37000000' run 7 7 INT 7 $small
 }
+step "a signal takes storage away while its servers end, which is no failure of its device"
+# shellcheck disable=SC2086  # several options
+run 3 3 TERM 3 $small --durability node --dir "$work/disk"
+[[ -z $(ls "$work/disk") ]] || fail "left in --dir: $(ls "$work/disk")"
 step "several shards a member: threads of a rank, and further ranks of a node"
 run 2 6 USR1 2 --member-per rank --shards 3 --memory 192M
 run 1 3 one:INT 3 --memory 192M

@@ -21,6 +21,7 @@
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 
+#include <atomic>
 #include <deque>
 #include <fstream>
 #include <optional>
@@ -93,7 +94,9 @@ TEST(LocalDisk, SaysHowItWorks) {
 TEST(LocalDisk, WhatGoesToARemovedFileIsNotTakenForKept) {
   TemporaryDirectory directory;
   for (bool uring : {true, false}) {
-    const LocalDiskOpened opened = OpenLocalDisk({.directory = {.path = directory.path}, .try_uring = uring});
+    std::atomic<bool> removed_here{false};
+    const LocalDiskOpened opened =
+        OpenLocalDisk({.directory = {.path = directory.path}, .try_uring = uring, .removed_here = &removed_here});
     ASSERT_NE(opened.disk, nullptr) << opened.failure.sentence;
     const Result<DiskFileId> file = opened.disk->Open("f", {.create = true, .bytes = 64 * kBlock});
     ASSERT_TRUE(file.ok());
@@ -117,6 +120,8 @@ TEST(LocalDisk, WhatGoesToARemovedFileIsNotTakenForKept) {
     int failed = 0;
     for (uint64_t i = 0; i < 64; ++i) failed += WriteBlock(*opened.disk, *file, i, out.Pattern(1)).ok() ? 0 : 1;
     EXPECT_EQ(failed, 1);
+    removed_here = true;  // its own process was it, and goes on with the file until it ends
+    EXPECT_EQ(flush(), Code::kOk);
   }
 }
 
