@@ -90,6 +90,7 @@ Outcome<Done> Bootstrap::Run(const std::function<void()>& serving) {
   then("agreeing on the session", &Bootstrap::DrawSession);
   if (options_.recover) {
     footprint_.KeepStorage(true);  // until the session is back; for ever, if it is only read
+    if (result.ok()) FindOrder();
     then("looking for what the servers left", &Bootstrap::FindStorage);
     if (result.ok()) result = CheckMembers();
   }
@@ -461,9 +462,7 @@ Outcome<Done> Bootstrap::ShareDevice(const std::string& path, uint32_t shards) {
   Device device;
   const DeviceFailure opened = device.Open(path, true);
   if (!opened.ok()) return Fail(opened.code, "cannot keep data in {}: {}", path, opened.sentence);
-  const bool shared = *ExpandDirectory(options_.dir, world_.host(), world_.rank() + 1) ==
-                      *ExpandDirectory(options_.dir, world_.host(), world_.rank());
-  const uint64_t members = per_rank() && shared ? world_.node_size() : 1;
+  const uint64_t members = per_rank() && !HasRank(options_.dir) ? world_.node_size() : 1;
   const uint64_t bytes = (device.bytes() - DeviceTable::kDataOffset) / members;
   const uint64_t journals = shards * (options_.journal_bytes + kBesideJournal);
   const uint64_t data = bytes > journals ? (bytes - journals) / shards / kMiB * kMiB * shards : 0;

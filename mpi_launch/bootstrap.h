@@ -96,7 +96,9 @@ class Bootstrap {
   Outcome<Done> DrawSession();
   void ShareAgreement();
   Outcome<std::string> StorageOf(const Uuid& uuid) const;
+  Outcome<std::string> StorageOf(const Uuid& uuid, uint32_t rank) const;
   Outcome<Done> RecallSession();
+  void FindOrder();
   Outcome<Done> FindStorage();
   Outcome<Done> CheckMembers();
   void NameTheMissing();
@@ -134,7 +136,8 @@ class Bootstrap {
   bool wrong_options_ = false;
 
   Agreement agreed_;
-  std::optional<Charter> recalled_;  // with --recover: of the member that this rank is a part of
+  std::optional<Charter> recalled_;   // with --recover: of the member that this rank is a part of
+  std::optional<uint32_t> old_rank_;  // the %r of its storage, if it is not its own
   View view_{1};
   std::vector<MemberId> missing_members_;  // with --recover degraded or --replay dry-run
   std::vector<std::string> missing_;

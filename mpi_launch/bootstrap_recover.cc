@@ -19,9 +19,11 @@ Outcome<Done> Bootstrap::RecallSession() {
   if (*file) {
     sessions.push_back((*file)->uuid);
   } else if (!options_.dir.empty()) {
-    const Outcome<std::string> directory = ExpandDirectory(options_.dir, world_.host(), world_.rank());
-    if (!directory.ok()) return directory.failure();
-    sessions = FindSessions(*directory);
+    for (uint32_t r = 0; r < (HasRank(options_.dir) ? world_.size() : 1) && sessions.empty(); ++r) {
+      const Outcome<std::string> directory = ExpandDirectory(options_.dir, world_.host(), r);
+      if (!directory.ok()) return directory.failure();
+      sessions = FindSessions(*directory);
+    }
   }
   if (sessions.size() != 1) {
     return Fail(Code::kNoEntry,
@@ -35,9 +37,37 @@ Outcome<Done> Bootstrap::RecallSession() {
 
 // Where this rank's part of a session keeps what outlives it.
 Outcome<std::string> Bootstrap::StorageOf(const Uuid& uuid) const {
-  const Outcome<std::string> directory = ExpandDirectory(options_.dir, world_.host(), world_.rank());
+  return StorageOf(uuid, old_rank_.value_or(world_.rank()));
+}
+
+Outcome<std::string> Bootstrap::StorageOf(const Uuid& uuid, uint32_t rank) const {
+  const Outcome<std::string> directory = ExpandDirectory(options_.dir, world_.host(), rank);
   if (!directory.ok()) return directory;
   return StorageBase(*directory, agreed_.runtime_path + "/" + UuidText(uuid), uuid);
+}
+
+// With %r in --dir each rank has a directory of its own. Where one finds nothing in it the ranks come in another order
+// than at the first start, and each takes its turn among the directories that are on its node.
+void Bootstrap::FindOrder() {
+  if (!HasRank(options_.dir)) return;
+  const auto found_at = [this](uint32_t rank) -> Outcome<std::vector<Charter>> {
+    const Outcome<std::string> base = StorageOf(agreed_.uuid, rank);
+    if (!base.ok()) return base.failure();
+    return FindMembers(*base, agreed_.uuid, world_.host(), geteuid());
+  };
+  const Outcome<std::vector<Charter>> own = found_at(world_.rank());
+  if (world_.Max(own.ok() && own->empty() ? 1 : 0) == 0) return;
+  if (!per_rank() && world_.node_size() > 1) return;
+  std::vector<uint32_t> ranks;
+  uint32_t end = world_.size();
+  for (uint32_t r = 0; r < end; ++r) {
+    const Outcome<std::vector<Charter>> found = found_at(r);
+    if (found.ok() && found->empty()) continue;
+    ranks.push_back(r);  // what is damaged, FindStorage names
+    if (found.ok()) end = std::max(end, static_cast<uint32_t>(found->front().members.size()));
+  }
+  // One that is too many has the directory of nobody.
+  old_rank_ = world_.node_rank() < ranks.size() ? ranks[world_.node_rank()] : end;
 }
 
 // The storage of this rank's member, on every rank.
@@ -48,17 +78,14 @@ Outcome<Done> Bootstrap::FindStorage() {
       FindMembers(*base, agreed_.uuid, world_.host(), geteuid(), reads_only() ? &damaged_charters_ : nullptr);
   if (!found.ok()) return found.failure();
   // With %r each rank looks into a directory of its own.
-  const bool shared = *ExpandDirectory(options_.dir, world_.host(), world_.rank() + 1) ==
-                      *ExpandDirectory(options_.dir, world_.host(), world_.rank());
+  const bool shared = !HasRank(options_.dir);
   const size_t wanted = per_rank() && shared ? world_.node_size() : 1;
   if (found->size() != wanted) {
     return Fail(Code::kNoEntry,
                 "--recover: {} holds {} member{} of the session in {}, and {} would be started there; start {} there, "
                 "with the --dir and MAYFLY_RUNTIME_DIR of the first start",
                 world_.host(), found->size(), found->size() == 1 ? "" : "s", *base, wanted,
-                per_rank() && shared ? "as many processes"
-                : per_rank()         ? "them in the same order"
-                                     : "one process a node");
+                per_rank() ? "as many processes" : "one process a node");
   }
   recalled_ = std::move((*found)[per_rank() && shared ? world_.node_rank() : 0]);
   return Done{};

@@ -4,6 +4,8 @@
 
 #include <atomic>
 #include <filesystem>
+#include <utility>
+#include <vector>
 
 #include "base/log.h"
 #include "footprint.h"
@@ -108,17 +110,29 @@ class Rejoin {
           "with --recover",
           UuidText(uuid));
     }
-    const Outcome<std::string> directory = ExpandDirectory(options_.dir, host_, RankOfEnvironment());
-    if (!directory.ok()) return directory.failure();
-    base_ = StorageBase(*directory, session_directory, uuid);
-    Outcome<std::vector<Charter>> members = FindMembers(base_, uuid, host_, geteuid());
-    if (!members.ok()) return members.failure();
+    // With %r in it: who starts a member again, and a server after a recovery in another order, has another rank.
+    std::vector<uint32_t> ranks{RankOfEnvironment()};
+    for (uint32_t r = 0; HasRank(options_.dir) && r < (*file)->member_count; ++r) {
+      if (r != ranks.front()) ranks.push_back(r);
+    }
+    std::vector<std::pair<std::string, Charter>> members;
+    for (uint32_t rank : ranks) {
+      const Outcome<std::string> directory = ExpandDirectory(options_.dir, host_, rank);
+      if (!directory.ok()) return directory.failure();
+      const std::string base = StorageBase(*directory, session_directory, uuid);
+      if (base_.empty()) base_ = base;
+      Outcome<std::vector<Charter>> found = FindMembers(base, uuid, host_, geteuid());
+      if (!found.ok() && rank == ranks.front()) return found.failure();
+      if (!found.ok()) continue;
+      for (Charter& one : *found) members.emplace_back(base, std::move(one));
+    }
     // A process that was just killed holds its locks until its memory is taken down.
     PosixClock clock;
     for (const Nanos until = clock.Now() + kKilledIsGoneWithin;; usleep(kLookAgainAfterUs)) {
-      for (Charter& one : *members) {
+      for (auto& [base, one] : members) {
         if (options_.rejoin_member && one.self != *options_.rejoin_member) continue;
-        if (InUse(base_, one)) continue;
+        if (InUse(base, one)) continue;
+        base_ = base;
         charter_ = std::move(one);
         return Describe(session_directory + "/map");
       }

@@ -82,6 +82,13 @@ Outcome<std::string> ExpandDirectory(const std::string& pattern, const std::stri
   return fs::absolute(out, error).lexically_normal().string();
 }
 
+bool HasRank(const std::string& pattern) {
+  for (size_t i = 0; i + 1 < pattern.size(); ++i) {
+    if (pattern[i] == '%' && pattern[++i] == 'r') return true;
+  }
+  return false;
+}
+
 bool InUse(const std::string& base, const Charter& member) {
   const ShardId first = FirstShardOf(member);
   for (uint32_t i = 0; i < member.members[member.self.value].shards; ++i) {

@@ -16,6 +16,7 @@ namespace mayfly {
 // A --dir as this process has it: %h is the host, %r the rank, $NAME or ${NAME} a variable of the environment.
 // Without one it is empty.
 Outcome<std::string> ExpandDirectory(const std::string& pattern, const std::string& host, uint32_t rank);
+bool HasRank(const std::string& pattern);  // whether there is a %r in it
 
 // Whether a server has a journal of the member whose storage is in `base` open, by the locks that it holds for as long
 // as it lives, and a process that was just killed until its memory has been taken down.

@@ -114,6 +114,61 @@ expect "status" 0 "$status"
 for node in node1 node2; do on "$node" sh -c 'rm -rf /dev/shm/*'; done
 expect_nothing_left
 
+step "brought back with the nodes in another order, each with a --dir of its own"
+# Which node each rank is on, in the order of the ranks.
+order() {
+  local pid
+  for pid in $(servers); do
+    echo "$(tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^OMPI_COMM_WORLD_RANK=//p') $(nsenter -t "$pid" -u uname -n)"
+  done | sort -n | cut -d ' ' -f 2 | xargs
+}
+ready_again() { grep -q ' ready: ' "$output" || ! launched; }
+come_back() { # HOSTS OPTION...
+  HOSTS=$1 launch across --enable-recovery "$mayflyd" --session "$session" --recover "${@:2}"
+  within 120 ready_again || fail "not ready in time"
+  grep -q ' ready: ' "$output" || fail "the servers ended instead of becoming ready"
+}
+die() { # mpirun --enable-recovery does not always end when all its processes have
+  # shellcheck disable=SC2046  # a list
+  kill -KILL $(servers)
+  within 3 ended || pkill -TERM -P "$launcher"
+  wait_end 90
+}
+mkdir -p source/sub
+head -c 9000000 /dev/urandom >source/large # of several members
+for i in {1..60}; do echo "file $i" >"source/sub/$i"; done
+same() { # by a client on NODE
+  rm -rf copy
+  on "$1" timeout 120 mayfly --session "$session" stage-out /in copy >copy.log 2>&1 || fail "stage-out: $(cat copy.log)"
+  diff -r source copy || fail "what was staged in is not there"
+}
+own=/mnt/nvme/%r # and with %r a name of its own, which goes by the first start's order
+launch across "$mayflyd" --session "$session" --memory 64M --durability node --dir "$own"
+wait_ready 120
+expect "nodes of the ranks" "node1 node2 node3" "$(order)"
+on node2 timeout 120 mayfly --session "$session" stage-in source /in >in.log 2>&1 || fail "stage-in: $(cat in.log)"
+die
+come_back node3,node1,node2 --dir "$own"
+expect "nodes of the ranks" "node3 node1 node2" "$(order)"
+same node3
+on node1 timeout 60 mayfly --session "$session" mkdir /later || fail "mkdir"
+kill -KILL "$(server_on node2)"
+on node2 "$mayflyd" --rejoin --log-level info --session "$session" --dir "$own" >rejoin.log 2>&1 </dev/null &
+is_back() { grep -q 'is back on node2' rejoin.log; }
+within 60 is_back || fail "the member on node2 does not come back: $(cat rejoin.log)"
+same node2
+die
+wait
+come_back node2,node1,node3 --dir "$own"
+expect "nodes of the ranks" "node2 node1 node3" "$(order)"
+same node1
+on node3 timeout 60 mayfly --session "$session" ls /later || fail "what came after the other order is gone"
+kill -TERM "$(server_on node1)"
+wait_end 90
+expect "status" 0 "$status"
+for node in node1 node2 node3; do expect "in --dir of $node" "" "$(on "$node" sh -c 'ls -A /mnt/nvme/*')"; done
+expect_nothing_left
+
 step "srun"
 reason=$( (vc_require_slurm) 2>&1) || { echo "not tried: $reason"; exit 0; }
 "$vc_here/slurm-ns" start
