@@ -16,6 +16,12 @@ Outcome<Done> Bootstrap::RecallSession() {
   std::vector<Uuid> sessions;
   const Outcome<std::optional<SessionFile>> file = ReadOldSession(agreed_.session_path);
   if (!file.ok()) return file.failure();
+  if (*file && !(*file)->durable) {
+    return Fail(Code::kNoEntry,
+                "--recover: session {} ran at --durability none, which keeps nothing; start a new one, at "
+                "--durability process or node if it shall come back",
+                UuidText((*file)->uuid));
+  }
   if (*file) {
     sessions.push_back((*file)->uuid);
   } else if (!options_.dir.empty()) {

@@ -100,6 +100,12 @@ class Rejoin {
                   options_.session);
     }
     const Uuid uuid = (*file)->uuid;
+    if (!(*file)->durable) {
+      return Fail(Code::kNoEntry,
+                  "--rejoin: session {} runs at --durability none, which keeps nothing of a server that dies; end it "
+                  "with `mayfly stop`, and start a new one",
+                  UuidText(uuid));
+    }
     const std::string session_directory = runtime_path_ + "/" + UuidText(uuid);
     // Before anything of the member is opened: it comes back with all others, from what it is now.
     const Outcome<std::optional<SessionFile>> here = ReadOldSession(session_directory + "/session.json");

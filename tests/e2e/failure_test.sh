@@ -2,7 +2,8 @@
 # ctest: TIMEOUT 900 PROCESSORS 2
 # Servers that are stopped, go on, and are killed; clients that are killed in the middle; many clients at once and one
 # after the other. Every call of e2e_failure is judged (see failure.cc): an errno by its deadline, nothing hangs, no
-# wrong bytes, and what does not need the server concerned goes on.
+# wrong bytes, and what does not need the server concerned goes on. At --durability none, where what a dead server had is
+# lost: it says so to who wants it back, and leaves nothing that stays.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 judge=$MAYFLY_BUILD_DIR/tests/e2e_failure
 [[ -x $judge ]] || e2e_skip "e2e_failure was not built"
@@ -10,7 +11,7 @@ timeout_ms=6000
 [[ -z $MAYFLY_SANITIZE ]] || timeout_ms=15000 # everything is slow there, also what must not fail
 
 e2e_mpirun=(--enable-recovery)
-e2e_start 4 --memory 256M
+e2e_start 4 --memory 256M --durability none
 
 e2e_servers 4
 hangs=${others[0]} dies=${others[1]}
@@ -89,6 +90,14 @@ finish killed
 unset "pids[dies]"
 kill -0 "${pids[@]}" || e2e_fail "another server ended too"
 phase without "$dies" fails
+# never_back PATTERN COMMAND...: one sentence.
+never_back() {
+  local status=0
+  timeout 60 "${@:2}" </dev/null >"$work/refused" 2>&1 || status=$?
+  [[ $status == 3 && $(grep -c '^mayflyd: ' "$work/refused") == 1 ]] || e2e_fail "status $status, not one sentence: $(cat "$work/refused")"
+  grep -qE "^mayflyd: .*$1" "$work/refused" || e2e_fail "no sentence like '$1': $(cat "$work/refused")"
+}
+never_back '--rejoin: .*durability none.*mayfly stop' mayflyd --rejoin --session "$MAYFLY_SESSION"
 begin all-killed -2 fails
 kill -KILL "${pids[@]}"
 finish all-killed
@@ -99,5 +108,16 @@ judge_ended() { ! kill -0 $judge_pid 2>/dev/null; }
 e2e_within 120 judge_ended || judge_fail "the client does not end"
 wait $judge_pid || judge_fail "the client ended with status $?"
 tail -n 1 "$work/judge.log"
+all_gone() { e2e_ended && ! pgrep -P "$e2e_launcher" -x mayflyd >/dev/null; }
+e2e_within 60 all_gone || kill -KILL "$e2e_launcher"
+wait "$e2e_launcher" 2>/dev/null
+e2e_launcher=''
+[[ -n $(find "$shm" -type f) && -e $MAYFLY_SESSION ]] || e2e_fail "nothing is left of servers that were killed: this tests nothing"
+for how in all degraded; do
+  never_back '--recover: .*durability none.*start a new one' \
+    mpirun -n 4 --oversubscribe mayflyd --member-per rank --session "$MAYFLY_SESSION" --recover "$how"
+done
 timeout 60 mayfly clean >"$work/clean.log" 2>&1 || e2e_fail "mayfly clean: $(cat "$work/clean.log")"
+left=$(find "$shm" -type f; find "$work" -name 'session.json*')
+[[ -z $left ]] || e2e_fail "left behind: $left"
 echo "all as expected"
