@@ -54,6 +54,10 @@ class LocalDisk : public Disk, public EventSource {
   virtual void OnFile(uint32_t index, int fd) = 0;
   // Runs its completion.
   void Ended(const DiskOp& op);
+  // Behind the name of an adapter, for a report.
+  static const char* HowMoved(const Facts& facts) {
+    return facts.in_memory ? "" : facts.direct ? ", O_DIRECT" : ", page cache";
+  }
   // What needs no system call to end; true if there was any. In Poll, and asked before a sleep.
   bool EndRefused();
   bool has_refused() const { return !refused_.empty(); }

@@ -38,7 +38,7 @@ class Disk {
 
   struct Facts {
     std::string directory;
-    std::string how;                           // "io_uring, O_DIRECT", "posix": for reports
+    std::string how;                           // "io_uring, O_DIRECT", "posix, page cache": for reports
     bool direct = false;                       // O_DIRECT: past the page cache
     bool in_memory = false;                    // tmpfs and the like: survives the process, not the node
     bool writes_through = false;               // WriteThrough may be called

@@ -84,7 +84,7 @@ PosixDisk::~PosixDisk() {
 
 Disk::Facts PosixDisk::facts() const {
   Facts facts = LocalDisk::facts();
-  facts.how = facts.direct ? "posix, O_DIRECT" : "posix";
+  facts.how = std::string("posix") + HowMoved(facts);
   return facts;
 }
 

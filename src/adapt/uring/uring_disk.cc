@@ -106,7 +106,7 @@ UringDisk::~UringDisk() {
 
 Disk::Facts UringDisk::facts() const {
   Facts facts = LocalDisk::facts();
-  facts.how = facts.direct ? "io_uring, O_DIRECT" : "io_uring";
+  facts.how = std::string("io_uring") + HowMoved(facts);
   facts.bytes_registered = bytes_registered_;
   facts.transfers = transfers_;
   facts.transfers_registered = transfers_registered_;

@@ -84,7 +84,9 @@ TEST(LocalDisk, SaysHowItWorks) {
       EXPECT_GT(facts.bytes_total, 0u);
       EXPECT_LE(facts.bytes_free, facts.bytes_total);
       EXPECT_EQ(facts.how,
-                std::string(opened.warning.empty() ? "io_uring" : "posix") + (facts.direct ? ", O_DIRECT" : ""));
+                std::string(opened.warning.empty() ? "io_uring" : "posix") + (facts.in_memory ? ""
+                                                                              : facts.direct  ? ", O_DIRECT"
+                                                                                              : ", page cache"));
       EXPECT_TRUE(direct || !facts.direct);
     }
   }
