@@ -59,7 +59,7 @@ remains() {
   local all
   mapfile -t all < <(find "$work/disk" "$shm" -type f ! -name 'rank-*' | sort)
   printf '%s\n' "${all[@]}"
-  printf '%s\n' "${all[@]}" | grep -vE '/(member-0/shard-0/journal|kept-0.*|map|session.json)$' | xargs -d '\n' sha256sum
+  printf '%s\n' "${all[@]}" | grep -vE '/(member-0/shard-0/(journal|chunks)|kept-0.*|map|session.json)$' | xargs -d '\n' sha256sum
 }
 
 mkdir -p "$work/in/sub" "$work/disk"
@@ -83,6 +83,13 @@ if with_mounts; then
 fi
 echo "no directory" >"$work/file"
 refused 'file: it is not a directory; name one with --dir' "${small[@]}" --dir "$work/file/disk"
+step "a --dir that means nothing here"
+unset NO_SUCH_VARIABLE
+# shellcheck disable=SC2016  # mayflyd expands them
+for pattern in '$NO_SUCH_VARIABLE/disk' '${NO_SUCH_VARIABLE}/disk'; do
+  refused 'disk: the variable NO_SUCH_VARIABLE is not set on .*; set it, or give a plain path' "${small[@]}" --dir "$pattern"
+done
+refused '%q means nothing; %h is the host, %r the rank' "${small[@]}" --dir "$work/%q/disk"
 [[ ! -e $MAYFLY_SESSION ]] || e2e_fail "a session file is left"
 expect_nothing "$work/disk"
 
@@ -92,7 +99,7 @@ MAYFLY_SESSION=$work/other.json MAYFLY_RUNTIME_DIR=$shm/other # in ours the next
 start "${small[@]}" --dir "$work/other"
 kill_all
 MAYFLY_SESSION=$work/session.json MAYFLY_RUNTIME_DIR=$runtime
-start "${small[@]}" --dir "$work/disk" --flush-to "$work/out"
+start "${small[@]}" --capacity 16M --dir "$work/disk" --flush-to "$work/out"
 fill
 kill_all
 mine=$(basename "$work"/disk/mayfly-*) other=$(basename "$work"/other/mayfly-*)
@@ -144,6 +151,11 @@ broken "a charter from the future" "member-1/charter was written by a newer Mayf
   "$work/disk/$mine/member-1/charter" newer_charter
 broken "a charter cut to half its size" "member-1/charter is damaged.*remove the directory" \
   "$work/disk/$mine/member-1/charter" half
+
+chunks=$work/disk/$mine/member-1/shard-1/chunks
+older_chunks() { bytes_at 16 '\x01' "$1"; }
+broken "a chunk file of another version" "shard 1 cannot keep data: the chunk file .*member-1/shard-1/chunks was written by another version: use that one" \
+  "$chunks" older_chunks
 
 step "a recovery on a full, a read-only and no file system"
 if with_mounts; then
