@@ -1,7 +1,8 @@
 #!/bin/bash
 # `mayfly status` shows what servers refused: messages that are malformed, cut short, too large, of strangers or not
 # allowed, each under its own name, as JSON and as text; and the servers go on. `mayfly wait` names a member that does not
-# answer, and is content when it does again.
+# answer, and is content when it does again. Status tells what journals and recoveries do, and what local storage is, of
+# which servers warn where it keeps less or costs more than one may think.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 end() { # who is stopped is not ended by the launcher
   ((${#pids[@]} == 0)) || kill -CONT "${pids[@]}" 2>/dev/null
@@ -54,13 +55,19 @@ for tls in "" tcp,self; do
 done
 
 # What a journal has done, as text and as JSON: after files that were closed, which at level node is when they are durable.
-e2e_start 1 --memory 64M --durability node --dir "$work/disk"
+# Where that is, is said with what the node alone knows.
+export SCRATCH=$work/disk
+dir='$SCRATCH/${SCRATCH_PART}/%h/rank-%r' host=$(uname -n)
+export SCRATCH_PART=part
+e2e_start 1 --memory 64M --durability node --dir "$dir"
+[[ -d $(echo "$work/disk/part/$host/rank-0"/mayfly-*/member-0) ]] || e2e_fail "--dir $dir: $(find "$work/disk" -type d)"
+! grep -q 'warning' "$work/servers.log" || e2e_fail "a disk is nothing to warn of"
 head -c 100000 /dev/urandom >"$work/file"
 for i in 1 2 3 4 5; do timeout 60 mayfly cp "$work/file" ":/$i" || e2e_fail "mayfly cp"; done
 timeout 60 mayfly status >"$work/status" || e2e_fail "mayfly status"
-flushes=$(e2e_figure flushes) hits=$(e2e_figure hits) how=$(e2e_figures how)
+flushes=$(e2e_figure flushes) hits=$(e2e_figure hits)
 ((flushes >= 5 && $(e2e_figure groups) >= 5 && $(e2e_figure group_waiters) >= 5)) || e2e_fail "$flushes flushes, $(e2e_figure groups) groups"
-grep -qE "^durability node: 1 journals \(${how//\"/}.*\), .* in use; [0-9]+ records, [0-9]+ flushes for groups of [0-9.]+, [0-9]+ checkpoints.*, 0 stalls$" \
+grep -qE "^durability node: 1 journals \((io_uring|posix), (O_DIRECT|page cache)(, .* registered)?\), .* in use; [0-9]+ records, [0-9]+ flushes for groups of [0-9.]+, [0-9]+ checkpoints.*, 0 stalls$" \
   "$work/status" || e2e_fail "of the journal: $(cat "$work/status")"
 grep -q "^data on the disk: .* left memory, .* were read back, $hits reads found theirs in memory$" "$work/status" ||
   e2e_fail "of the data: $(cat "$work/status")"
@@ -69,10 +76,27 @@ kill -KILL "$(e2e_figures pid)"
 e2e_within 20 e2e_ended || e2e_fail "the launcher does not end"
 wait "$e2e_launcher" 2>/dev/null
 e2e_launcher=''
-e2e_start 1 --recover --dir "$work/disk"
+e2e_start 1 --recover --dir "$dir"
 timeout 60 mayfly status >"$work/status" || e2e_fail "mayfly status"
 grep -qE "^recovery: 1 journals, 0 of them closed in order; [1-9][0-9]* records, .* read, [0-9]+ ms at most$" "$work/status" ||
   e2e_fail "of the recovery: $(cat "$work/status")"
 grep '^recovery' "$work/status"
+e2e_stop
+
+warnings() { grep -c "warning: .*$1" "$work/servers.log"; } # PATTERN
+# In memory, which no loss of power leaves: that is not what level node promises.
+e2e_start 1 --memory 64M --durability node --dir "$shm/disk"
+(($(warnings "$shm/disk/.* lies in memory: .*give a --dir on a disk") == 1)) || e2e_fail "a --dir in memory: no word"
+timeout 60 mayfly status >"$work/status" || e2e_fail "mayfly status"
+grep -q '^durability node: 1 journals (posix, in memory)' "$work/status" || e2e_fail "a --dir in memory: $(cat "$work/status")"
+e2e_stop
+# Without io_uring each process says so, once for all its shards, and does without.
+without_uring=$MAYFLY_BUILD_DIR/tests/libe2e_failing_disk.so
+[[ -r $without_uring ]] || e2e_skip "e2e_failing_disk was not built"
+e2e_mpirun=(-x "LD_PRELOAD=$without_uring")
+e2e_start 2 --memory 128M --shards 2 --durability process --dir "$work/disk"
+(($(warnings 'io_uring is forbidden here.*plain reads and writes') == 2)) || e2e_fail "$(warnings io_uring) warnings of 2 processes"
+timeout 60 mayfly status >"$work/status" || e2e_fail "mayfly status"
+grep -q '^durability process: 4 journals (posix, ' "$work/status" || e2e_fail "without io_uring: $(cat "$work/status")"
 e2e_stop
 echo "all as expected"
