@@ -1,7 +1,7 @@
 // Bytes through the C interface, all verified by a pattern that says who wrote what where: large files, records of many
-// processes in one file, a full session, holes, descriptors across fork and threads.
+// processes in one file, a full session, holes, descriptors across fork and threads; and a session full of names.
 //
-// usage: e2e_data large BYTES | shared PROCESSES | full | sparse | fork | threads [--send]
+// usage: e2e_data large BYTES | shared PROCESSES | full | sparse | fork | threads | names [--send]
 //   --send   data is sent, although servers on this node could be given it through shared memory
 // Exit code 1 and a sentence if anything is not as it must be.
 #include <errno.h>
@@ -203,6 +203,150 @@ void Full() {
   if (mayfly_close(kept) != 0 || mayfly_unlink(fs, "/kept") != 0 || mayfly_disconnect(fs) != 0) Fail("the end");
 }
 
+// ---- a session that is full of names --------------------------------------------------------------------------------
+
+constexpr uint64_t kInEach = 1'000;
+std::string DirectoryOf(uint64_t i) { return "/names/d" + std::to_string(i / kInEach); }
+std::string NameOf(uint64_t i) { return DirectoryOf(i) + "/n" + std::to_string(i); }
+bool IsDirectory(uint64_t i) { return i % 10 == 3; }
+
+// One name more, an empty file or a directory. False if that is refused, with errno; `command` is then how a tool would
+// make it.
+bool Make(mayfly_fs* fs, uint64_t i, std::string* command) {
+  const auto mkdir = [&](const std::string& path) {
+    *command = "mayfly mkdir " + path;
+    return mayfly_mkdir(fs, path.c_str(), 0755) == 0;
+  };
+  if (i % kInEach == 0 && !mkdir(DirectoryOf(i))) return false;
+  if (IsDirectory(i)) return mkdir(NameOf(i));
+  *command = "mayfly ln -s nowhere " + NameOf(i);
+  const int fd = mayfly_open(fs, NameOf(i).c_str(), O_CREAT | O_EXCL | O_WRONLY, 0644);
+  if (fd < 0) return false;
+  if (mayfly_close(fd) != 0) Fail("close of %s", NameOf(i).c_str());
+  return true;
+}
+// COMMAND fails, and its one sentence has WORDS.
+void ExpectFailure(const std::string& command, const std::string& words) {
+  const std::string script = "said=$(" + command + " 2>&1); status=$?; echo \"$said\" | grep -q '^mayfly: .*" + words +
+                             "' && test $status = 1 || { echo \"status $status: $said\" >&2; false; }";
+  if (std::system(script.c_str()) != 0) Fail("%s", command.c_str());
+}
+uint64_t Listed(mayfly_fs* fs, const std::string& path) {
+  mayfly_dir* dir = mayfly_opendir(fs, path.c_str());
+  if (dir == nullptr) Fail("cannot open %s", path.c_str());
+  uint64_t count = 0;
+  mayfly_dirent entry;
+  int more;
+  while ((more = mayfly_readdir(dir, &entry)) > 0) count += entry.name[0] == 'n';
+  if (more < 0 || mayfly_closedir(dir) != 0) Fail("reading %s", path.c_str());
+  return count;
+}
+uint64_t FreeNames(mayfly_fs* fs) {
+  struct statvfs st;
+  if (mayfly_statvfs(fs, &st) != 0) Fail("statvfs");
+  return st.f_ffree;
+}
+
+void CheckNames(uint64_t made) {
+  mayfly_fs* fs = Connect();
+  uint64_t listed = 0;
+  for (uint64_t i = 0; i < made; i += kInEach) listed += Listed(fs, DirectoryOf(i));
+  if (listed != made) Fail("%lu names are there, %lu were made", listed, made);
+  for (uint64_t i = 0; i < made; i += 97) {
+    struct stat st;
+    if (mayfly_stat(fs, NameOf(i).c_str(), &st) != 0) Fail("cannot see %s", NameOf(i).c_str());
+    if (S_ISDIR(st.st_mode) != IsDirectory(i) || st.st_nlink != (IsDirectory(i) ? 2u : 1u)) {
+      Fail("%s is something else", NameOf(i).c_str());
+    }
+  }
+  if (mayfly_disconnect(fs) != 0) Fail("disconnect");
+}
+
+// What goes makes room at once for what comes.
+void RemoveNames(mayfly_fs* fs, uint64_t made) {
+  const auto remove = [&](uint64_t i) {
+    const std::string name = NameOf(i);
+    if ((IsDirectory(i) ? mayfly_rmdir(fs, name.c_str()) : mayfly_unlink(fs, name.c_str())) != 0) {
+      Fail("removing %s", name.c_str());
+    }
+  };
+  const uint64_t half = made / 2 / kInEach * kInEach;
+  for (uint64_t i = half; i < made; ++i) remove(i);
+  const uint64_t again = std::min(half + kInEach, made);
+  std::string command;
+  for (uint64_t i = half + 1; i < again; ++i) {
+    if (!Make(fs, i, &command)) Fail("making %s after others were removed", NameOf(i).c_str());
+  }
+  for (uint64_t i = half + 1; i < again; ++i) remove(i);
+  for (uint64_t i = 0; i < half; ++i) remove(i);
+  for (uint64_t i = 0; i <= made; i += kInEach) {
+    // The last one may be what there was no room for.
+    if (mayfly_rmdir(fs, DirectoryOf(i).c_str()) != 0 && (i < made || errno != ENOENT)) {
+      Fail("rmdir of %s", DirectoryOf(i).c_str());
+    }
+  }
+  if (mayfly_rmdir(fs, "/names") != 0) Fail("rmdir");
+}
+
+// What statvfs says of names, before there are many.
+void CheckFigures(mayfly_fs* fs) {
+  struct statvfs before, after;
+  const auto used = [](const struct statvfs& st) { return st.f_files - st.f_ffree; };
+  if (mayfly_statvfs(fs, &before) != 0) Fail("statvfs");
+  if (before.f_namemax != 255 || before.f_frsize != 4096 || before.f_bsize < 65536 ||
+      (before.f_bsize & (before.f_bsize - 1)) != 0 || before.f_bfree != before.f_bavail ||
+      before.f_bfree > before.f_blocks || before.f_ffree != before.f_favail || before.f_ffree > before.f_files) {
+    Fail("statvfs: namemax %lu, frsize %lu, bsize %lu, %lu of %lu blocks and %lu of %lu names free", before.f_namemax,
+         before.f_frsize, before.f_bsize, before.f_bfree, before.f_blocks, before.f_ffree, before.f_files);
+  }
+  // What files left behind that are gone is for names too.
+  if (before.f_ffree < before.f_bfree * before.f_frsize / 1024) {
+    Fail("only %lu names are free, with %lu blocks", before.f_ffree, before.f_bfree);
+  }
+  const std::string longest = "/" + std::string(255, 'n');
+  if (mayfly_mkdir(fs, longest.c_str(), 0755) != 0) Fail("a name of 255 bytes");
+  if (mayfly_mkdir(fs, (longest + "n").c_str(), 0755) == 0 || errno != ENAMETOOLONG) Fail("a name of 256 bytes");
+  if (mayfly_statvfs(fs, &after) != 0) Fail("statvfs");
+  if (used(after) != used(before) + 1) Fail("%lu names, %lu before one more", used(after), used(before));
+  if (mayfly_rmdir(fs, longest.c_str()) != 0 || mayfly_statvfs(fs, &after) != 0) Fail("rmdir, statvfs");
+  if (used(after) != used(before)) Fail("%lu names, %lu before one came and went", used(after), used(before));
+}
+
+void Names() {
+  mayfly_fs* fs = Connect();
+  CheckFigures(fs);
+  const uint64_t free_before = FreeBytes(fs);
+  // Bytes take most of the memory, so that names need not.
+  constexpr uint64_t kPiece = 1u << 20, kLeft = 10 * kPiece;
+  if (free_before < 2 * kLeft) Fail("only %lu bytes are free", free_before);
+  const uint64_t bytes = (free_before - kLeft) / kPiece * kPiece;
+  const int kept = Open(fs, "/kept", O_CREAT | O_EXCL | O_RDWR);
+  for (uint64_t at = 0; at < bytes; at += kPiece) WriteAll(kept, at, kPiece, 9);
+  const uint64_t free_names = FreeNames(fs);
+  uint64_t first = 0;
+  for (int round = 0; round < 2; ++round) {
+    if (mayfly_mkdir(fs, "/names", 0755) != 0) Fail("mkdir");
+    uint64_t made = 0;
+    std::string command;
+    while (Make(fs, made, &command)) {
+      if (++made > 20'000'000) Fail("names without end");
+    }
+    if (errno != ENOSPC) Fail("a session full of names gave another error");
+    if (made < free_names / 2) Fail("%lu names fit, of %lu that were said to", made, free_names);
+    if (round == 0) first = made;
+    if (round == 1 && made < first * 9 / 10) Fail("%lu names fit, %lu before: space was lost", made, first);
+    // The tools say so, to others too, and nobody has lost anything.
+    if (round == 0) ExpectFailure(command, "No space left on device.*more --memory, or remove");
+    for (uint64_t at = 0; at < bytes; at += kPiece) CheckAll(kept, at, kPiece, 9);
+    CheckNames(made);
+    RemoveNames(fs, made);
+    ExpectFree(fs, kLeft * 9 / 10);
+  }
+  if (mayfly_close(kept) != 0 || mayfly_unlink(fs, "/kept") != 0) Fail("close, unlink");
+  ExpectFree(fs, free_before * 9 / 10);
+  if (mayfly_disconnect(fs) != 0) Fail("disconnect");
+}
+
 // ---- holes ----------------------------------------------------------------------------------------------------------
 
 void Sparse() {
@@ -355,6 +499,8 @@ int main(int argc, char** argv) {
     Shared(static_cast<uint32_t>(number));
   } else if (what == "full") {
     Full();
+  } else if (what == "names") {
+    Names();
   } else if (what == "sparse") {
     Sparse();
   } else if (what == "fork") {
@@ -363,7 +509,8 @@ int main(int argc, char** argv) {
   } else if (what == "threads") {
     Threads();
   } else {
-    std::fprintf(stderr, "usage: e2e_data large BYTES | shared PROCESSES | full | sparse | fork | threads [--send]\n");
+    std::fprintf(stderr,
+                 "usage: e2e_data large BYTES | shared PROCESSES | full | sparse | fork | threads | names [--send]\n");
     return 2;
   }
   return 0;
