@@ -1,8 +1,9 @@
 #!/bin/bash
 # `mayfly status` shows what servers refused: messages that are malformed, cut short, too large, of strangers or not
 # allowed, each under its own name, as JSON and as text; and the servers go on. `mayfly wait` names a member that does not
-# answer, and is content when it does again. Status tells what journals and recoveries do, and what local storage is, of
-# which servers warn where it keeps less or costs more than one may think.
+# answer, and is content when it does again. `mayfly df` and `mayfly ls -l` agree with what is known to be there. Status
+# tells what journals and recoveries do, and what local storage is, of which servers warn where it keeps less or costs
+# more than one may think.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 end() { # who is stopped is not ended by the launcher
   ((${#pids[@]} == 0)) || kill -CONT "${pids[@]}" 2>/dev/null
@@ -14,10 +15,60 @@ sender=$MAYFLY_BUILD_DIR/tests/e2e_messages
 [[ -x $sender ]] || e2e_skip "e2e_messages was not built"
 kinds="truncated unauthenticated unknown_connection malformed refused oversized denied"
 
+mkdir "$work/in" "$work/in/closed" "$work/in/everybody's" "$work/in/closed/deep"
+: >"$work/in/empty"
+echo text >"$work/in/a name"
+head -c 100000 /dev/urandom >"$work/in/closed/program"
+head -c 12345678 /dev/urandom >"$work/in/large"
+ln "$work/in/closed/program" "$work/in/again"
+ln -s 'some where/else' "$work/in/soft"
+chmod 0600 "$work/in/empty" && chmod 04751 "$work/in/closed/program" && chmod 0640 "$work/in/large"
+chmod 0700 "$work/in/closed" && chmod 01777 "$work/in/everybody's" && chmod 0444 "$work/in/a name"
+find "$work/in" -exec touch -h -d "2001-02-03 04:05:06" {} +
+touch -d "2029-12-31 23:59:58" "$work/in/large"
+
+# What `mayfly ls -l` says of /in, and what find says of its source. Sizes of directories are nobody's business.
+as_listed() { # DIRECTORY
+  timeout 60 mayfly ls -l "/in/$1" | sed -E 's/ +/ /g; s/^(d[^ ]*) [0-9]+ ([0-9]+ [0-9]+) [0-9]+/\1 \2/' | LC_ALL=C sort
+}
+as_found() { # DIRECTORY
+  (cd "$work/in/$1" && find . -mindepth 1 -maxdepth 1 \( -type d -printf '%M %U %G %TF %TT %f\n' -o \
+    -type l -printf '%M %n %U %G %s %TF %TT %f -> %l\n' -o -printf '%M %n %U %G %s %TF %TT %f\n' \)) |
+    sed 's/\.0000000000 / /' | LC_ALL=C sort
+}
+# Columns of `mayfly df` in bytes: size, used, free, use%, inodes, inodes free.
+space() {
+  timeout 60 mayfly df | awk 'BEGIN { unit["B"] = 1; unit["KiB"] = 1024; unit["MiB"] = 1048576; unit["GiB"] = 1073741824 }
+    NR == 2 { print $1 * unit[$2], $3 * unit[$4], $5 * unit[$6], $7 + 0, $8, $9 }'
+}
+# Within a tenth of a unit, as which it is printed: SIZE of all, DATA bytes more than before, NAMES more than before.
+df_says() {
+  local is
+  is=$(space) || return 1
+  awk -v was="$before" -v is="$is" -v size="$1" -v data="$2" -v names="$3" 'BEGIN {
+    split(was, w, " "); split(is, i, " "); unit = 1048576; more = i[2] - w[2]
+    exit !(i[1] == size && more > data - 0.2 * unit && more < data + 0.6 * unit && w[3] - i[3] > data - 0.2 * unit &&
+      w[3] - i[3] < data + 0.6 * unit && i[5] == w[5] + names && i[6] <= w[6] && i[4] == int(i[2] * 100 / i[1])) }'
+}
+
 for tls in "" tcp,self; do
   [[ -z $tls ]] || export UCX_TLS=$tls
   e2e_start 3 --memory 64M
   text() { timeout 60 mayfly status || e2e_fail "mayfly status"; }
+  before=$(space)
+  timeout 60 mayfly stage-in "$work/in" /in >"$work/said" 2>&1 || e2e_fail "mayfly stage-in: $(cat "$work/said")"
+  e2e_within 20 df_says $((3 << 26)) $((12345678 + 100000 + 5)) 9 || e2e_fail "mayfly df: $before before, then: $(timeout 60 mayfly df)"
+  timeout 60 mayfly df
+  for directory in . closed; do
+    as_listed "$directory" >"$work/listed"
+    as_found "$directory" | diff - "$work/listed" || e2e_fail "mayfly ls -l of /in/$directory"
+    [[ $(timeout 60 mayfly ls "/in/$directory") == "$(cd "$work/in/$directory" && find . -mindepth 1 -maxdepth 1 -printf '%f\n' | LC_ALL=C sort)" ]] ||
+      e2e_fail "mayfly ls of /in/$directory"
+  done
+  [[ $(timeout 60 mayfly ls -R /in | grep -v ':$' | grep . | sort) == "$(find "$work/in" -mindepth 1 -printf '%f\n' | sort)" ]] || e2e_fail "mayfly ls -R"
+  timeout 60 mayfly rm -r /in || e2e_fail "mayfly rm -r"
+  e2e_within 20 df_says $((3 << 26)) 0 0 || e2e_fail "mayfly df: $before before, then nothing more: $(timeout 60 mayfly df)"
+
   ! text | grep refused || e2e_fail "refused messages before there are any"
   timeout 100 "$sender" 1 >"$work/sent" || e2e_fail "the sender"
 
