@@ -239,7 +239,7 @@ life() {
 }
 
 e2e_mpirun=(-x "LD_PRELOAD=$failing_disk" -x "MAYFLY_TEST_DISK_FAILS=$work/fails")
-fail_calls() { find "$work/disk" -name member-1 >"$work/fails"; }
+fail_calls() { find "$work/disk" -name member-1 -printf '%p/\n' >"$work/fails"; }
 life "the device of a journal fails under plain writes" journal 'input/output error' fail_calls --dir "$work/disk" --durability process
 expect_nothing "$work/disk"
 e2e_mpirun=()

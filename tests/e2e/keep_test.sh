@@ -67,6 +67,8 @@ life() {
   step "level $level, $*"
   start --memory 96M --durability "$level" --flush-to "$work/out" "${first[@]}" "$@"
   timeout 120 mayfly stage-in "$work/in" /in >"$work/stage.log" 2>&1 || e2e_fail "stage-in: $(cat "$work/stage.log")"
+  local in_rings
+  in_rings=$(e2e_figure live_bytes)
   keep
   [[ ! -e $work/out/in ]] || e2e_fail "--keep flushed"
   find_base "$storage"
@@ -78,6 +80,8 @@ life() {
   start --recover "$@"
   came_up true
   (($(e2e_figure records_read) == 0)) || e2e_fail "$(e2e_figure records_read) records were read behind the checkpoints"
+  # What there is lies in the checkpoints, and not in the rings.
+  (($(e2e_figure live_bytes) * 4 < in_rings)) || e2e_fail "live_bytes was $in_rings and is $(e2e_figure live_bytes)"
   (($(e2e_figure inodes_found) >= 200)) || e2e_fail "the checkpoints do not hold it: $(e2e_figure inodes_found)"
   mayfly status >"$work/status" || e2e_fail "mayfly status"
   grep -q 'recovery: 2 journals, 2 of them closed in order; 0 records' "$work/status" || e2e_fail "mayfly status: $(cat "$work/status")"

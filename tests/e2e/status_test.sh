@@ -114,10 +114,25 @@ e2e_start 1 --memory 64M --durability node --dir "$dir"
 [[ -d $(echo "$work/disk/part/$host/rank-0"/mayfly-*/member-0) ]] || e2e_fail "--dir $dir: $(find "$work/disk" -type d)"
 ! grep -q 'warning' "$work/servers.log" || e2e_fail "a disk is nothing to warn of"
 head -c 100000 /dev/urandom >"$work/file"
+declare -A was
+figures=(flushes groups group_waiters records live_bytes hits checkpoints stalls stalled_ms recovery_ms)
+note() { for name in "${figures[@]}"; do was[$name]=$(e2e_figure "$name"); done; }
+moved() { # NAME BY: since `note`, at least
+  (($(e2e_figure "$1") >= was[$1] + $2)) || e2e_fail "$1 was ${was[$1]} and is $(e2e_figure "$1")"
+}
+note
 for i in 1 2 3 4 5; do timeout 60 mayfly cp "$work/file" ":/$i" || e2e_fail "mayfly cp"; done
+flushes=$(e2e_figure flushes)
+moved flushes 5
+moved groups 5
+moved group_waiters 5
+moved records 5
+moved live_bytes 5 # and no checkpoint yet that would take it back
+for name in hits checkpoints stalls stalled_ms recovery_ms; do (($(e2e_figure $name) == was[$name])) || e2e_fail "$name moves without cause"; done
+timeout 60 mayfly cat /1 >"$work/back" && cmp "$work/file" "$work/back" || e2e_fail "mayfly cat"
+moved hits 1
+hits=$(e2e_figure hits)
 timeout 60 mayfly status >"$work/status" || e2e_fail "mayfly status"
-flushes=$(e2e_figure flushes) hits=$(e2e_figure hits)
-((flushes >= 5 && $(e2e_figure groups) >= 5 && $(e2e_figure group_waiters) >= 5)) || e2e_fail "$flushes flushes, $(e2e_figure groups) groups"
 grep -qE "^durability node: 1 journals \((io_uring|posix), (O_DIRECT|page cache)(, .* registered)?\), .* in use; [0-9]+ records, [0-9]+ flushes for groups of [0-9.]+, [0-9]+ checkpoints.*, 0 stalls$" \
   "$work/status" || e2e_fail "of the journal: $(cat "$work/status")"
 grep -q "^data on the disk: .* left memory, .* were read back, $hits reads found theirs in memory$" "$work/status" ||
@@ -131,6 +146,8 @@ e2e_start 1 --recover --dir "$dir"
 timeout 60 mayfly status >"$work/status" || e2e_fail "mayfly status"
 grep -qE "^recovery: 1 journals, 0 of them closed in order; [1-9][0-9]* records, .* read, [0-9]+ ms at most$" "$work/status" ||
   e2e_fail "of the recovery: $(cat "$work/status")"
+(($(e2e_figure recovery_ms) > 0)) || e2e_fail "the recovery took no time"
+(($(e2e_figure live_bytes) >= was[live_bytes])) || e2e_fail "the journal is empty after a recovery: $(e2e_figure live_bytes)"
 grep '^recovery' "$work/status"
 e2e_stop
 
@@ -144,10 +161,33 @@ e2e_stop
 # Without io_uring each process says so, once for all its shards, and does without.
 without_uring=$MAYFLY_BUILD_DIR/tests/libe2e_failing_disk.so
 [[ -r $without_uring ]] || e2e_skip "e2e_failing_disk was not built"
-e2e_mpirun=(-x "LD_PRELOAD=$without_uring")
-e2e_start 2 --memory 128M --shards 2 --durability process --dir "$work/disk"
-(($(warnings 'io_uring is forbidden here.*plain reads and writes') == 2)) || e2e_fail "$(warnings io_uring) warnings of 2 processes"
+e2e_mpirun=(-x "LD_PRELOAD=$without_uring" -x "MAYFLY_TEST_DISK_FAILS=$work/fails")
+e2e_start 1 --memory 128M --shards 2 --journal-bytes 2M --durability process --dir "$work/disk"
+(($(warnings 'io_uring is forbidden here.*plain reads and writes') == 1)) || e2e_fail "$(warnings io_uring) warnings of a process"
 timeout 60 mayfly status >"$work/status" || e2e_fail "mayfly status"
-grep -q '^durability process: 4 journals (posix, ' "$work/status" || e2e_fail "without io_uring: $(cat "$work/status")"
+grep -q '^durability process: 2 journals (posix, ' "$work/status" || e2e_fail "without io_uring: $(cat "$work/status")"
+# Without a checkpoint a journal fills up, and changes wait; with one they go on, and what it holds is out of the ring.
+mkdir "$work/many"
+(cd "$work/many" && for i in {1..12000}; do : >"$i"; done)
+note
+echo "$(echo "$work"/disk/mayfly-*/member-0/shard-0)/checkpoint." >"$work/fails"
+timeout 120 mayfly stage-in "$work/many" /many >"$work/stage.log" 2>&1 &
+stage=$!
+stalled() { (($(e2e_figure stalls) > was[stalls] && $(e2e_figure checkpoints_failed) > 0)); }
+e2e_within 60 stalled || e2e_fail "no stall without checkpoints: $(cat "$work/stage.log")"
+full=$(e2e_figures live_bytes | sort -n | tail -n 1)
+((full > 1 << 20)) || e2e_fail "changes wait for a journal of 2 MiB with $full bytes in it"
+kill -0 $stage || e2e_fail "nobody waits for the journal"
+rm "$work/fails"
+wait $stage || e2e_fail "the changes that waited: $(cat "$work/stage.log")"
+moved checkpoints 1
+moved stalled_ms 1
+emptied() { (($(e2e_figures live_bytes | sort -n | tail -n 1) <= 1 << 20)); }
+e2e_within 20 emptied || e2e_fail "checkpoints do not empty the journals: $(e2e_figures live_bytes)"
+(($(e2e_figure checkpoint_ms) > 0)) || e2e_fail "a checkpoint of 12000 files took no time"
+timeout 60 mayfly status >"$work/status" || e2e_fail "mayfly status"
+grep -qE "^durability .* [1-9][0-9]* checkpoints \(the last took [0-9]+ ms\), [1-9][0-9]* stalls of [1-9][0-9]* ms in all$" "$work/status" ||
+  e2e_fail "of checkpoints and stalls: $(cat "$work/status")"
+grep '^durability' "$work/status"
 e2e_stop
 echo "all as expected"

@@ -1,6 +1,6 @@
-// Preloaded into mayflyd: while the file MAYFLY_TEST_DISK_FAILS exists, writes and flushes of files below the directory
-// that its first line names fail with EIO, as on a device that dies. io_uring, which would pass all this by, is refused
-// as a container does it.
+// Preloaded into mayflyd: while the file MAYFLY_TEST_DISK_FAILS exists, writes and flushes of files whose path begins
+// with its first line fail with EIO, as on a device that dies. io_uring, which would pass all this by, is refused as a
+// container does it.
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
@@ -14,17 +14,17 @@ static int Fails(int fd) {
   const char* trigger = getenv("MAYFLY_TEST_DISK_FAILS");
   FILE* file = trigger != NULL ? fopen(trigger, "re") : NULL;
   if (file == NULL) return 0;
-  char directory[4096], link[64], path[4096];
-  const int named = fgets(directory, sizeof directory, file) != NULL;
+  char prefix[4096], link[64], path[4096];
+  const int named = fgets(prefix, sizeof prefix, file) != NULL;
   fclose(file);
   if (!named) return 0;
-  directory[strcspn(directory, "\n")] = 0;
+  prefix[strcspn(prefix, "\n")] = 0;
   snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
   const ssize_t bytes = readlink(link, path, sizeof path - 1);
   if (bytes < 0) return 0;
   path[bytes] = 0;
-  const size_t length = strlen(directory);
-  return length != 0 && strncmp(path, directory, length) == 0 && path[length] == '/';
+  const size_t length = strlen(prefix);
+  return length != 0 && strncmp(path, prefix, length) == 0;
 }
 
 ssize_t pwrite(int fd, const void* data, size_t bytes, off_t offset) {
