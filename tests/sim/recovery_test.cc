@@ -2,11 +2,15 @@
 // on by themselves: whatever these were told is so afterwards, and each operation happened once (durability `process`).
 // MAYFLY_SEED is the first seed, MAYFLY_SEEDS how many, MAYFLY_TRACE=1 shows what happens, 2 the messages
 // too (tests/sim/run).
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -386,6 +390,45 @@ TEST(Recovery, AProcessWithManyOpenFilesDies) {
   EXPECT_EQ(cluster.shard(0).Check(), "");
   EXPECT_TRUE(other->Wait(other->lane().Unlink("/more")).ok());
   other.reset();
+}
+
+// Of a checkpoint a turn of the loop makes a bounded part, however much there is, and requests are served between two.
+TEST(Recovery, ACheckpointOfManyFilesIsWrittenBesideTheTraffic) {
+  constexpr uint64_t kStep = 64 << 10;  // server/checkpoint.cc
+  SimClusterOptions options = OneServer();
+  options.journal_bytes = 16u << 20;  // many files until it is half full
+  SimCluster cluster(options);
+  auto client = std::make_unique<SimClient>(cluster);
+  const auto figure = [&](std::string_view name) {
+    const std::string text = cluster.shard(0).StatusJson();
+    const std::string key = fmt::format("\"{}\":", name);
+    return std::stoull(text.substr(text.find(key) + key.size()));
+  };
+  int made = 0;
+  const auto create = [&] { return client->lane().Create("/f" + std::to_string(made++), true, 0644); };
+  const uint64_t half = figure("ring_bytes") / 2;  // one is due when so much is in use
+  while (figure("live_bytes") + 2048 < half) ASSERT_TRUE(client->Wait(create()).ok());
+  ASSERT_EQ(figure("checkpoints"), 0u);
+  uint64_t turns = 0, served = 0;
+  std::optional<Task<Status>> request(create());
+  while (figure("checkpoints") == 0) {
+    if (figure("live_bytes") > half) ++turns;
+    ASSERT_LT(turns, 100'000u);
+    (void)cluster.Step();
+    cluster.clock().Advance(kMillisecond);  // no turn is spent on waiting for the disk
+    if (!request->done()) continue;
+    ASSERT_TRUE(request->Take().ok());
+    if (turns != 0) ++served;
+    request.emplace(create());
+  }
+  cluster.Run(*request);
+  const uint64_t steps = figure("checkpoint_bytes") / kStep;
+  EXPECT_GE(steps, 30u) << "too little to tell anything";
+  EXPECT_GE(turns, steps);
+  EXPECT_GE(served * 4, steps);
+  std::printf("%d files: %ju steps in %ju turns, and %ju requests meanwhile\n", made, uintmax_t{steps},
+              uintmax_t{turns}, uintmax_t{served});
+  client.reset();
 }
 
 void RunKind(Kind kind, uint64_t in_ci) {
