@@ -24,9 +24,10 @@ unset SLURM_JOB_ID PBS_JOBID PBS_NODEFILE MAYFLY_SESSION OMPI_COMM_WORLD_RANK
 
 "$here/../cluster/vcluster" up 3
 "$here/../cluster/slurm-ns" start
+number=$("$here/../cluster/slurm-ns" exec env TMPDIR="$work" MAYFLY_KILLS="${MAYFLY_KILLS:-3}" \
+  sbatch --parsable --nodes=3 --no-kill --time=60 "--output=$work/job.out" --wrap "bash $here/slurm_kills_job.sh")
 status=0
-"$here/../cluster/slurm-ns" exec timeout 3700 env TMPDIR="$work" MAYFLY_KILLS="${MAYFLY_KILLS:-3}" \
-  sbatch --wait --nodes=3 --no-kill --time=60 "--output=$work/job.out" --wrap "bash $here/slurm_kills_job.sh" || status=$?
+timeout 3700 "$here/../cluster/slurm-ns" wait "$number" || status=$?
 cat "$work/job.out"
 ((status == 0)) || { echo "the job ended with status $status"; exit 1; }
 grep -q '^all as expected$' "$work/job.out"
