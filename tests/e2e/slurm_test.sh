@@ -36,10 +36,35 @@ job() { # NAME OPTIONS...: the rest of a job script on stdin; waits for its end,
   local name=$1
   shift
   { echo '#!/bin/bash'; printf '#SBATCH %s\n' --nodes=3 --no-kill "--output=$work/$name/slurm.out" "$@"; cat; } >"$work/$name/job"
-  local status=0
-  (cd "$work/$name" && slurm sbatch --wait job >output 2>&1) || status=$?
+  local number status=0
+  number=$(cd "$work/$name" && slurm sbatch --parsable job)
+  "$here/../cluster/slurm-ns" wait "$number" || status=$?
   echo "$status"
 }
+
+# Two jobs that go on beside the others, on the same nodes, until their time limit comes. Slurm sends the warning up to
+# half a minute early: after 20 s at the soonest.
+mkdir "$work/limit" "$work/warned"
+job limit --time=2 --signal=USR1@70 >"$work/limit.status" <<'END' &
+. "$(dirname "$(command -v mayfly)")/../share/mayfly/mayfly-env.sh"
+mayfly_start --memory 128M --flush-to "$SLURM_SUBMIT_DIR/out"
+mayfly_wait || exit 3
+head -c 3000000 /dev/urandom > made
+mayfly cp made :/checkpoint || exit 4
+mayfly_exec sh -c 'while sleep 1; do :; done' &   # would run for ever
+wait "${_mayfly_servers:?}"                         # the warning ends the servers
+mayfly_stop
+code=$?
+exit $code
+END
+limit=$!
+job warned --time=2 --signal=USR1@70 >"$work/warned.status" <<'END' &
+cd "$SLURM_SUBMIT_DIR"
+head -c 3000000 /dev/urandom > made
+mayfly run --server-option=--memory=128M --stage-out /results:results -- \
+  srun -n 1 -N 1 sh -c 'mayfly mkdir /results && mayfly cp made :/results/ && while sleep 1; do :; done'
+END
+warned=$!
 
 step "stage in, work on every node, stage out, stop"
 mkdir -p "$work/whole/input/deep/er"
@@ -106,33 +131,12 @@ for node in 1 2 3; do
 done
 grep -q ' 3 members .* on 3 hosts' "$work/command/slurm.out"
 
-# Two jobs side by side on the same nodes. Slurm sends the warning up to half a minute early: after 20 s at the soonest.
-step "the time limit comes: servers flush by themselves, or mayfly run stages out"
-mkdir "$work/limit" "$work/warned"
-job limit --time=2 --signal=USR1@70 >"$work/limit.status" <<'END' &
-. "$(dirname "$(command -v mayfly)")/../share/mayfly/mayfly-env.sh"
-mayfly_start --memory 128M --flush-to "$SLURM_SUBMIT_DIR/out"
-mayfly_wait || exit 3
-head -c 3000000 /dev/urandom > made
-mayfly cp made :/checkpoint || exit 4
-mayfly_exec sh -c 'while sleep 1; do :; done' &   # would run for ever
-wait "${_mayfly_servers:?}"                         # the warning ends the servers
-mayfly_stop
-code=$?
-exit $code
-END
-limit=$!
-status=$(job warned --time=2 --signal=USR1@70 <<'END'
-cd "$SLURM_SUBMIT_DIR"
-head -c 3000000 /dev/urandom > made
-mayfly run --server-option=--memory=128M --stage-out /results:results -- \
-  srun -n 1 -N 1 sh -c 'mayfly mkdir /results && mayfly cp made :/results/ && while sleep 1; do :; done'
-END
-)
+step "the time limit came: servers flushed by themselves, or mayfly run staged out"
+wait "$limit" "$warned"
+status=$(cat "$work/warned.status")
 # srun's status of a program that died of SIGUSR1
 [[ $status == 138 ]] || { echo "the job of mayfly run ended with status $status"; false; }
 cmp "$work/warned/made" "$work/warned/results/made"
-wait "$limit"
 status=$(cat "$work/limit.status")
 cmp "$work/limit/made" "$work/limit/out/checkpoint"
 [[ $status == 0 ]] || { echo "the job ended with status $status"; false; }
