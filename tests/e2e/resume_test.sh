@@ -31,9 +31,9 @@ look_for_root() { # `root`, `other`: pids
 nothing_of() { [[ -z $(e2e_figures pid | grep -x "$1") && $(e2e_figures pid | wc -l) == 2 ]]; } # PID
 # kill_while ROLE CONDITION COMMAND...: the command's output in $work/said, its status in `status`.
 kill_while() {
-  local role=$1 condition=$2 command victim
+  local role=$1 condition=$2 command
   shift 2
-  [[ $role == root ]] && victim=$root || victim=$other
+  [[ $role == root ]] && victim=$root || victim=$other # for those who look whether it is back, too
   "$@" >"$work/report" 2>"$work/said" &
   command=$!
   e2e_within 60 $condition || e2e_fail "nothing comes of $*: $(cat "$work/said")"
@@ -85,7 +85,7 @@ for role in root other; do
   kill_while "$role" some_out mayfly stage-out --json /in "$work/out"
   same_outside "$work/out"
   rm -rf "$work/out"
-  e2e_within 30 nothing_of "$root" || e2e_within 30 nothing_of "$other" || e2e_fail "the $role does not come back"
+  e2e_within 30 nothing_of "$victim" || e2e_fail "the $role does not come back"
   look_for_root
 done
 
