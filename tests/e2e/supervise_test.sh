@@ -117,7 +117,8 @@ step "what it needs"
 refused() { # STATUS PATTERN OPTION...
   local want=$1 pattern=$2 status=0
   shift 2
-  timeout 60 mpirun -n 2 "${e2e_mpirun[@]}" --oversubscribe mayflyd --supervise --session "$MAYFLY_SESSION" "$@" \
+  # All have cleaned up when the first ends: mpirun need not give the others a second before it kills them.
+  OMPI_MCA_odls_base_sigkill_timeout=0 timeout 60 mpirun -n 2 "${e2e_mpirun[@]}" --oversubscribe mayflyd --supervise --session "$MAYFLY_SESSION" "$@" \
     </dev/null 6>&- >"$work/servers.log" 2>&1 || status=$?
   ((status == want)) || e2e_fail "status $status instead of $want from mayflyd --supervise $*"
   [[ $(grep -c '^mayflyd: ' "$work/servers.log") == 1 ]] && grep -qE "^mayflyd: .*($pattern)" "$work/servers.log" ||
