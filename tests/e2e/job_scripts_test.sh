@@ -71,6 +71,20 @@ script() { # the rest of a job script on stdin; its output to $STUB/output
 }
 status_of() { local status=0; "$@" || status=$?; echo "$status"; }
 
+# Slurm sends the warning before a time limit up to half a minute early, after 20 s at the soonest: that job goes on
+# beside all that follows.
+batch() { "$here/../cluster/slurm-ns" exec sbatch --parsable "$@"; } # OPTION... SCRIPT: its number
+ended_well() { "$here/../cluster/slurm-ns" wait "$1" || { cat output; exit 1; }; } # NUMBER
+without_slurm=''
+missing=$( (vc_require && vc_require_slurm) 2>&1) || without_slurm=${missing:-it cannot be had}
+if [[ -z $without_slurm ]]; then
+  "$here/../cluster/vcluster" up 3
+  "$here/../cluster/slurm-ns" start
+  fresh warning 2
+  sed -e 's|\./my_program|my_program late|' -e 's|USR1@120|USR1@70|' "$share/slurm/job.sbatch" >"$STUB/job.sbatch"
+  warned=$(cd "$STUB" && batch --nodes=2 --time=2 --output=output job.sbatch)
+fi
+
 step "mpirun: start, wait, run, stop"
 fresh plain 2
 MAYFLY_SERVERS_PER_NODE=2 script <<'END'
@@ -152,28 +166,23 @@ expect "servers" "1 USR1
 expect "calls" "wait stage-in my_program outlived stage-out stop" "$(awk '{ print $1 }' "$STUB/calls" | xargs)"
 
 step "Slurm"
-reason=$( (vc_require && vc_require_slurm) 2>&1) || { echo "not tried: $reason"; exit 0; }
-"$here/../cluster/vcluster" up 3
-"$here/../cluster/slurm-ns" start
-on_slurm() { "$here/../cluster/slurm-ns" exec "$@"; }
-
+[[ -z $without_slurm ]] || { echo "not tried: $without_slurm"; exit 0; }
 fresh slurm 3
 sed 's|\./my_program|my_program normal|' "$share/slurm/job.sbatch" >"$STUB/job.sbatch"
 cd "$STUB"
-on_slurm sbatch --wait --nodes=3 --time=5 --output=output job.sbatch || { cat output; exit 1; }
-expect "servers" "3 args --session $STUB/.mayfly-1.json --memory 16G --flush-to $STUB/out
+number=$(batch --nodes=3 --time=5 --output=output job.sbatch)
+ended_well "$number"
+expect "servers" "3 args --session $STUB/.mayfly-$number.json --memory 16G --flush-to $STUB/out
 3 stopped" "$(servers)"
 expect "one server a node" "node1 node2 node3" "$(printf '%s\n' server.* | cut -d. -f2 | sort | xargs)"
 expect "calls" "wait stage-in my_program my_program my_program stage-out stop" "$(awk '{ print $1 }' calls | xargs)"
 
-# Slurm sends the warning up to half a minute early: after 20 s at the soonest.
 step "Slurm: the warning before the time limit reaches the servers and not the application"
-fresh warning 2
-sed -e 's|\./my_program|my_program late|' -e 's|USR1@120|USR1@70|' "$share/slurm/job.sbatch" >"$STUB/job.sbatch"
+STUB=$work/warning
 cd "$STUB"
-on_slurm sbatch --wait --nodes=2 --time=2 --output=output job.sbatch || { cat output; exit 1; }
+ended_well "$warned"
 expect "servers" "2 USR1
-2 args --session $STUB/.mayfly-2.json --memory 16G --flush-to $STUB/out" "$(servers)"
+2 args --session $STUB/.mayfly-$warned.json --memory 16G --flush-to $STUB/out" "$(servers)"
 expect "calls" "wait stage-in my_program my_program outlived outlived stage-out stop" "$(awk '{ print $1 }' calls | xargs)"
 cd /
 echo "all as expected"
