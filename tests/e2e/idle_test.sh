@@ -1,4 +1,5 @@
 #!/bin/bash
+# ctest: LABELS plain
 # Four idle servers, an idle client with a file open for write-behind, and a connected child of it, sleep: over some
 # seconds they wake up a few times a second at most, and use next to no CPU; also after a client was killed in the
 # middle of a storm. What is asserted leaves a wide margin, as sanitizers and busy machines cost; a thread that polls or
@@ -6,7 +7,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 programs=$MAYFLY_BUILD_DIR/tests
 [[ -x $programs/e2e_idle && -x $programs/e2e_failure ]] || e2e_skip "e2e_idle or e2e_failure was not built"
-seconds=10
+seconds=6
 wakes_max=$((seconds * 250)) # in all; the servers' own beat and UCX's keepalive are a few dozen a second
 cpu_ms_max=$((seconds * 100)) # a tenth of a core
 
