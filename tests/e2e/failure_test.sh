@@ -7,8 +7,8 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 judge=$MAYFLY_BUILD_DIR/tests/e2e_failure
 [[ -x $judge ]] || e2e_skip "e2e_failure was not built"
-timeout_ms=6000
-[[ -z $MAYFLY_SANITIZE ]] || timeout_ms=15000 # everything is slow there, also what must not fail
+timeout_ms=4000
+[[ -z $MAYFLY_SANITIZE ]] || timeout_ms=10000 # everything is slow there, also what must not fail
 
 e2e_mpirun=(--enable-recovery)
 e2e_start 4 --memory 256M --durability none
