@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ctest: TIMEOUT 300
+# ctest: TIMEOUT 300 LABELS plain
 # What stage-in, stage-out and stop show while they work: on a terminal one line with rate and time left that rewrites
 # itself and never wraps, in a log a line every few seconds, and nothing of it on standard output. A server that is held
 # up for a moment makes them take long enough; whether they survive that is not asked here.

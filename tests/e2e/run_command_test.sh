@@ -1,5 +1,5 @@
 #!/bin/bash
-# ctest: TIMEOUT 600
+# ctest: TIMEOUT 600 LABELS plain
 # `mayfly run`: servers, stage-in, a program, stage-out and the end in one command, whatever happens in between; as root,
 # where the test is, and as another user. Its way with Slurm is in slurm_test.sh.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
