@@ -15,19 +15,19 @@ everything() { # NAME BYTES-OF-THE-LARGE-FILE [OPTION]
   done
 }
 
-e2e_start 1 --memory 256M
-everything "one server" 150000000
+e2e_start 1 --memory 160M
+everything "one server" 100000000
 e2e_stop
-e2e_start 4 --memory 96M
-names=names everything "four servers, a file larger than any" 200000000
+e2e_start 4 --memory 64M
+names=names everything "four servers, a file larger than any" 150000000
 e2e_stop
-e2e_start 2 --memory 128M --checksum none --chunk 256K
+e2e_start 2 --memory 80M --checksum none --chunk 256K
 everything "small chunks, no checksums" 100000000
 e2e_stop
-e2e_start 3 --memory 96M
+e2e_start 3 --memory 64M
 everything "three servers, sent through shared memory" 100000000 --send
 e2e_stop
 export UCX_TLS=tcp,self
-e2e_start 2 --memory 128M
+e2e_start 2 --memory 80M
 names=names everything "over tcp" 80000000 --send
 e2e_stop
