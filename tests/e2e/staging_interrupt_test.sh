@@ -22,9 +22,10 @@ e2e_tree dump posix "$source" >"$work/expected"
 number() { sed -n 's/^  "'"$1"'": \([0-9]*\),\{0,1\}$/\1/p' "$work/report"; }
 some_there() { [[ $(mayfly find "$1" 2>/dev/null | wc -l) -gt 3 ]]; }
 
-# Whatever is in the session with the size and time of its source has its bytes.
+# Whatever is in the session with the size and time of its source has its bytes; `whole` counts these files.
 nothing_half() { # TARGET
   local path at
+  whole=0
   while read -r path; do
     at=${path#"$1"}
     [[ $at == /large || $at == /sub/f* ]] || continue
@@ -32,6 +33,7 @@ nothing_half() { # TARGET
     e2e_tree dump posix "$source$at" | cut -d' ' -f5,6 >"$work/shall"
     cmp -s "$work/is" "$work/shall" || continue
     mayfly cat "$path" | cmp -s - "$source$at" || e2e_fail "$path has size and time of its source, and other bytes"
+    whole=$((whole + 1))
   done < <(mayfly find "$1")
 }
 
@@ -58,14 +60,19 @@ interrupt() { # SIGNAL TARGET [OPTION...]
 }
 
 e2e_start 4 --memory 512M --flush-to "$work/pfs"
+continued=0
 for signal in INT TERM KILL; do
   for option in "" --here; do
     interrupt "$signal" "/in" --stage-streams 2 $option
     nothing_half /in
     complete /in
+    (($(number skipped) >= whole)) || e2e_fail "$whole files were there, and $(number skipped) were not copied again"
+    continued=$((continued + whole))
     mayfly rm -r /in
   done
 done
+
+((continued > 0)) || e2e_fail "no interrupted copy left a whole file: that it is continued was not tried"
 
 # Out: killed, and run again. What is there under its name is whole, and no temporary is left in the end.
 mayfly stage-in "$source" /in 2>"$work/said" || e2e_fail "stage-in: $(cat "$work/said")"
