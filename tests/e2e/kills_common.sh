@@ -1,5 +1,6 @@
 # Sourced after survive_common.sh by kills_test.sh and slurm_kills_job.sh: servers are killed at moments that a seed
-# chooses, under clients that work, and come back; the clients go on, and everything acknowledged is there.
+# chooses, under clients that work, and come back; the clients go on, and everything acknowledged is there, after each
+# round and at the end.
 #   MAYFLY_KILLS   rounds at each level (default 4)
 #   MAYFLY_LEVEL   only the levels below whose name holds this
 #   MAYFLY_SEED    of the choices (default 1); when the kernel lets the victims run is its own choice
@@ -73,6 +74,7 @@ life() {
     # A session that was brought back as a whole is another one to those who come back alone.
     if ((round == 1 || chance < 3)); then kill_everybody; else kill_some $((chance < 5 ? 2 : 1)); fi
     all_go_on 10
+    all_check
   done
   echo "    $kills servers killed, $again times while they came back"
   end_workers

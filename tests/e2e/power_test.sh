@@ -56,6 +56,7 @@ for _ in 1 2 3; do
   lose_power
   start --recover "${dir_option[@]}"
   all_go_on 60
+  all_check
 done
 end_workers
 lose_power # with nobody at work
@@ -127,6 +128,7 @@ all_go_on 60
 for _ in 1 2; do
   lose_power_of_one
   all_go_on 60
+  all_check
 done
 end_workers
 stop_each

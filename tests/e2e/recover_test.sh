@@ -33,6 +33,7 @@ life() {
     fi
     start --recover "$@"
     all_go_on 200
+    all_check
     files_are_there
   done
   end_workers

@@ -5,6 +5,7 @@ survivor=$MAYFLY_BUILD_DIR/tests/e2e_survivor
 [[ -x $survivor ]] || e2e_skip "e2e_survivor was not built"
 e2e_have mpirun mayflyd mayfly
 export MAYFLY_SESSION=$work/session.json
+checks=0 # of each of the clients that work
 workers=() names=() rejoined=() servers=() segments=()
 survivor_place=work # elsewhere: as if on another node
 ranks=3
@@ -114,6 +115,21 @@ all_go_on() { # COUNT
     [[ ! -s $work/$name.err ]] || e2e_fail "the client $name: $(cat "$work/$name.err")"
   done
 }
+checked() { # NAME COUNT
+  local lines=()
+  mapfile -t -n 2 lines <"$work/$1.out"
+  ((10#0${lines[1]:-} > $2)) || [[ -s $work/$1.err ]]
+}
+# Each client compares all that is there with what was acknowledged to it, and works on.
+all_check() {
+  local i
+  for i in "${workers[@]}"; do kill -USR1 "$i"; done
+  for i in "${names[@]}"; do
+    e2e_within 120 checked "$i" "$checks" || e2e_fail "the client $i does not end its check"
+    [[ ! -s $work/$i.err ]] || e2e_fail "the client $i: $(cat "$work/$i.err")"
+  done
+  checks=$((checks + 1))
+}
 # The clients end their work and check it; then others look: $work/NAME.out is what must be there.
 end_workers() {
   local i done_by
@@ -122,7 +138,7 @@ end_workers() {
   for ((i = 0; i < ${#workers[@]}; ++i)); do
     wait "${workers[i]}" || e2e_fail "the client ${names[i]} ended with $?: $(cat "$work/${names[i]}.err")"
   done
-  workers=()
+  workers=() checks=0
   echo "    operations: $(xargs <<<"$done_by")"
   look
   exec 6<>"$work/go"

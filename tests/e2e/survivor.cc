@@ -2,13 +2,15 @@
 //   e2e_survivor work NAME   works in the new directory /NAME until standard input ends; no operation may fail, however
 //                            long the servers are away. After each one the count of those acknowledged is at the start
 //                            of standard output. At the end: checks what it has open, and what should be there goes to
-//                            standard output, as `look` prints it.
+//                            standard output, as `look` prints it. At SIGUSR1, between two operations: compares what
+//                            another connection finds with what should be there; behind the count is how often it did.
 //   e2e_survivor elsewhere NAME  likewise, as if on another node: without the servers' memory
 //   e2e_survivor look NAME   prints what is there: kind, mode, links, times, attributes, a checksum of the content
 // Exit code 1 and a sentence on standard error if anything is not as it must be.
 #include <errno.h>
 #include <mayfly/mayfly.h>
 #include <poll.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,6 +21,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <random>
@@ -32,6 +35,8 @@ constexpr int kSlots = 24, kDirectories = 4;
 constexpr uint32_t kChunk = 64 << 10;  // so that files of a moderate size have many
 constexpr size_t kSizeMax = 5 * kChunk;
 constexpr size_t kAppend = 100;
+
+volatile sig_atomic_t checks_wanted = 0;
 
 [[noreturn]] void Fail(const char* format, ...) __attribute__((format(printf, 1, 2)));
 [[noreturn]] void Fail(const char* format, ...) {
@@ -172,6 +177,7 @@ class Worker {
     for (;;) {
       Step();
       Acknowledged();
+      if (checks_wanted != checked_) Check();
       pollfd input{0, POLLIN, 0};
       if (poll(&input, 1, 0) > 0) break;
     }
@@ -192,6 +198,34 @@ class Worker {
     char text[16];
     const int bytes = std::snprintf(text, sizeof text, "%010" PRIu64 "\n", ++count_);
     if (pwrite(1, text, static_cast<size_t>(bytes), 0) != bytes) Fail("write of the count");
+  }
+  std::vector<std::string> Expected() const {
+    std::vector<std::string> lines{root_ + " directory\n", Line(root_ + "/log", *log_file_)};
+    for (int i = 0; i < kDirectories; ++i) lines.push_back(Directory(i) + " directory\n");
+    for (const auto& [path, file] : files_) lines.push_back(Line(path, *file));
+    for (const auto& [path, target] : links_) lines.push_back(Line(path, target));
+    std::sort(lines.begin(), lines.end());
+    return lines;
+  }
+  // Over a connection that remembers nothing and maps nothing.
+  void Check() {
+    mayfly_fs* const other = Connect(true);
+    std::vector<std::string> found, differences;
+    Look(other, root_, &found);
+    if (mayfly_disconnect(other) != 0) Fail("disconnect");
+    std::sort(found.begin(), found.end());
+    const std::vector<std::string> expected = Expected();
+    std::set_symmetric_difference(found.begin(), found.end(), expected.begin(), expected.end(),
+                                  std::back_inserter(differences));
+    for (const std::string& line : differences) {
+      std::fprintf(stderr, "%s %s", std::binary_search(found.begin(), found.end(), line) ? "found" : "expected",
+                   line.c_str());
+    }
+    if (!differences.empty()) Fail("after %" PRIu64 " operations not what was acknowledged", count_);
+    checked_ = checks_wanted;
+    char text[16];
+    const int bytes = std::snprintf(text, sizeof text, "%010d\n", checked_);
+    if (pwrite(1, text, static_cast<size_t>(bytes), bytes) != bytes) Fail("write of the number of checks");
   }
 
   void Write(int fd, const std::string& path, size_t offset, const std::string& data, File* file) {
@@ -322,17 +356,14 @@ class Worker {
     Must(mayfly_close(gone_), "close", "gone");
     Must(mayfly_close(log_), "close", "log");
     Must(ftruncate(1, 0), "truncate", "standard output");
-    std::vector<std::string> lines{root_ + " directory\n", Line(root_ + "/log", *log_file_)};
-    for (int i = 0; i < kDirectories; ++i) lines.push_back(Directory(i) + " directory\n");
-    for (const auto& [path, file] : files_) lines.push_back(Line(path, *file));
-    for (const auto& [path, target] : links_) lines.push_back(Line(path, target));
-    Print(std::move(lines));
+    Print(Expected());
   }
 
   mayfly_fs* const fs_;
   const std::string root_;
   std::mt19937_64 random_;
   uint64_t count_ = 0;
+  int checked_ = 0;
   int gone_ = -1, log_ = -1;
   File gone_file_;
   std::shared_ptr<File> log_file_;
@@ -345,6 +376,10 @@ class Worker {
 int main(int argc, char** argv) {
   if (argc != 3) return 2;
   const bool elsewhere = std::strcmp(argv[1], "elsewhere") == 0;
+  struct sigaction action {};
+  action.sa_handler = [](int) { checks_wanted = checks_wanted + 1; };
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGUSR1, &action, nullptr);
   mayfly_fs* const fs = Connect(elsewhere);
   if (elsewhere || std::strcmp(argv[1], "work") == 0) {
     Worker(fs, argv[2]).Run();
