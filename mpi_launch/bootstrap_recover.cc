@@ -200,9 +200,9 @@ Outcome<Done> Bootstrap::OldMembers(const std::vector<Introduction>& ranks, std:
     for (uint32_t r : (*ranks_of)[member.id.value]) shards += ranks[r].addresses.size();
     if (shards == member.shards) continue;
     return Fail(Code::kInvalid,
-                "--recover: member {} on {} had {} server threads and would have {}; give the same "
+                "--recover: member {} on {} had {} server thread{} and would have {}; give the same "
                 "number of processes and --shards",
-                member.id.value, member.host, member.shards, shards);
+                member.id.value, member.host, member.shards, member.shards == 1 ? "" : "s", shards);
   }
   return Done{};
 }

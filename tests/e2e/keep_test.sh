@@ -56,7 +56,7 @@ refused() {
 other_numbers() { # OPTION...
   refused 1 'holds 2 members of the session in .*, and 1 would be started there; start as many processes there' "$@"
   refused 3 'holds 2 members of the session in .*, and 3 would be started there; start as many processes there' "$@"
-  refused 2 'member [01] on .* had 1 server threads and would have 2; give the same number of processes and --shards' --shards 2 "$@"
+  refused 2 'member [01] on .* had 1 server thread and would have 2; give the same number of processes and --shards' --shards 2 "$@"
 }
 
 first=() # options of the first start alone
