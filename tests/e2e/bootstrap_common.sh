@@ -1,6 +1,6 @@
 # Sourced by bootstrap_*_test.sh: starts sessions of mayflyd, waits with a bound, and looks for what they leave.
-# Set before: $work (a folder of the test). Everything that is started carries MAYFLY_BOOTSTRAP_TEST=$work.
-export MAYFLY_BOOTSTRAP_TEST=$work MAYFLY_RUNTIME_DIR=${MAYFLY_RUNTIME_DIR:-/dev/shm/mayfly-bootstrap.$$}
+# Set before: $work (a folder of the test). Everything that is started carries MAYFLY_BOOTSTRAP_TEST=$work/.
+export MAYFLY_BOOTSTRAP_TEST=$work/ MAYFLY_RUNTIME_DIR=${MAYFLY_RUNTIME_DIR:-/dev/shm/mayfly-bootstrap.$$}
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_mpi_yield_when_idle=1
 unset MAYFLY_SESSION SLURM_JOB_ID PBS_JOBID
@@ -28,7 +28,8 @@ within() { # SECONDS COMMAND...: until COMMAND succeeds
 servers() {
   local pid
   for pid in $(pgrep -x mayflyd); do
-    grep -zqxF "MAYFLY_BOOTSTRAP_TEST=$work" "/proc/$pid/environ" 2>/dev/null || continue
+    # As a prefix: a test's own servers include those of its cases aside, theirs those of nobody else.
+    grep -zq "^MAYFLY_BOOTSTRAP_TEST=$work/" "/proc/$pid/environ" 2>/dev/null || continue
     [[ $(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null) == [ZX]* ]] || echo "$pid"
   done
 }
@@ -36,6 +37,8 @@ no_servers() { [[ -z $(servers) ]]; }
 end_everything() { # for an EXIT trap
   local pids
   [[ -z $launcher ]] || kill -KILL "$launcher" 2>/dev/null || true
+  # shellcheck disable=SC2046  # a list: what runs aside
+  kill -TERM $(jobs -p) 2>/dev/null || true
   pids=$(servers)
   # shellcheck disable=SC2086  # a list
   [[ -z $pids ]] || kill -KILL $pids 2>/dev/null || true
@@ -109,6 +112,30 @@ expect_sentence() { # PATTERN: it is the only one, and names this host
   lines=$(grep -c '^mayflyd: ' "$output") || true
   ((lines == 1)) || fail "$lines sentences instead of one"
   grep -qE "^mayflyd: ${host:-$(uname -n)}: .*($1)" "$output" || fail "no sentence like: $1"
+}
+
+# `( aside; CASE ) &` runs CASE beside others, in a folder, a session and a runtime directory of its own; `together` waits
+# for all of them and shows what they said, in the order of their start. Most of a case's time is the launcher's waits.
+aside() {
+  work=$work/aside.$BASHPID
+  mkdir "$work"
+  exec >"$work/said" 2>&1
+  cd "$work" || exit
+  session=$work/s.json output=$work/output segments=''
+  export MAYFLY_BOOTSTRAP_TEST=$work/ MAYFLY_RUNTIME_DIR=$MAYFLY_RUNTIME_DIR.$BASHPID
+  mkdir -m 0700 "$MAYFLY_RUNTIME_DIR"
+  trap end_everything EXIT
+}
+together() {
+  local pids pid failed=0
+  # The shell's list is without those that have ended, whose folders are there; it still knows how each of them ended.
+  pids=$(jobs -p)$'\n'$(find "$work" -maxdepth 1 -name 'aside.*' | sed 's/.*\.//')
+  for pid in $(sort -nu <<<"$pids"); do
+    wait "$pid" || failed=1
+    cat "$work/aside.$pid/said"
+    rm -r "$work/aside.$pid"
+  done
+  ((failed == 0)) || exit 1
 }
 
 # CPU time that all threads of all servers have used, in nanoseconds.
