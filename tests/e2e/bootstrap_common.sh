@@ -34,6 +34,7 @@ servers() {
   done
 }
 no_servers() { [[ -z $(servers) ]]; }
+no_jobs() { [[ -z $(jobs -pr) ]]; }
 end_everything() { # for an EXIT trap
   local pids
   [[ -z $launcher ]] || kill -KILL "$launcher" 2>/dev/null || true
@@ -43,7 +44,8 @@ end_everything() { # for an EXIT trap
   # shellcheck disable=SC2086  # a list
   [[ -z $pids ]] || kill -KILL $pids 2>/dev/null || true
   within 5 no_servers || true
-  rm -rf "$MAYFLY_RUNTIME_DIR"
+  within 10 no_jobs || true
+  rm -rf "$MAYFLY_RUNTIME_DIR" "$MAYFLY_RUNTIME_DIR".[0-9]* # those of cases aside too, should one have been killed
 }
 
 # launch COMMAND...: in the background, its output to $output.
@@ -125,6 +127,7 @@ aside() {
   export MAYFLY_BOOTSTRAP_TEST=$work/ MAYFLY_RUNTIME_DIR=$MAYFLY_RUNTIME_DIR.$BASHPID
   mkdir -m 0700 "$MAYFLY_RUNTIME_DIR"
   trap end_everything EXIT
+  trap 'exit 1' TERM # without it, bash runs the EXIT trap within its signal handler, where waiting for a process may hang
 }
 together() {
   local pids pid failed=0

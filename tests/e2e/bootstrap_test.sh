@@ -10,6 +10,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=$(mktemp -d)
 . "$here/bootstrap_common.sh"
 trap 'end_everything; rm -rf "$work"' EXIT
+trap 'exit 1' INT TERM HUP
 mkdir -m 0700 "$MAYFLY_RUNTIME_DIR"
 cd "$work"
 
