@@ -2,7 +2,7 @@
 // tasks of its own; what several threads share is in Mount. The results are those of Linux on a local filesystem.
 // One thread owns it and drives executor and transport until the tasks it started are done.
 // Invariants  L1  every operation ends by its deadline (ClientOptions::op_timeout); a long transfer by that of its last
-//                 piece.
+//                 piece. What was done without waiting and has to be known first ends by its own (Settle).
 //             L2  what an argument views or points to must stay until the operation has ended.
 //             L3  no code of the protocol leaves an operation: kGeneration, kBusy, kConflict and kElsewhere end here.
 // Which file does what: lane_names.cc (directory entries), lane_attr.cc (attributes), lane_open.cc, lane_create.cc,
