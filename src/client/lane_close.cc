@@ -132,8 +132,8 @@ void Lane::Leave(int fd, const FileRef& file) {
 
 Task<Status> Lane::Settle() {
   SendWrittenDown();
-  // All that is under way has a deadline of its own, which need not have come when ours would: whoever asks for something
-  // else must not fail because a server that has to do with what went before hangs.
+  // All that is under way has a deadline of its own, which need not have come when ours would: whoever asks for
+  // something else must not fail because a server that has to do with what went before hangs.
   constexpr Nanos kEndsWithin = kSecond;
   const Nanos deadline = Deadline() + kEndsWithin;
   for (const Outbox::BundleRef& bundle : mount_.outbox().UnderWay()) {

@@ -238,17 +238,19 @@ void Judge::ChangeName(Worker* w, Name& n) {
   if (Leaves(w, n.shard)) return;
   struct stat st;
   const bool unknown = n.state == Name::kUnknown;
+  // Names come and go without waiting: what a server that fails then made of them only the next close is told.
+  const bool unsure = phase_.want != Phase::kOk && (phase_.shard == kAll || phase_.shard == n.shard);
   if (n.state == Name::kThere || (unknown && w->calls % 2 == 0)) {
     const int64_t found = Call(w, "stat", [&] { return mayfly_stat(fs_, n.path.c_str(), &st); });
     Judged(w, "stat", n.path, n.shard, found == 0, errno, unknown);
     const int64_t gone = Call(w, "unlink", [&] { return mayfly_unlink(fs_, n.path.c_str()); });
     Judged(w, "unlink", n.path, n.shard, gone == 0, errno, unknown);
-    n.state = gone == 0 ? Name::kGone : Name::kUnknown;
+    n.state = gone == 0 && !unsure ? Name::kGone : Name::kUnknown;
   } else {
     const int fd = static_cast<int>(
         Call(w, "create", [&] { return mayfly_open(fs_, n.path.c_str(), O_CREAT | O_EXCL | O_WRONLY, 0644); }));
     Judged(w, "create", n.path, n.shard, fd >= 0, errno, unknown);
-    n.state = fd >= 0 ? Name::kThere : Name::kUnknown;
+    n.state = fd >= 0 && !unsure ? Name::kThere : Name::kUnknown;
     if (fd >= 0) Call(w, "close", [&] { return mayfly_close(fd); });
   }
 }
@@ -310,6 +312,11 @@ void Judge::Main(Worker* w) {
            (phase_.want == Phase::kRecovers && w->good >= 150)) &&
           (w->others >= 100 || phase_.shard == kAll);
       if (enough && !std::exchange(w->enough, true)) --not_enough_;
+    }
+    // What was done without waiting is told now, not in the next phase, when its server may fail.
+    struct stat st;
+    for (const Name& n : w->names) {
+      if (phase_.want != Phase::kFails) Call(w, "stat", [&] { return mayfly_stat(fs_, n.path.c_str(), &st); });
     }
     std::lock_guard lock(mutex_);
     if (--working_ == 0) changed_.notify_all();
