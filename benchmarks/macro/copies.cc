@@ -1,5 +1,5 @@
-// Copies into an arena and out of it beside memcpy and a checksum in a pass of its own: 1 MiB at a time, into and out of
-// 256 MiB. One line of JSON each, in bytes a second; what was copied is compared, and every sum with the library's.
+// Copies into an arena and out of it beside memcpy and a checksum in a pass of its own: 1 MiB at a time, into and out
+// of 256 MiB. One line of JSON each, in bytes a second; what was copied is compared, and every sum with the library's.
 //   mayfly_copies [ROUNDS]
 #include <fmt/format.h>
 #include <sys/mman.h>
