@@ -42,6 +42,7 @@ e2e_as() { # UID
   command -v setpriv >/dev/null || e2e_skip "setpriv is not installed"
   e2e_user=(setpriv --reuid "$1" --regid "$1" --clear-groups env HOME="$work")
   chown "$1" "$work" "$shm"
+  [[ ! -d $MAYFLY_RUNTIME_DIR ]] || chown "$1" "$MAYFLY_RUNTIME_DIR" # of an earlier cluster
 }
 
 e2e_start() { # SERVERS [OPTION...]
