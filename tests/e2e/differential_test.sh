@@ -62,6 +62,7 @@ for servers in 1 4 "2 --shards 2"; do
   for seed in 1 2 3 4 5 6; do
     compare "$servers server(s), seed $seed" --seed "$seed" --sequences 2 --minutes 2
   done
+  compare "$servers server(s), many" --seed 4711 --sequences 700 --minutes 4
   for one in "${found[@]}"; do
     read -r seed sequence operations <<<"$one"
     compare "$servers server(s), $one" --seed "$seed" --first "$sequence" --sequences 1 --only "$operations" --minutes 2
