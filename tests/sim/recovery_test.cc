@@ -405,7 +405,11 @@ TEST(Recovery, ACheckpointOfManyFilesIsWrittenBesideTheTraffic) {
     return std::stoull(text.substr(text.find(key) + key.size()));
   };
   int made = 0;
-  const auto create = [&] { return client->lane().Create("/f" + std::to_string(made++), true, 0644); };
+  std::string path;  // of the one that is under way
+  const auto create = [&] {
+    path = "/f" + std::to_string(made++);
+    return client->lane().Create(path, true, 0644);
+  };
   const uint64_t half = figure("ring_bytes") / 2;  // one is due when so much is in use
   while (figure("live_bytes") + 2048 < half) ASSERT_TRUE(client->Wait(create()).ok());
   ASSERT_EQ(figure("checkpoints"), 0u);
