@@ -15,6 +15,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstring>
 #include <deque>
 #include <memory>
 #include <utility>
@@ -52,8 +53,10 @@ struct WriteBuffer {
   void Append(Bytes data) {
     if (summed) {
       sums.Append(bytes, size, data);
-    } else {
+    } else if (lent.valid()) {
       CopyIn(bytes + size, data);
+    } else {
+      std::memcpy(bytes + size, data.data(), data.size());  // it is read again soon, to be sent
     }
     size += data.size();
   }

@@ -142,26 +142,26 @@ same() { # by a client on NODE
   on "$1" timeout 120 mayfly --session "$session" stage-out /in copy >copy.log 2>&1 || fail "stage-out: $(cat copy.log)"
   diff -r source copy || fail "what was staged in is not there"
 }
+in_order() { # NODE,NODE,NODE SEEN-FROM: all are killed and come back on the nodes in that order
+  die
+  wait # for who was brought back by hand, too
+  come_back "$1" --dir "$own"
+  expect "nodes of the ranks" "${1//,/ }" "$(order)"
+  same "$2"
+}
 own=/mnt/nvme/%r # and with %r a name of its own, which goes by the first start's order
 launch across "$mayflyd" --session "$session" --memory 64M --durability node --dir "$own"
 wait_ready 120
 expect "nodes of the ranks" "node1 node2 node3" "$(order)"
 on node2 timeout 120 mayfly --session "$session" stage-in source /in >in.log 2>&1 || fail "stage-in: $(cat in.log)"
-die
-come_back node3,node1,node2 --dir "$own"
-expect "nodes of the ranks" "node3 node1 node2" "$(order)"
-same node3
+in_order node3,node1,node2 node3
 on node1 timeout 60 mayfly --session "$session" mkdir /later || fail "mkdir"
 kill -KILL "$(server_on node2)"
 on node2 "$mayflyd" --rejoin --log-level info --session "$session" --dir "$own" >rejoin.log 2>&1 </dev/null &
 is_back() { grep -q 'is back on node2' rejoin.log; }
 within 60 is_back || fail "the member on node2 does not come back: $(cat rejoin.log)"
 same node2
-die
-wait
-come_back node2,node1,node3 --dir "$own"
-expect "nodes of the ranks" "node2 node1 node3" "$(order)"
-same node1
+in_order node2,node1,node3 node1
 on node3 timeout 60 mayfly --session "$session" ls /later || fail "what came after the other order is gone"
 kill -TERM "$(server_on node1)"
 wait_end 90
