@@ -68,13 +68,18 @@ int mayfly_disconnect(mayfly_fs* fs);
 const char* mayfly_error(void);
 const char* mayfly_version(void);
 
+/* What is made in the session gets the permissions that are asked for without those of this mask: at first the one that
+ * the process had when it connected. umask(2) changes it no more, as only a system call for each new file would tell.
+ * Returns the mask before. */
+mode_t mayfly_umask(mayfly_fs* fs, mode_t mask);
+
 /* ---- files --------------------------------------------------------------------------------------------------- */
 
 /* Descriptors are integers from MAYFLY_FD_BASE up, so that none is mistaken for one of the kernel's. */
 #define MAYFLY_FD_BASE 0x40000000
 
 /* O_RDONLY, O_WRONLY, O_RDWR with O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_DIRECTORY, O_NOFOLLOW, O_SYNC, O_DIRECT
- * (neither write-behind nor readahead), O_PATH is not supported. The umask of the process applies. */
+ * (neither write-behind nor readahead), O_PATH is not supported. Permissions: see mayfly_umask. */
 int mayfly_open(mayfly_fs* fs, const char* path, int flags, ... /* mode_t mode */);
 /* Reports what write-behind could not write. The descriptor is gone whatever it returns. The close of a small file may
  * return before the server has answered; should that fail (a disk that fails just then), the next mayfly_close,

@@ -58,8 +58,9 @@ Task<int64_t> FileOp(Lane* lane, mayfly_op* op) {
 
 Task<int64_t> PathOp(Lane* lane, mayfly_op* op) {
   const std::string_view path(op->path);
-  const uint16_t permissions =
-      op->kind == MAYFLY_OP_UNLINK || op->kind == MAYFLY_OP_RMDIR ? 0 : NewPermissions(op->mode);
+  const uint16_t permissions = op->kind == MAYFLY_OP_UNLINK || op->kind == MAYFLY_OP_RMDIR
+                                   ? 0
+                                   : NewPermissions(op->mode, Instance::Of(lane->mount()).umask());
   switch (op->kind) {
     case MAYFLY_OP_OPEN: {
       auto flags = OpenFlagsOf(op->flags);

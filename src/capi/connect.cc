@@ -150,6 +150,8 @@ int mayfly_connect(const char* session, const mayfly_options* given, mayfly_fs**
   return fs != nullptr ? 0 : -1;
 }
 
+mode_t mayfly_umask(mayfly_fs* fs, mode_t mask) { return fs == nullptr ? 0 : InstanceOf(fs).SetUmask(mask); }
+
 int mayfly_disconnect(mayfly_fs* fs) {
   const Call call{"mayfly_disconnect", ""};
   MAYFLY_NEED(call, fs != nullptr);

@@ -1,8 +1,10 @@
 #include "capi/convert.h"
 
-#include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <string>
+#include <string_view>
 
 namespace mayfly {
 namespace {
@@ -64,16 +66,19 @@ Result<uint32_t> OpenFlagsOf(int flags) {
   return out;
 }
 
-// umask(2) can only be read by setting it. Setting it to what it probably is changes nothing for other threads, and
-// tells when that was wrong.
-uint16_t NewPermissions(mode_t mode) {
-  static std::atomic<mode_t> known{022};
-  const mode_t guess = known.load(std::memory_order_relaxed);
-  const mode_t mask = umask(guess);
-  if (mask != guess) {
-    umask(mask);
-    known = mask;
+mode_t ProcessUmask() {
+  // umask(2) could only read it by setting it, which other threads would see.
+  constexpr std::string_view kField = "Umask:";
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with(kField)) return static_cast<mode_t>(std::strtoul(&line[kField.size()], nullptr, 8)) & 0777;
   }
+  const mode_t mask = umask(022);
+  umask(mask);
+  return mask;
+}
+
+uint16_t NewPermissions(mode_t mode, mode_t mask) {
   return static_cast<uint16_t>((mode & 07777 & ~mask) | ((mode & S_IXGRP) != 0 ? kAskedGroupExec : 0));
 }
 

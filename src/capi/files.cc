@@ -57,7 +57,7 @@ int mayfly_open(mayfly_fs* fs, const char* path, int flags, ...) {
   }
   auto open_flags = OpenFlagsOf(flags);
   if (!open_flags.ok()) return Fail(call, open_flags.code());
-  const uint16_t permissions = (flags & O_CREAT) != 0 ? NewPermissions(mode) : 0;
+  const uint16_t permissions = (flags & O_CREAT) != 0 ? NewPermissions(mode, InstanceOf(fs).umask()) : 0;
   return static_cast<int>(
       Block(call, InstanceOf(fs), [&](Lane& lane) { return lane.Open(path, *open_flags, permissions); }));
 }

@@ -10,6 +10,7 @@
 #include "base/checksum.h"
 #include "base/log.h"
 #include "base/of_thread.h"
+#include "capi/convert.h"
 #include "capi/guard.h"
 
 namespace mayfly {
@@ -102,6 +103,7 @@ void Instance::GiveBack(Engine* engine) {
 Instance::Instance(std::unique_ptr<Platform> platform, const ClientOptions& options)
     : platform_(std::move(platform)),
       serial_(++last_serial),
+      umask_(ProcessUmask()),
       mount_(platform_->placement(), platform_->identity().cred, options, Registry::Get().files(),
              platform_->arena_views()) {
   mount_.instance = this;

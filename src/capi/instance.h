@@ -6,6 +6,9 @@
 // Locks, in this order: the fork gate's, the registry's, the file table's, the mount's, the instance's.
 #pragma once
 
+#include <sys/types.h>
+
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -28,6 +31,9 @@ class Instance {
   Platform& platform() { return *platform_; }
   uint64_t serial() const { return serial_; }
   uint64_t device() const { return device_; }  // st_dev
+  // What the permissions of new files are without: at first what the process had when it connected.
+  mode_t umask() const { return umask_.load(std::memory_order_relaxed); }
+  mode_t SetUmask(mode_t mask) { return umask_.exchange(mask & 0777); }
   // Once there is an engine.
   ClientId process() {
     std::lock_guard lock(mutex_);
@@ -65,6 +71,7 @@ class Instance {
   const std::unique_ptr<Platform> platform_;
   const uint64_t serial_;
   uint64_t device_ = 0;
+  std::atomic<mode_t> umask_;
   OwnMount mount_;
   std::mutex mutex_;  // of what follows
   ClientId process_;  // none yet: made with the first engine

@@ -20,7 +20,7 @@ int mayfly_mknod(mayfly_fs* fs, const char* path, mode_t mode) {
   const Call call{"mknod", path != nullptr ? path : ""};
   MAYFLY_NEED(call, fs != nullptr && path != nullptr);
   if ((mode & S_IFMT) != 0 && !S_ISREG(mode)) return FailErrno(call, EOPNOTSUPP);
-  const uint16_t permissions = NewPermissions(mode & 07777);
+  const uint16_t permissions = NewPermissions(mode & 07777, InstanceOf(fs).umask());
   const int made =
       static_cast<int>(Block(call, InstanceOf(fs), [&](Lane& lane) { return lane.Create(path, true, permissions); }));
   if (made == 0 || errno != EISDIR) return made;
@@ -32,7 +32,7 @@ int mayfly_mknod(mayfly_fs* fs, const char* path, mode_t mode) {
 int mayfly_mkdir(mayfly_fs* fs, const char* path, mode_t mode) {
   const Call call{"mkdir", path != nullptr ? path : ""};
   MAYFLY_NEED(call, fs != nullptr && path != nullptr);
-  const uint16_t permissions = NewPermissions(mode) & 01777;
+  const uint16_t permissions = NewPermissions(mode, InstanceOf(fs).umask()) & 01777;
   return static_cast<int>(Block(call, InstanceOf(fs), [&](Lane& lane) { return lane.Mkdir(path, permissions); }));
 }
 

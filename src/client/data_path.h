@@ -48,8 +48,9 @@ class DataPath {
   // The count: a prefix of `data` when a later piece failed. kFileTooBig at the limit.
   Task<Result<size_t>> Write(FileId file, uint64_t offset, Bytes data);
   // A place of its shard's arena for what will be written from `offset` on, up to `bytes` and within one chunk; invalid
-  // where there is none to be had ahead of need. CommitLent makes its first `bytes` bytes the content at `offset`;
-  // where that does not work out (false) SendLent sends them. The place is used up, or goes back to the pool.
+  // where there is none to be had ahead of need. CommitLent makes its first `bytes` bytes the content at `offset`
+  // and uses the place up; where that does not work out (false) they can be sent: the place is gone for the shard then,
+  // but not before this process lets go of the arena. A place that is not worth a commit is not tried.
   Task<Lent> BorrowFor(FileId file, uint64_t offset, size_t bytes);
   // Of each block; none if this process sends none.
   using Sums = absl::InlinedVector<uint64_t, 8>;
@@ -71,7 +72,6 @@ class DataPath {
   }
   Task<bool> CommitLent(FileId file, uint64_t offset, Lent lent, size_t bytes, Sums sums, Closing* closing,
                         Status* status);
-  Task<Status> SendLent(FileId file, uint64_t offset, Lent lent, size_t bytes);
   // At the end of the file, wherever it is; atomic up to 4 MiB. *end: behind the last byte that was appended.
   Task<Result<size_t>> Append(FileId file, Bytes data, uint64_t* end);
   // fallocate's two kinds, on the chunks of [offset, offset + bytes): space for it, or a hole in it.

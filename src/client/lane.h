@@ -183,6 +183,7 @@ class Lane {
   bool MayReadPlaced(uint32_t flags) const;
   // lane_create.cc
   static constexpr uint32_t kDepartingMax = 24;  // bundles and closes that are under way
+  static constexpr size_t kSendingMax = 4;       // full buffers of a file that are under way
   bool WishesPart(uint32_t flags, ShardId shard) const;
   bool MakesMany(InodeId dir, ShardId shard);
   void LearnPart(InodeId dir, ShardId shard, uint64_t revocations, uint8_t chunk_bits, const OwnPart& told);
@@ -242,7 +243,15 @@ class Lane {
 
   // lane_buffer.cc: write-behind and readahead, under the file's lock.
   Task<Result<size_t>> BufferWrite(OpenFile& file, Bytes data, uint64_t offset);
+  // Sends all that the file holds, and waits for what is being sent.
   Task<Status> FlushBuffer(OpenFile& file, DataPath::Closing* closing = nullptr);
+  Task<Status> SendFull(OpenFile& file);
+  static Task<Status> SendInBackground(Lane* lane, FileRef file, std::shared_ptr<FullBuffer> full);
+  // Until no more than `most` buffers of the file are under way.
+  Task<Status> AwaitSending(OpenFile& file, size_t most);
+  Task<Status> SendBuffer(OpenFile& file, WriteBuffer& buffer, DataPath::Closing* closing);
+  void CountSent(WriteBuffer* buffer);
+  void FreeBuffer(WriteBuffer* buffer);
   static size_t FirstRoom(const OpenFile& file, uint64_t start, size_t bytes);
   static Status TakeDeferred(OpenFile& file) { return file.deferred.exchange(Code::kOk); }
   DataPath::Sums SumsOf(const WriteBuffer& buffer) const;

@@ -10,6 +10,9 @@
 namespace mayfly {
 namespace {
 
+bool IsOver(const std::shared_ptr<FullBuffer>& full) { return full->over.load(std::memory_order_acquire); }
+bool IsSending(const OpenFile& file) { return !std::all_of(file.sending.begin(), file.sending.end(), IsOver); }
+
 constexpr size_t kAheadFirst = 256 * 1024, kAheadPieceMax = 1u << 20;
 // A lease is a message: it is asked for after so many reads in a row, if so many more may follow.
 constexpr uint32_t kLeaseRun = 3, kLeaseReads = 8;
@@ -26,7 +29,10 @@ Task<Result<size_t>> Lane::BufferWrite(OpenFile& file, Bytes data, uint64_t offs
   size_t done = 0;
   while (done < data.size()) {
     const uint64_t start = buffer.bytes == nullptr ? offset + done : buffer.start;
-    if (buffer.bytes == nullptr) co_await GetBuffer(file, start, FirstRoom(file, start, data.size() - done));
+    if (buffer.bytes == nullptr) {
+      if (!file.sending.empty()) co_await executor_.Yield();  // an answer that is here has brought the next place
+      co_await GetBuffer(file, start, FirstRoom(file, start, data.size() - done));
+    }
     if (buffer.bytes == nullptr) {
       if (file.unborn()) MAYFLY_CO_TRY(co_await Born(file));
       auto rest = co_await data_.Write(IdOf(file), offset + done, data.subspan(done));
@@ -45,7 +51,7 @@ Task<Result<size_t>> Lane::BufferWrite(OpenFile& file, Bytes data, uint64_t offs
       ++mount_.buffered();
       mount_.SomethingAges();
     }
-    if (buffer.size == buffer.room) MAYFLY_CO_TRY(co_await FlushBuffer(file));
+    if (buffer.size == buffer.room) MAYFLY_CO_TRY(co_await SendFull(file));
   }
   buffer.next = offset + done;
   ++buffer.writes;
@@ -66,6 +72,43 @@ size_t Lane::FirstRoom(const OpenFile& file, uint64_t start, size_t bytes) {
   return std::min(most, (bytes + step) / step * step);
 }
 
+// Its bytes go to their shard while the next are gathered.
+Task<Status> Lane::SendFull(OpenFile& file) {
+  if (file.unborn()) co_return co_await FlushBuffer(file);
+  MAYFLY_CO_TRY(co_await AwaitSending(file, kSendingMax - 1));
+  auto full = std::make_shared<FullBuffer>();
+  CountSent(&file.buffer);
+  full->buffer = std::exchange(file.buffer, WriteBuffer());
+  file.buffer.next = full->buffer.start + full->buffer.size;
+  file.sending.push_back(full);
+  ++departing_;
+  ++mount_.departing();
+  Spawn(SendInBackground(this, file.shared_from_this(), std::move(full)), "sending a full buffer");
+  co_return Code::kOk;
+}
+
+Task<Status> Lane::SendInBackground(Lane* lane, FileRef file, std::shared_ptr<FullBuffer> full) {
+  const Status status = co_await lane->SendBuffer(*file, full->buffer, nullptr);
+  if (!status.ok()) file->deferred = status.code();
+  lane->FreeBuffer(&full->buffer);
+  full->over.store(true, std::memory_order_release);
+  --lane->mount_.departing();
+  --lane->departing_;
+  lane->departed_.WakeAll();
+  co_return Code::kOk;
+}
+
+Task<Status> Lane::AwaitSending(OpenFile& file, size_t most) {
+  constexpr Nanos kEndsWithin = kSecond;  // each of them has a deadline of its own
+  const Nanos deadline = Deadline() + kEndsWithin;
+  for (;;) {
+    std::erase_if(file.sending, IsOver);
+    if (file.sending.size() <= most) co_return Code::kOk;
+    if (mount_.poisoned()) co_return Code::kIo;
+    MAYFLY_CO_TRY(co_await WaitForNews(deadline));
+  }
+}
+
 Task<Status> Lane::FlushBuffer(OpenFile& file, DataPath::Closing* closing) {
   if (!file.buffered) co_return Code::kOk;
   WriteBuffer& buffer = file.buffer;
@@ -73,12 +116,26 @@ Task<Status> Lane::FlushBuffer(OpenFile& file, DataPath::Closing* closing) {
   ++file.changes;
   // What closes it is sent behind the open, and tried again should it have come first.
   if (closing == nullptr && file.unborn()) status = co_await Born(file);
-  if (status.ok() && buffer.lent.valid()) {
-    const Lent lent = std::exchange(buffer.lent, Lent());
+  if (buffer.size != 0) {
+    if (status.ok()) status = co_await SendBuffer(file, buffer, closing);
+    buffer.next = buffer.start + buffer.size;
+    CountSent(&buffer);
+  }
+  if (Status sent = co_await AwaitSending(file, 0); status.ok()) status = sent;
+  ++file.changes;
+  DropBuffer(file);
+  co_return status;
+}
+
+Task<Status> Lane::SendBuffer(OpenFile& file, WriteBuffer& buffer, DataPath::Closing* closing) {
+  Status status;
+  bool committed = false;
+  const Lent lent = std::exchange(buffer.lent, Lent());
+  if (lent.valid()) {
     const DataPath::Sums sums = SumsOf(buffer);
     auto no = DataPath::Closing::kNo;
     DataPath::Closing* const told = closing != nullptr ? closing : &no;
-    bool committed = co_await data_.CommitLent(IdOf(file), buffer.start, lent, buffer.size, sums, told, &status);
+    committed = co_await data_.CommitLent(IdOf(file), buffer.start, lent, buffer.size, sums, told, &status);
     if (committed && status.code() == Code::kConflict) {
       status = co_await Born(file);
       if (status.ok()) {
@@ -90,21 +147,32 @@ Task<Status> Lane::FlushBuffer(OpenFile& file, DataPath::Closing* closing) {
     if (!committed) {
       status = Status();
       if (file.unborn()) status = co_await Born(file);
-      if (status.ok()) status = co_await data_.SendLent(IdOf(file), buffer.start, lent, buffer.size);
-    }
-  } else {
-    for (size_t done = 0; status.ok() && done < buffer.size;) {
-      auto written = co_await data_.Write(IdOf(file), buffer.start + done, {buffer.bytes + done, buffer.size - done});
-      status = written.status();
-      if (written.ok()) done += *written;
     }
   }
-  ++file.changes;
-  buffer.next = buffer.start + buffer.size;
-  ++mount_.counters().buffers_sent;
-  mount_.counters().writes_buffered += std::exchange(buffer.writes, 0);
-  DropBuffer(file);
+  if (committed || !status.ok()) co_return status;
+  size_t done = 0;
+  for (bool settled = false;;) {
+    auto written = co_await data_.Write(IdOf(file), buffer.start + done, {buffer.bytes + done, buffer.size - done});
+    if (written.ok()) done += *written;
+    if (done == buffer.size) break;
+    if (written.ok()) continue;
+    status = written.status();
+    // What asks for a close holds what it would wait for.
+    if (settled || closing != nullptr || !MayHaveRoom(written)) break;
+    settled = true;
+    status = co_await Settle();
+    if (!status.ok()) break;
+  }
+  // A place that was not to be committed is as good as before.
+  if (lent.valid() && !DataPath::IsToCommit(IdOf(file), buffer.start, lent, buffer.size)) {
+    mount_.KeepPlace(lent.shard, lent.loan, executor_.now());
+  }
   co_return status;
+}
+
+void Lane::CountSent(WriteBuffer* buffer) {
+  ++mount_.counters().buffers_sent;
+  mount_.counters().writes_buffered += std::exchange(buffer->writes, 0);
 }
 
 DataPath::Sums Lane::SumsOf(const WriteBuffer& buffer) const {
@@ -128,11 +196,15 @@ Task<void> Lane::GetBuffer(OpenFile& file, uint64_t start, size_t bytes) {
   }
 }
 
+void Lane::FreeBuffer(WriteBuffer* buffer) {
+  mount_.GiveBuffer(std::move(buffer->own));
+  if (buffer->lent.valid()) mount_.KeepPlace(buffer->lent.shard, buffer->lent.loan, executor_.now());
+  buffer->Clear();
+}
+
 void Lane::DropBuffer(OpenFile& file) {
-  WriteBuffer& buffer = file.buffer;
-  mount_.GiveBuffer(std::move(buffer.own));
-  if (buffer.lent.valid()) mount_.KeepPlace(buffer.lent.shard, buffer.lent.loan, executor_.now());
-  buffer.Clear();
+  FreeBuffer(&file.buffer);
+  file.sending.clear();
   if (file.buffered.exchange(false)) --mount_.buffered();
 }
 
@@ -161,7 +233,7 @@ Task<Status> Lane::FlushOlder(Nanos before) {
     if (!file->buffered) continue;
     FileGuard guard;
     if (!guard.Try(file->lock)) continue;  // somebody is busy with it: the next round finds it
-    if (file->buffer.size == 0 || file->buffer.since > before) continue;
+    if (file->buffer.size != 0 ? file->buffer.since > before : IsSending(*file)) continue;
     Status status = co_await FlushBuffer(*file);
     if (!status.ok()) file->deferred = status.code();
   }

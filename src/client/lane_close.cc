@@ -73,7 +73,9 @@ bool Lane::IsNewAndSmall(const OpenFile& file) const {
 bool Lane::MayDepart(const OpenFile& file) const {
   const WriteBuffer& buffer = file.buffer;
   const ShardId home = file.inode.home();
-  if (!buffer.lent.valid() || !DataPath::IsToCommit(IdOf(file), buffer.start, buffer.lent, buffer.size)) return false;
+  if (!file.sending.empty() || !buffer.lent.valid() ||
+      !DataPath::IsToCommit(IdOf(file), buffer.start, buffer.lent, buffer.size))
+    return false;
   return file.sole && file.buffered && buffer.lent.shard == home && file.counted && file.hold == nullptr &&
          file.deferred == Code::kOk && (file.epoch == mount_.epoch() || file.unborn()) && !mount_.poisoned() &&
          !mount_.options().syncs && mount_.Listening(home) && departing_ < kDepartingMax;

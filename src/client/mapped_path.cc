@@ -193,23 +193,6 @@ Task<bool> DataPath::CommitLent(FileId file, uint64_t offset, Lent lent, size_t 
   co_return co_await Commit(file, piece, lent, std::move(sums), closing, status);
 }
 
-// After a commit the place is gone for the shard, but not before this process lets go of the arena: its bytes can still
-// be sent.
-Task<Status> DataPath::SendLent(FileId file, uint64_t offset, Lent lent, size_t bytes) {
-  const Bytes data = lent.memory.first(bytes);
-  size_t done = 0;
-  Status status;
-  while (status.ok() && done < bytes) {
-    auto wrote = co_await Write(file, offset + done, data.subspan(done));
-    status = wrote.status();
-    if (wrote.ok()) done += *wrote;
-  }
-  if (!IsToCommit(file, offset, lent, bytes)) {
-    mount_.KeepPlace(lent.shard, lent.loan, executor_.now());
-  }
-  co_return status;
-}
-
 Task<Placed> DataPath::Where(FileId file, uint64_t offset, size_t bytes) {
   Placed placed;
   const Piece piece = PieceAt(file, offset, bytes);

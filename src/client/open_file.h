@@ -1,5 +1,5 @@
 // An open file: what one mayfly_open made, shared by the threads that use its descriptor.
-// Invariants  F1  `offset`, `buffer` and `ahead` are touched under `lock` only.
+// Invariants  F1  `offset`, `buffer`, `sending` and `ahead` are touched under `lock` only.
 //             F2  bytes are buffered only while `sole`: then the home has promised that nobody else uses the file
 //                 before this process gave it up. `sole` goes under `lock` and never comes back. Bytes are read ahead
 //                 while `sole`, or while a lease lasts (Readahead::leased_until): then no other process writes to the
@@ -19,6 +19,7 @@
 #include <deque>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "base/checksum.h"
 #include "base/copy.h"
@@ -67,6 +68,12 @@ struct WriteBuffer {
     sums.Reset();
     summed = false;
   }
+};
+
+// A full buffer on its way to the shard, beside the filling of the next.
+struct FullBuffer {
+  WriteBuffer buffer;
+  std::atomic<bool> over{false};  // set last by the lane that sends it; before it, what it failed with
 };
 
 // A stretch of a file on its way, or here.
@@ -134,7 +141,7 @@ struct Granted {
   Grant grant;
 };
 
-struct OpenFile {
+struct OpenFile : std::enable_shared_from_this<OpenFile> {
   OpenFile(Mount& mount, const Attr& attr, uint32_t flags, uint64_t epoch, const Granted& original)
       : mount(mount),
         inode(attr.inode),
@@ -162,7 +169,7 @@ struct OpenFile {
   std::atomic<bool> unsynced;        // changed by this handle, perhaps, since the last Sync
   std::atomic<bool> sole{false};
   std::atomic<bool> leased{false};
-  std::atomic<bool> buffered{false};  // buffer.size != 0
+  std::atomic<bool> buffered{false};  // buffer.size != 0, or something is in `sending`
   // What sending the buffer failed with in the background: reported once, by the next write, fsync or close.
   std::atomic<Code> deferred{Code::kOk};
   std::atomic<uint64_t> changes{0};
@@ -171,6 +178,7 @@ struct OpenFile {
   FileLock lock;
   uint64_t offset = 0;
   WriteBuffer buffer;
+  std::vector<std::shared_ptr<FullBuffer>> sending;
   Readahead ahead;
 
   // What is on its way to the home though the call has returned: the open, of a file in an own part (lane_create.cc),

@@ -94,7 +94,10 @@ class MayflySide : public Side {
   void Act(int actor) override {
     if (!sessions_.empty()) now_ = sessions_[static_cast<size_t>(actor) % sessions_.size()];
   }
-  void SetUmask(mode_t mask) override { ::umask(mask); }
+  void SetUmask(mode_t mask) override {
+    mayfly_umask(now_, mask);
+    for (mayfly_fs* fs : sessions_) mayfly_umask(fs, mask);
+  }
   void UseBatch() override { batch_ = true; }
 
   int64_t Open(const std::string& path, int flags, mode_t mode) override {

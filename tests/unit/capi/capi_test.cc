@@ -129,15 +129,21 @@ TEST_F(CapiTest, VectorsAreOneTransfer) {
   EXPECT_EQ(mayfly_close(fd), 0);
 }
 
-TEST_F(CapiTest, TheUmaskOfTheProcessApplies) {
+TEST_F(CapiTest, TheUmaskIsTheProcesssAtFirstAndTheSessionsOwnFromThenOn) {
   const mode_t before = umask(027);
-  EXPECT_EQ(mayfly_mkdir(fs, "/d", 0777), 0);
+  mayfly_fs* const other = Connect();
+  EXPECT_EQ(umask(before), 027u);  // it is as it was left
+  EXPECT_EQ(mayfly_mkdir(other, "/d", 0777), 0);
   EXPECT_EQ(server.Find(server.root(), "d")->attr.permissions, 0750);
-  umask(0);
-  const int fd = mayfly_open(fs, "/f", O_CREAT | O_WRONLY, 0666);
+  EXPECT_EQ(mayfly_umask(other, 07000), 027u);  // only permissions can be masked
+  const int fd = mayfly_open(other, "/f", O_CREAT | O_WRONLY, 0666);
   EXPECT_EQ(server.Find(server.root(), "f")->attr.permissions, 0666);
-  EXPECT_EQ(umask(before), 0u);  // it is as it was left
+  EXPECT_EQ(mayfly_umask(other, 077), 0u);
+  EXPECT_EQ(mayfly_mknod(other, "/n", S_IFREG | 0666), 0);
+  EXPECT_EQ(server.Find(server.root(), "n")->attr.permissions, 0600);
+  EXPECT_EQ(mayfly_umask(fs, before), before);  // each session has its own
   EXPECT_EQ(mayfly_close(fd), 0);
+  EXPECT_EQ(mayfly_disconnect(other), 0);
 }
 
 TEST_F(CapiTest, MknodMakesAnEmptyFileAndOpensNothing) {

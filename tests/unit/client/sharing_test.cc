@@ -86,6 +86,7 @@ TEST_F(SharingTest, AFullBufferIsSentAndTheNextOnesAreAligned) {
     EXPECT_EQ(*world.Wait(lane.Write(file, AsBytes(part))), part.size());
     at += part.size();
   }
+  world.RunFor(kMillisecond);
   EXPECT_EQ(server.count(Method::kWrite), 4u);
   EXPECT_EQ(world.Wait(lane.Sync(file)).code(), Code::kOk);
   EXPECT_EQ(Content("f"), text);
@@ -117,6 +118,7 @@ TEST_F(SharingTest, WhatFitsIntoABufferNeedsNoLane) {
   EXPECT_EQ(quick, 200u - 4u);  // four buffers begin, three of them with what fills the one before
   EXPECT_FALSE(QuickWrite(*file, part(0, 20'000), at));  // more than a quarter of a buffer
   EXPECT_FALSE(QuickWrite(*file, {}, at));
+  world.RunFor(kMillisecond);
   EXPECT_EQ(server.count(Method::kWrite), 3u);
   EXPECT_EQ(world.Wait(lane.Close(last_fd)).code(), Code::kOk);
   EXPECT_EQ(Content("f"), text);
@@ -252,6 +254,129 @@ TEST_F(SharingTest, AnErrorOfTheBackgroundIsToldOnce) {
   EXPECT_TRUE(world.Wait(lane.Write(file, AsBytes("def"))).ok());
   server.Script(Method::kWrite, {Code::kNoSpace});
   EXPECT_EQ(world.Wait(lane.Close(last_fd)).code(), Code::kNoSpace);
+}
+
+// Answers of writes wait until `held` is false.
+struct FullBuffersTest : SharingTest {
+  static constexpr size_t kBuffer = 64 * 1024;
+  bool held = true;
+  std::vector<Code> fail;  // what the next ones come to
+  std::string text = Text(6 * kBuffer + 100);
+  FileRef file = Open("/f", kOpenCreate | kOpenRead | kOpenWrite);
+
+  FullBuffersTest() {
+    server.On<Method::kWrite>([this](const WriteRequest& q, Empty*, FakeCall& call) -> std::optional<Code> {
+      if (held) return std::nullopt;
+      if (!fail.empty()) {
+        const Code code = fail.front();
+        fail.erase(fail.begin());
+        return code;
+      }
+      server.Put(server.nodes[q.inode.value], (uint64_t{q.chunk.value} << q.chunk_bits) + q.offset, call.payload);
+      return Code::kOk;
+    });
+  }
+  auto Begin(size_t from, size_t to) {
+    return lane.WriteAt(file, AsBytes(std::string_view(text).substr(from, to - from)), from);
+  }
+  Code Write(size_t from, size_t to) {
+    for (size_t at = from; at < to; at += kBuffer / 8) {
+      if (auto wrote = world.Wait(Begin(at, std::min(to, at + kBuffer / 8))); !wrote.ok()) return wrote.code();
+    }
+    return Code::kOk;
+  }
+  void Answer() {
+    held = false;
+    server.Kick();
+  }
+};
+
+TEST_F(FullBuffersTest, AreSentBesideTheFillingOfTheNext) {
+  EXPECT_EQ(Write(0, 5 * kBuffer - 1), Code::kOk);
+  world.RunFor(kMillisecond);
+  EXPECT_EQ(server.count(Method::kWrite), 4u);
+  EXPECT_EQ(process.mount->buffered(), 1u);  // files
+  // No more than that are under way, and whoever wants to know of them waits.
+  auto fifth = Begin(5 * kBuffer - 1, 5 * kBuffer);
+  world.RunFor(kMillisecond);
+  EXPECT_EQ(server.count(Method::kWrite), 4u);
+  EXPECT_FALSE(fifth.done());
+  Answer();
+  EXPECT_TRUE(world.Wait(std::move(fifth)).ok());
+  held = true;
+  EXPECT_EQ(Write(5 * kBuffer, text.size()), Code::kOk);
+  auto sync = lane.Sync(file);
+  world.RunFor(kMillisecond);
+  EXPECT_FALSE(sync.done());
+  Answer();
+  EXPECT_EQ(world.Wait(std::move(sync)).code(), Code::kOk);
+  EXPECT_EQ(Content("f"), text);
+  EXPECT_FALSE(file->buffered);
+  EXPECT_EQ(process.mount->buffered(), 0u);
+  EXPECT_EQ(process.mount->departing(), 0u);
+}
+
+TEST_F(FullBuffersTest, AreWaitedForByWhoeverLooks) {
+  const auto waits = [&](auto task) {
+    world.RunFor(kMillisecond);
+    EXPECT_FALSE(task.done());
+    Answer();
+    auto result = world.Wait(std::move(task));
+    held = true;
+    return result;
+  };
+  size_t at = 0;
+  const auto fill = [&] {
+    EXPECT_EQ(Write(at, at + kBuffer), Code::kOk);
+    at += kBuffer;
+    EXPECT_TRUE(file->buffered);
+    EXPECT_EQ(file->buffer.size, 0u);
+  };
+  fill();
+  EXPECT_EQ(waits(lane.Stat(file))->size, at);
+  fill();
+  EXPECT_EQ(waits(lane.Stat("/f", true))->size, at);
+  fill();
+  std::vector<uint8_t> to(10);
+  EXPECT_EQ(*waits(lane.ReadAt(file, to, 0)), 10u);
+  fill();
+  EXPECT_EQ(waits(lane.Truncate(file, 100)).code(), Code::kOk);
+  EXPECT_EQ(Content("f"), text.substr(0, 100));
+  EXPECT_EQ(*waits(Begin(0, 10)), 10u);  // elsewhere
+  at = 10;
+  EXPECT_EQ(Write(at, 2 * kBuffer), Code::kOk);
+  EXPECT_EQ(waits(lane.Close(last_fd)).code(), Code::kOk);
+  EXPECT_EQ(Content("f"), text.substr(0, 2 * kBuffer));
+}
+
+TEST_F(FullBuffersTest, WhatFailsIsToldOnce) {
+  Answer();
+  fail = {Code::kNoSpace};
+  EXPECT_EQ(Write(0, kBuffer), Code::kOk);
+  world.RunFor(kMillisecond);
+  EXPECT_EQ(Write(kBuffer, kBuffer + 10), Code::kNoSpace);  // a write of a call
+  EXPECT_EQ(Write(kBuffer, 2 * kBuffer), Code::kOk);
+  EXPECT_EQ(world.Wait(lane.Sync(file)).code(), Code::kOk);
+  held = true;
+  EXPECT_EQ(Write(2 * kBuffer, 3 * kBuffer), Code::kOk);
+  fail = {Code::kIo};
+  Answer();
+  EXPECT_EQ(world.Wait(lane.Sync(file)).code(), Code::kIo);
+  EXPECT_EQ(world.Wait(lane.Sync(file)).code(), Code::kOk);
+  held = true;
+  EXPECT_EQ(Write(3 * kBuffer, 4 * kBuffer), Code::kOk);
+  fail = {Code::kIo};
+  Answer();
+  EXPECT_EQ(world.Wait(lane.Close(last_fd)).code(), Code::kIo);
+}
+
+TEST_F(FullBuffersTest, ThatHaveArrivedAreForgottenInTime) {
+  Answer();
+  EXPECT_EQ(Write(0, kBuffer), Code::kOk);
+  EXPECT_TRUE(file->buffered);
+  world.RunFor(3 * kSecond);
+  EXPECT_FALSE(file->buffered);
+  EXPECT_EQ(process.mount->buffered(), 0u);
 }
 
 TEST_F(SharingTest, AFileOfAShardThatIsNotHeardAnyMoreIsWrittenThrough) {
