@@ -7,6 +7,7 @@
 // Writing phases last until the stonewall, or until their part of the session's free memory is used; then every rank
 // does as many operations as the fastest did. What reads shifts by one rank, so nobody reads what it wrote.
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <mayfly/mayfly.h>
 #include <mpi.h>
 #include <stdlib.h>
@@ -52,11 +53,19 @@ class Bench {
   int Go();
 
  private:
-  [[noreturn]] void Die(const std::string& what) {
-    std::cerr << "mayfly-bench: " << what << ": " << mayfly_error() << std::endl;
+  // In one piece, as the launcher and other ranks write too.
+  [[noreturn]] static void End(const std::string& sentence) {
+    std::cerr << "mayfly-bench: " + sentence + "\n" << std::flush;
     MPI_Abort(MPI_COMM_WORLD, 1);
     ::abort();
   }
+  // All ranks know of it: the others wait until it is said.
+  [[noreturn]] void EndTogether(const std::string& sentence) {
+    if (rank_ == 0) End(sentence);
+    MPI_Barrier(MPI_COMM_WORLD);  // which rank 0 does not come to
+    ::abort();
+  }
+  [[noreturn]] void Die(const std::string& what) { End(what + ": " + mayfly_error()); }
   void Need(bool good, const std::string& what) {
     if (!good) Die(what);
   }
@@ -78,8 +87,7 @@ class Bench {
     Need(mayfly_pread(fd, copy_.data(), bytes, static_cast<off_t>(offset)) == static_cast<ssize_t>(bytes), "read");
     const double seconds = MPI_Wtime() - begin;
     if (memcmp(copy_.data(), Pattern(bytes, seed), bytes) != 0) {
-      std::cerr << "mayfly-bench: rank " << rank_ << " read other bytes than were written at " << offset << std::endl;
-      MPI_Abort(MPI_COMM_WORLD, 1);
+      End("rank " + std::to_string(rank_) + " read other bytes than were written at " + std::to_string(offset));
     }
     return seconds;
   }
@@ -120,7 +128,7 @@ class Bench {
     MPI_Allreduce(&count.bytes, &phase.bytes, 1, MPI_UINT64_T, MPI_SUM, MPI_COMM_WORLD);
     phase.score = bandwidth ? static_cast<double>(phase.bytes) / phase.seconds / (1 << 30)
                             : static_cast<double>(phase.operations) / phase.seconds / 1000;
-    if (rank_ == 0) std::cerr << phase.name << ": " << phase.score << (bandwidth ? " GiB/s" : " kIOPS") << std::endl;
+    if (rank_ == 0) std::cerr << fmt::format("{}: {:.6g} {}\n", phase.name, phase.score, bandwidth ? "GiB/s" : "kIOPS");
     run_.phases.push_back(phase);
   }
 
@@ -167,16 +175,15 @@ void Bench::Connect() {
 void Bench::Caps() {
   struct statvfs room {};
   Need(mayfly_statvfs(fs_, &room) == 0, "statvfs");
-  const uint64_t each = room.f_bavail * room.f_frsize / static_cast<uint64_t>(ranks_);
+  uint64_t each = room.f_bavail * room.f_frsize / static_cast<uint64_t>(ranks_);
+  MPI_Allreduce(MPI_IN_PLACE, &each, 1, MPI_UINT64_T, MPI_MIN, MPI_COMM_WORLD);
   easy_most_ = each * 2 / 5 / kEasyBytes;
   hard_most_ = each / 5 / kHardBytes;
   easy_files_most_ = std::min<uint64_t>(o_.files_max, each / 10 / 512);
   hard_files_most_ = std::min<uint64_t>(o_.files_max, each / 10 / (2 * 4096));
   if (easy_most_ == 0 || hard_most_ == 0 || hard_files_most_ == 0) {
-    if (rank_ == 0)
-      std::cerr << "mayfly-bench: " << (each >> 20)
-                << " MiB a rank are free: too little to measure anything; start the servers with more --memory\n";
-    MPI_Abort(MPI_COMM_WORLD, 1);
+    EndTogether(std::to_string(each >> 20) +
+                " MiB a rank are free: too little to measure anything; start the servers with more --memory");
   }
 }
 
@@ -228,11 +235,8 @@ void Bench::Find() {
   // Four folders, the timestamp, the shared file; of each rank a file and a folder.
   const uint64_t entries = 4 + 1 + 1 + static_cast<uint64_t>(ranks_) * (2 + easy_files_ + hard_files_);
   if (all != expected || run_.phases.back().operations != entries) {
-    if (rank_ == 0) {
-      std::cerr << "mayfly-bench: find saw " << run_.phases.back().operations << " entries and " << all
-                << " matches instead of " << entries << " and " << expected << std::endl;
-    }
-    MPI_Abort(MPI_COMM_WORLD, 1);
+    EndTogether("find saw " + std::to_string(run_.phases.back().operations) + " entries and " + std::to_string(all) +
+                " matches instead of " + std::to_string(entries) + " and " + std::to_string(expected));
   }
 }
 
@@ -274,8 +278,7 @@ void Bench::Report() {
     file << content;
     file.close();
     if (!file) {
-      std::cerr << "mayfly-bench: cannot write " << path << ": " << strerror(errno) << std::endl;
-      MPI_Abort(MPI_COMM_WORLD, 1);
+      End("cannot write " + path + ": " + strerror(errno));
     }
   }
 }

@@ -26,7 +26,8 @@ start() {
   session=$shm/sessions/$name.json
   mkdir -m 1777 "$shm/sessions/$name"
   cd "$shm/sessions/$name" || e2e_fail "cd" # the other user may not be let into ours
-  TMPDIR=$shm/sessions/$name HOME=$shm/sessions/$name "$@" mpirun -n 2 mayflyd --member-per rank --memory 64M --session "$session" \
+  TMPDIR=$shm/sessions/$name OMPI_MCA_orte_tmpdir_base=$shm/sessions/$name HOME=$shm/sessions/$name \
+    "$@" mpirun -n 2 mayflyd --member-per rank --memory 64M --session "$session" \
     "${options[@]}" </dev/null >"$work/servers.log" 2>&1 &
   launcher=$!
   launchers+=("$launcher")

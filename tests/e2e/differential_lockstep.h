@@ -84,12 +84,14 @@ class Lockstep {
     tracks_ = {};
     history_.clear();
     std::string failure = reference_.Reset(umask, traits_.privileged);
+    stamped_ = Now();
     return failure.empty() ? tested_.Reset(umask, traits_.privileged) : failure;
   }
 
   std::optional<Failure> Step(const Op& op, Outcome* learned = nullptr) {
     if (timed_) AwaitTick();
     const Outcome expected = reference_.Execute(op);
+    stamped_ = Now();
     const Outcome got = tested_.Execute(op);
     if (learned != nullptr) *learned = expected;
     std::string line = Describe(op) + " = " + ErrnoText(expected.value);
@@ -115,15 +117,12 @@ class Lockstep {
     bool active = false, known = true;
     std::set<std::string> stable, ever;
   };
-  // Until the clock that tmpfs may stamp with has moved.
-  static void AwaitTick() {
-    timespec before = {}, now = {};
-    clock_gettime(CLOCK_REALTIME_COARSE, &before);
+  // Until the clock that tmpfs may stamp with is past all stamps that it has given: some of those are finer, and a tick
+  // that comes late may bring it to a moment before them.
+  void AwaitTick() const {
+    timespec now = {};
     const timespec pause = {0, 300'000};
-    do {
-      nanosleep(&pause, nullptr);
-      clock_gettime(CLOCK_REALTIME_COARSE, &now);
-    } while (Nanoseconds(now) == Nanoseconds(before));
+    while (clock_gettime(CLOCK_REALTIME_COARSE, &now), Nanoseconds(now) <= stamped_) nanosleep(&pause, nullptr);
   }
   static std::string Head(const std::string& text) { return text.size() > 200 ? Quote(text.substr(0, 200)) : text; }
 
@@ -250,6 +249,7 @@ class Lockstep {
   Runner reference_, tested_;
   const Traits traits_;
   bool timed_ = false;
+  int64_t stamped_ = 0;  // no later: the reference's last operation
   TimeKeeper times_[2];
   std::array<Track, kDirSlots> tracks_;
   std::vector<std::string> history_;

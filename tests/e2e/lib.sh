@@ -13,6 +13,9 @@ unset MAYFLY_SESSION SLURM_JOB_ID PBS_JOBID
 work=$(mktemp -d "${TMPDIR:-/tmp}/mayfly-e2e.XXXXXX") || exit 1
 shm=$(mktemp -d /dev/shm/mayfly-e2e.XXXXXX) || exit 1
 export MAYFLY_RUNTIME_DIR=$shm/runtime
+# mpirun's folder: each script's own, as of two that begin at a time one may fail
+# with "File exists". The file is there as it takes an empty folder away.
+mkdir -m 1777 "$work/mpi" && touch "$work/mpi/not-empty" && export OMPI_MCA_orte_tmpdir_base=$work/mpi
 e2e_launcher='' e2e_user=() e2e_mpirun=() # e2e_mpirun: further options of mpirun
 
 e2e_fail() {

@@ -102,7 +102,7 @@ whole() { # as $as: what every user meets
 
 home=$shm/home
 mkdir "$home"
-export TMPDIR=$home
+export TMPDIR=$home OMPI_MCA_orte_tmpdir_base=$home
 whole
 
 step "a program that is not there"
@@ -179,7 +179,8 @@ expect_nothing_left
 
 # A sanitizer's files may be where the other user does not get to.
 if [[ $(id -u) == 0 && -z ${MAYFLY_SANITIZE:-} ]] && command -v setpriv >/dev/null; then
-  as=(setpriv --reuid 12345 --regid 12345 --clear-groups env HOME="$shm/other" TMPDIR="$shm/other")
+  as=(setpriv --reuid 12345 --regid 12345 --clear-groups env HOME="$shm/other" TMPDIR="$shm/other" \
+    OMPI_MCA_orte_tmpdir_base="$shm/other")
   home=$shm/other
   install -d -o 12345 -g 12345 "$home"
   step "as a user who is not root"
