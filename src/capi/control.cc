@@ -55,7 +55,7 @@ Json ClientJson(Engine& engine, Mount& mount) {
           {"buffers_sent", counters.buffers_sent.load()},
           {"revoked", counters.revoked.load()},
           {"read_ahead_hits", counters.read_ahead_hits.load()},
-          {"made_ahead", counters.made_ahead.load()},
+          {"made_ahead", mount.outbox().made()},
           {"closed_ahead", counters.closed_ahead.load()}};
 }
 

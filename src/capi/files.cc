@@ -64,9 +64,18 @@ int mayfly_open(mayfly_fs* fs, const char* path, int flags, ...) {
 
 int mayfly_close(int fd) {
   const Call call{"close", ""};
-  FileRef file = FileOf(call, fd);
-  if (file == nullptr) return -1;
-  return static_cast<int>(Block(call, InstanceOf(*file), [&](Lane& lane) { return lane.Close(fd); }));
+  bool closed = false;
+  FileTable& files = Registry::Get().files();
+  FileRef file = files.StartClose(fd, Lane::MayCloseAtOnce, &closed);
+  if (file == nullptr) return static_cast<int>(Fail(call, Code::kBadHandle));
+  if (closed) return static_cast<int>(Returned(call, file->mount.TakeLate()));
+  volatile bool begun = false;  // a failed check jumps back
+  const int64_t result = Block(call, InstanceOf(*file), [&](Lane& lane) {
+    begun = true;
+    return lane.EndClose(fd, file);
+  });
+  if (!begun) files.FinishClose(fd);
+  return static_cast<int>(result);
 }
 
 ssize_t mayfly_read(int fd, void* buffer, size_t bytes) {

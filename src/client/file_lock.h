@@ -2,18 +2,19 @@
 // go on serving its own lane: it looks again after a short sleep (Lane::LockSlow) and gives up at its deadline.
 #pragma once
 
-#include <atomic>
 #include <utility>
+
+#include "base/spin_lock.h"
 
 namespace mayfly {
 
 class FileLock {
  public:
-  bool Try() { return !held_.load(std::memory_order_relaxed) && !held_.exchange(true, std::memory_order_acquire); }
-  void Unlock() { held_.store(false, std::memory_order_release); }
+  bool Try() { return lock_.try_lock(); }
+  void Unlock() { lock_.unlock(); }
 
  private:
-  std::atomic<bool> held_{false};
+  SpinLock lock_;
 };
 
 // Unlocks what it holds when it goes.

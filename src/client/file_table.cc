@@ -11,7 +11,9 @@ namespace mayfly {
 Result<int> FileTable::Add(FileRef file, uint64_t revocations, std::vector<FileRef>* others) {
   std::lock_guard lock(mutex_);
   if (file->mount.revocations() != revocations) file->sole = false;  // D3
-  if (file->sole) {
+  if (others == nullptr) {
+    // Nobody has had its number.
+  } else if (file->sole) {
     ForEach(file->mount, [&](const FileRef& other) {
       if (other->inode == file->inode) others->push_back(other);
     });
@@ -71,16 +73,6 @@ const FileRef& FileTable::FindAgain(int fd) {
     last.closes = closes;  // as it was before the look
   }
   return last.file;
-}
-
-FileRef FileTable::StartClose(int fd) {
-  const size_t index = static_cast<size_t>(fd) - kBase;
-  if (fd < kBase) return nullptr;
-  std::lock_guard lock(mutex_);
-  if (index >= slots_.size() || slots_[index].closing || slots_[index].file == nullptr) return nullptr;
-  slots_[index].closing = true;
-  CountClose();
-  return slots_[index].file;
 }
 
 void FileTable::FinishClose(int fd) {

@@ -12,6 +12,7 @@
 #include <span>
 #include <vector>
 
+#include "base/spin_lock.h"
 #include "client/open_file.h"
 
 namespace mayfly {
@@ -23,15 +24,30 @@ class FileTable {
 
   // `revocations`: Mount::revocations() before the open was sent (D3). kTooManyFiles. A file that the home gave to this
   // process alone does not enter as sole if the process has it open otherwise; `others` are those, which must give up
-  // being sole too; so are files read under a lease, if this one can write (D5).
+  // being sole too; so are files read under a lease, if this one can write (D5). Null: nobody can have it open.
   Result<int> Add(FileRef file, uint64_t revocations, std::vector<FileRef>* others);
   // D5. True: `file` is leased from now on, so that who opens it for writing finds it among the others.
   bool MayLease(OpenFile& file);
   FileRef Find(int fd);  // null: no such descriptor
   // The same, without a lock if this thread asked for the same one last (D4). Good until its next call here.
   const FileRef& FindAgain(int fd);
-  // D2. Null: no such descriptor. FinishClose must follow.
-  FileRef StartClose(int fd);
+  // D2. Null: no such descriptor. FinishClose must follow, unless `at_once(file)` said under the lock that nothing is
+  // left to do: then *closed, and the descriptor is gone.
+  template <class AtOnce>
+  FileRef StartClose(int fd, AtOnce&& at_once, bool* closed) {
+    const size_t index = static_cast<size_t>(fd) - kBase;
+    *closed = false;
+    if (fd < kBase) return nullptr;
+    std::lock_guard lock(mutex_);
+    if (index >= slots_.size() || slots_[index].closing || slots_[index].file == nullptr) return nullptr;
+    CountClose();
+    *closed = at_once(*slots_[index].file);
+    slots_[index].closing = !*closed;
+    if (!*closed) return slots_[index].file;
+    FileRef file = std::move(slots_[index].file);
+    Free(index);
+    return file;
+  }
   void FinishClose(int fd);
   // D2: the close returns now, what it is about is on its way. EndDeparture must follow.
   void Depart(int fd);
@@ -46,7 +62,7 @@ class FileTable {
   // Forgets the descriptors of a mount that goes.
   std::vector<FileRef> TakeAll(const Mount& mount);
 
-  std::mutex& fork_mutex() { return mutex_; }
+  SpinLock& fork_mutex() { return mutex_; }
   // In a forked child: each descriptor gets an open file of its own, without a lock that another thread of the parent
   // held and without bytes that the parent will send.
   void Renew();
@@ -63,7 +79,7 @@ class FileTable {
   void CountClose() { closes_.fetch_add(1, std::memory_order_release); }
 
   std::atomic<uint64_t> closes_{0};  // D4
-  std::mutex mutex_;
+  SpinLock mutex_;
   std::vector<Slot> slots_;
   std::vector<int> free_;           // a heap, the lowest first
   std::vector<FileRef> departing_;  // few

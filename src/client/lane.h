@@ -71,6 +71,10 @@ class Lane {
   // An empty file, opened and closed again.
   Task<Status> Create(std::string_view path, bool exclusive, uint16_t permissions);
   Task<Status> Close(int fd);
+  // The same in two steps, of which the first takes no lane: FileTable::StartClose with this, which closes an empty
+  // file of whose birth its home has not heard, and only if that was not it EndClose.
+  static bool MayCloseAtOnce(OpenFile& file);
+  Task<Status> EndClose(int fd, FileRef file);
   // At the file's offset, which moves.
   Task<Result<size_t>> Read(FileRef file, MutableBytes to);
   Task<Result<size_t>> Write(FileRef file, Bytes data);
@@ -154,25 +158,17 @@ class Lane {
   // To read, without a message; nothing if it has to be asked for.
   std::optional<Opened> OpenKnown(const Walk& walk);
   // What a shard said of a name.
-  void Learn(InodeId parent, std::string_view name, const LookupReply& told, Nanos asked);
+  void Learn(const NameView& name, uint64_t hash, const LookupReply& told, Nanos asked);
   // If the walk's name was noted: looks it up, and those behind it, which are asked for next perhaps.
   Task<Status> LookUpNoted(const Walk* walk);
   bool MayBeNoted() const { return walker_.known.HasNoted() || !noted_lookups_.empty(); }
   // The names of one message (some), which is under way or has been answered.
   struct NotedLookups {
-    std::vector<NameKey> names;
+    NameList names;
     bool done = false;
-
-    bool Begins(InodeId parent, std::string_view name) const {
-      return names.front().name == name && names.front().parent == parent;
-    }
-    bool Has(InodeId parent, std::string_view name) const {
-      return std::any_of(names.begin(), names.end(),
-                         [&](const NameKey& one) { return one.name == name && one.parent == parent; });
-    }
   };
   static Task<Status> AskForNoted(Lane* lane, ShardId shard, std::shared_ptr<NotedLookups> lookups);
-  Task<Status> LookUp(ShardId shard, const std::vector<NameKey>& names);
+  Task<Status> LookUp(ShardId shard, const NameList& names);
   Task<Result<Opened>> OpenPath(std::string_view path, uint32_t flags, uint16_t permissions);
   // `inherited`: what an open of another process gave, or nothing.
   Task<Status> OpenAtHome(InodeId inode, uint32_t flags, Granted inherited, Nanos deadline, OpenReply* reply,
@@ -284,6 +280,7 @@ class Lane {
   Gate gate_;
   WaitQueue ahead_done_;  // a piece that was read ahead has arrived, or failed
   std::map<ShardId, std::shared_ptr<NotedLookups>> noted_lookups_;  // each shard's last
+  std::vector<LookedUp> looked_up_;                                 // by the last answer
   WaitQueue noted_done_;                                            // one has been answered, or failed
   struct MadeIn {
     InodeId dir;

@@ -34,7 +34,7 @@ Task<Result<Attr>> Lane::Stat(std::string_view path, bool follow) {
   Attr attr;
   MAYFLY_CO_TRY(co_await walk.Find(find, &attr));
   if (told.watched.told) {
-    Learn(walk.parent(), walk.name(), told, asked);
+    Learn(walk.entry(), walk.hash(), told, asked);
   } else if (attr.type == FileType::kFile && walk.is_name() && walker_.known.IsUnknown(walk.shard())) {
     (void)co_await data_.ArenaOf(walk.shard());  // the next is told of
   }

@@ -17,14 +17,20 @@ constexpr uint64_t kSmallFileMax = 64 * 1024;
 }  // namespace
 
 Task<Status> Lane::Close(int fd) {
-  FileRef file = mount_.files().StartClose(fd);
+  bool closed = false;
+  FileRef file = mount_.files().StartClose(fd, MayCloseAtOnce, &closed);
   if (file == nullptr) co_return Code::kBadHandle;
+  if (closed) co_return mount_.TakeLate();
+  co_return co_await EndClose(fd, std::move(file));
+}
+
+bool Lane::MayCloseAtOnce(OpenFile& file) {
+  return file.unborn() && !file.buffered && file.deferred == Code::kOk && !file.mount.poisoned() &&
+         file.mount.outbox().Close(file);
+}
+
+Task<Status> Lane::EndClose(int fd, FileRef file) {
   Status status;
-  // An empty file, of which its home has not heard: it hears that it was made and closed.
-  if (file->unborn() && !file->buffered && file->deferred == Code::kOk && mount_.outbox().Close(*file)) {
-    mount_.files().FinishClose(fd);
-    co_return mount_.TakeLate();
-  }
   if (file->sole || file->buffered) {
     FileGuard guard;
     status = co_await Lock(*file, &guard);

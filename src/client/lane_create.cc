@@ -73,8 +73,7 @@ Task<Status> Lane::CreateOwn(std::string_view path, uint32_t flags, uint16_t per
   file->birth = OpenFile::kUnborn;
   file->created = true;
   file->sole = true;
-  std::vector<FileRef> others;  // none: nobody has had this number
-  const auto got = mount_.files().Add(file, revocations, &others);
+  const auto got = mount_.files().Add(file, revocations, nullptr);
   Status status = got.status();
   Outbox::Added added{};
   while (status.ok()) {
@@ -89,8 +88,7 @@ Task<Status> Lane::CreateOwn(std::string_view path, uint32_t flags, uint16_t per
     co_return added == Outbox::Added::kGone ? Status() : status;
   }
   Count(added);
-  if (walker_.known.MightLearn(shard)) walker_.known.Note(record.parent, record.name);
-  mount_.counters().made_ahead.fetch_add(1, std::memory_order_relaxed);
+  if (walker_.known.MightLearn(shard)) walker_.known.Note(walk.entry(), walk.hash());
   *fd = *got;
   co_return Code::kOk;
 }
@@ -120,7 +118,6 @@ Task<Status> Lane::RemoveOwn(std::string_view path, bool* removed) {
     mount_.own_parts().End(shard, {}, {&stays, 1});
     co_return added == Outbox::Added::kGone ? Status() : status;
   }
-  mount_.counters().removed_ahead.fetch_add(1, std::memory_order_relaxed);
   *removed = true;
   co_return Code::kOk;
 }

@@ -20,12 +20,12 @@ bool Lane::MayReadPlaced(uint32_t flags) const {
   return (flags & (kOpenRead | kOthers)) == kOpenRead && mount_.options().readahead_bytes != 0;
 }
 
-void Lane::Learn(InodeId parent, std::string_view name, const LookupReply& told, Nanos asked) {
+void Lane::Learn(const NameView& name, uint64_t hash, const LookupReply& told, Nanos asked) {
   KnownFile file;
   file.attr = told.attr;
   file.grant = told.grant;
   if (told.placed.told) file.content = data_.ContentOf(told.attr, told.placed, asked);
-  walker_.known.Learn(parent, name, told.watched, file);
+  walker_.known.Learn(name, hash, told.watched, file);
 }
 
 // Who comes to the end of what one message told it goes on, so from then on the next names are asked for before it
@@ -33,12 +33,10 @@ void Lane::Learn(InodeId parent, std::string_view name, const LookupReply& told,
 Task<Status> Lane::LookUpNoted(const Walk* walk) {
   const ShardId shard = walk->shard();
   const auto asked = noted_lookups_.find(shard);
-  const bool begins = asked != noted_lookups_.end() && asked->second->Begins(walk->parent(), walk->name());
-  if (!begins && walker_.known.Find(walk->parent(), walk->name()) != nullptr) co_return Code::kOk;
-  const auto is_there = [&](const NameKey& key) {
-    return mount_.placement().DentryShard(key.parent, key.name) == shard;
-  };
-  const auto ask = [&](std::vector<NameKey> names) {
+  const bool begins = asked != noted_lookups_.end() && asked->second->names.Is(0, walk->entry(), walk->hash());
+  if (!begins && walker_.known.Find(walk->entry(), walk->hash()) != nullptr) co_return Code::kOk;
+  const auto is_there = [&](uint64_t hash) { return mount_.placement().ShardOfHash(hash) == shard; };
+  const auto ask = [&](NameList names) {
     auto lookups = std::make_shared<NotedLookups>();
     lookups->names = std::move(names);
     noted_lookups_[shard] = lookups;
@@ -51,8 +49,8 @@ Task<Status> Lane::LookUpNoted(const Walk* walk) {
   };
   std::shared_ptr<NotedLookups> lookups = last();
   const bool goes_on = lookups != nullptr;
-  if (!goes_on || !lookups->Has(walk->parent(), walk->name())) {
-    std::vector<NameKey> names = walker_.known.TakeNoted(walk->parent(), walk->name(), is_there);
+  if (!goes_on || !lookups->names.Has(walk->entry(), walk->hash())) {
+    NameList names = walker_.known.TakeNoted(walk->entry(), walk->hash(), is_there);
     if (names.empty()) co_return Code::kOk;
     if (walker_.known.IsUnknown(shard)) (void)co_await data_.ArenaOf(shard);
     if (!walker_.known.MayLearn(shard)) co_return Code::kOk;
@@ -60,7 +58,7 @@ Task<Status> Lane::LookUpNoted(const Walk* walk) {
   }
   while (!lookups->done) MAYFLY_CO_TRY(co_await noted_done_.Wait(walk->deadline()));
   if (!goes_on || last() != lookups) co_return Code::kOk;
-  std::vector<NameKey> next = walker_.known.TakeNextNoted(is_there);
+  NameList next = walker_.known.TakeNextNoted(is_there);
   if (next.empty()) {
     noted_lookups_.erase(shard);
   } else {
@@ -76,10 +74,11 @@ Task<Status> Lane::AskForNoted(Lane* lane, ShardId shard, std::shared_ptr<NotedL
   co_return Code::kOk;
 }
 
-Task<Status> Lane::LookUp(ShardId shard, const std::vector<NameKey>& names) {
-  std::vector<NameToLookUp> asked_for;
-  for (const NameKey& key : names) asked_for.push_back({key.parent, key.name});
-  const std::string payload = EncodedPayload(asked_for, 4 + names.size() * (8 + 4 + kNameBytesMax));
+Task<Status> Lane::LookUp(ShardId shard, const NameList& names) {
+  std::string payload(4 + names.size() * (8 + 4) + names.text_bytes(), '\0');
+  Encoder e(MutableBytes(reinterpret_cast<uint8_t*>(payload.data()), payload.size()));
+  e.Put(static_cast<uint32_t>(names.size()));  // a list of NameToLookUp
+  for (size_t i = 0; i < names.size(); ++i) e.Put(NameToLookUp{names.at(i).parent, names.at(i).name});
   std::string text(4 + names.size() * kLookedUpBytesMax, '\0');
   size_t bytes = 0;
   Empty request, reply;
@@ -90,17 +89,16 @@ Task<Status> Lane::LookUp(ShardId shard, const std::vector<NameKey>& names) {
   const Nanos asked = executor_.now();
   MAYFLY_CO_TRY(co_await caller_.Call<Method::kLookups>(shard, request, &reply, options));
   text.resize(bytes);
-  std::vector<LookedUp> found;
-  MAYFLY_CO_TRY(DecodePayload(text, &found));
-  for (const LookedUp& one : found) {
+  MAYFLY_CO_TRY(DecodePayload(text, &looked_up_));  // no other look-up of the lane comes in between
+  for (const LookedUp& one : looked_up_) {
     if (one.at >= names.size()) co_return Code::kCorrupt;
-    Learn(names[one.at].parent, names[one.at].name, one.reply, asked);
+    Learn(names.at(one.at), names.hash(one.at), one.reply, asked);
   }
   co_return Code::kOk;
 }
 
 std::optional<Lane::Opened> Lane::OpenKnown(const Walk& walk) {
-  const KnownFile* file = walker_.known.Find(walk.parent(), walk.name());
+  const KnownFile* file = walker_.known.Find(walk.entry(), walk.hash());
   if (file == nullptr || (file->grant.rights & kGrantRead) == 0 || !file->content.valid()) return std::nullopt;
   const Nanos now = executor_.now();
   if (!file->IsSo(walk.generation(), now)) return std::nullopt;
@@ -217,9 +215,9 @@ Task<Result<Lane::Opened>> Lane::OpenPath(std::string_view path, uint32_t flags,
       if (reply.placed.told) opened.content = data_.ContentOf(reply.attr, reply.placed, asked);
       if (walk.is_name() && !elsewhere && walker_.known.MightLearn(walk.shard())) {
         if ((flags & kOpenWrite) != 0) {
-          walker_.known.Note(walk.parent(), walk.name());
-        } else if (reply.watched.told && walker_.known.IsSecondLook(walk.parent(), walk.name())) {
-          Learn(walk.parent(), walk.name(), {reply.attr, reply.watched, reply.grant, reply.placed}, asked);
+          walker_.known.Note(walk.entry(), walk.hash());
+        } else if (reply.watched.told && walker_.known.IsSecondLook(walk.hash())) {
+          Learn(walk.entry(), walk.hash(), {reply.attr, reply.watched, reply.grant, reply.placed}, asked);
         }
       }
       co_return opened;

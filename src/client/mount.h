@@ -24,7 +24,7 @@ namespace mayfly {
 
 struct MountCounters {
   std::atomic<uint64_t> written_mapped{0}, read_mapped{0}, moved_meanwhile{0};  // pieces
-  std::atomic<uint64_t> made_ahead{0}, closed_ahead{0}, removed_ahead{0};       // did not wait
+  std::atomic<uint64_t> closed_ahead{0};                                        // did not wait
   std::atomic<uint64_t> checksum_mismatches{0}, writes_buffered{0}, buffers_sent{0}, revoked{0}, read_ahead_hits{0};
 };
 

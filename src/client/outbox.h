@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/spin_lock.h"
 #include "client/open_file.h"
 #include "wire/outbox.h"
 
@@ -118,6 +119,7 @@ class Outbox {
     const size_t end = Write(&bundle, record);
     bundle.births.push_back({{number, record.parent, hash, bundle.NameOf(end, record.name)}, file, false});
     if (more) bundle.more = record.parent;
+    Add(&made_, 1);
     return added;
   }
   // The file was closed. False: it is too late to say so there.
@@ -146,7 +148,8 @@ class Outbox {
     const uint16_t number = box.open->records;
     const size_t end = Write(box.open.get(), record);
     box.open->removals.push_back({number, record.parent, hash, box.open->NameOf(end, record.name)});
-    ++removals_;
+    Add(&removals_, 1);
+    Add(&removed_, 1);
     return added;
   }
 
@@ -169,12 +172,15 @@ class Outbox {
     Box& box = boxes_[bundle->shard.value];
     if (!answered) bundle->memory->bytes.store(0, std::memory_order_release);
     std::erase(box.under_way, bundle);
-    removals_ -= static_cast<uint32_t>(bundle->removals.size());
+    Add(&removals_, ~static_cast<uint64_t>(bundle->removals.size()) + 1);
     box.used &= ~(1u << bundle->slot);
     bundle->over.store(true, std::memory_order_release);
   }
   // Whether something is to be removed that still is there.
   bool HasRemovals() const { return removals_.load(std::memory_order_relaxed) != 0; }
+  // Files that were made and removed so, ever.
+  uint64_t made() const { return made_.load(std::memory_order_relaxed); }
+  uint64_t removed() const { return removed_.load(std::memory_order_relaxed); }
   std::vector<BundleRef> UnderWay() {
     std::vector<BundleRef> all;
     std::lock_guard lock(mutex_);
@@ -182,7 +188,7 @@ class Outbox {
     return all;
   }
 
-  std::mutex& fork_mutex() { return mutex_; }
+  SpinLock& fork_mutex() { return mutex_; }
   // In a forked child: it is all the parent's.
   void Forget() {
     for (Box& box : boxes_) {
@@ -218,9 +224,15 @@ class Outbox {
   static size_t Write(Bundle* bundle, const Record& record);
   bool CloseBirth(const OpenFile& file);
 
-  std::mutex mutex_;
+  // Under the lock, which spares a locked instruction.
+  static void Add(std::atomic<uint64_t>* to, uint64_t n) {
+    to->store(to->load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
+
+  SpinLock mutex_;
   std::vector<Box> boxes_;
-  std::atomic<uint32_t> open_{0}, removals_{0};
+  std::atomic<uint32_t> open_{0};
+  std::atomic<uint64_t> removals_{0}, made_{0}, removed_{0};
 };
 
 }  // namespace mayfly

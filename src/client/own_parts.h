@@ -24,6 +24,7 @@
 
 #include "base/checksum.h"
 #include "base/ids.h"
+#include "base/spin_lock.h"
 #include "wire/messages.h"
 
 namespace mayfly {
@@ -217,7 +218,7 @@ class OwnParts {
     return under_way_.contains(Key(dir, shard));
   }
 
-  std::mutex& fork_mutex() { return mutex_; }
+  SpinLock& fork_mutex() { return mutex_; }
   // In a forked child: they are the parent's.
   void Forget() {
     parts_.clear();
@@ -263,7 +264,7 @@ class OwnParts {
     uint64_t hash;
     bool answered;
   };
-  std::mutex mutex_;
+  SpinLock mutex_;
   std::vector<Asked> asked_;  // few
   uint64_t last_asked_ = 0, last_version_ = 0;
   uint32_t wishes_ = 0;  // of `asked_`

@@ -2,9 +2,11 @@
 // Invariants  C1  all entries belong to one namespace generation; a newer one empties the cache.
 //             C2  only answers to look-ups are in it: a shard counts an entry as exposed when it answers one, and only
 //                 exposed directories cost a generation when they move, go, or change their rights.
+//             C3  the last way is one that the entries gave, and as true as they are.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
+#include <absl/container/inlined_vector.h>
 
 #include <string>
 #include <string_view>
@@ -45,6 +47,7 @@ class PathCache {
   }
   void Clear() {
     entries_.clear();
+    way_.to.clear();
     root_searchable_ = false;
   }
   // Invalid if it is not known.
@@ -58,6 +61,19 @@ class PathCache {
     if (entries_.size() >= kEntriesMax) entries_.clear();
     entries_.insert_or_assign(NameKey{parent, std::string(name)}, dir);
   }
+  // Many paths in a row are of one directory: the way to it is looked up once. `to`: all of a path that stands before
+  // its last component; the directories from the root on that it leads through, which the user may search. Null: it is
+  // not the last that was set.
+  using Directories = absl::InlinedVector<InodeId, 12>;
+  const Directories* WayTo(std::string_view to) const { return !to.empty() && way_.to == to ? &way_.through : nullptr; }
+  // The way to be filled in; null if it is known already, or too long to be worth it.
+  Directories* SetWay(Generation of, std::string_view to) {
+    constexpr size_t kBytesMax = 1024;
+    if (of != generation_ || to.size() > kBytesMax || way_.to == to) return nullptr;
+    way_.to = to;
+    way_.through.clear();
+    return &way_.through;
+  }
   // The root has no parent to be looked up in.
   bool root_searchable() const { return root_searchable_; }
   void SetRootSearchable(Generation of) { root_searchable_ = root_searchable_ || of == generation_; }
@@ -67,6 +83,11 @@ class PathCache {
   Generation generation_;
   bool root_searchable_ = false;
   absl::flat_hash_map<NameKey, InodeId, NameHash, NameEqual> entries_;
+  struct Way {
+    std::string to;
+    Directories through;
+  };
+  Way way_;  // C3
 };
 
 }  // namespace mayfly

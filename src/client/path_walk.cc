@@ -47,11 +47,35 @@ void Walk::Begin() {
   status_ = Status();
   at_parent_ = false;
   from_cache_ = !everywhere && !stack_.empty();
+  TakeLastWay();
+}
+
+// The way to the directory of the path's last component, if it is the way of the walk before.
+void Walk::TakeLastWay() {
+  const size_t last = path_.rfind('/') + 1;  // 0: there is none
+  if (last == path_.size() || stack_.empty()) return;
+  const PathCache::Directories* const way = walker_.cache.WayTo(path_.substr(0, last));
+  if (way == nullptr) return;
+  stack_.clear();
+  for (const InodeId dir : *way) stack_.push_back({dir, true});
+  rest_ = path_.substr(last);
+  from_cache_ = true;
+}
+
+// All of the path but its last component was walked, without a symlink.
+void Walk::KeepWay(std::string_view last) {
+  const bool plain = links_ == 0 && !slash_ && stack_.size() > 1 && stack_.back().searchable;
+  if (!plain) return;
+  const std::string_view to = path_.substr(0, static_cast<size_t>(last.data() - path_.data()));
+  PathCache::Directories* const way = walker_.cache.SetWay(generation_, to);
+  if (way == nullptr) return;
+  for (const Dir& dir : stack_) way->push_back(dir.inode);
 }
 
 // Walks as far as the cache knows the way. True at the parent, or when it failed; false if something must be asked.
 bool Walk::Advance() {
   if (generation_.value == 0 || stack_.empty() || !pending_.empty()) return false;
+  hash_.reset();
   for (;;) {
     const std::string_view at = WithoutSlashes(rest_);
     at_parent_ = true;
@@ -70,6 +94,7 @@ bool Walk::Advance() {
       name_ = component;
       slash_ = bytes != at.size();
       last_ = dot ? Last::kDot : dotdot ? Last::kDotDot : Last::kName;
+      KeepWay(component);
       return true;
     }
     rest_ = after;
@@ -270,7 +295,7 @@ Task<Status> Walk::Find(FindOptions find, Attr* out) {
       if (status.ok()) co_return status;
     } else {
       if (too_long()) co_return Code::kNameTooLong;
-      if (const KnownFile* file = slash_ ? nullptr : walker_.known.Find(parent(), name_);
+      if (const KnownFile* file = slash_ ? nullptr : walker_.known.Find(entry(), hash());
           file != nullptr && file->IsSo(generation_, walker_.executor.now())) {
         *out = file->attr;
         co_return Code::kOk;
@@ -279,8 +304,7 @@ Task<Status> Walk::Find(FindOptions find, Attr* out) {
       request.parent = parent();
       request.name = name_;
       request.exact_size = find.exact;
-      request.watch = find.told != nullptr && walker_.known.MayLearn(shard()) &&
-                      walker_.known.IsSecondLook(request.parent, request.name);
+      request.watch = find.told != nullptr && walker_.known.MayLearn(shard()) && walker_.known.IsSecondLook(hash());
       LookupReply reply;
       TargetBuffer target(walker_);
       CallOptions options = Options();
@@ -304,6 +328,7 @@ Task<Status> Walk::Find(FindOptions find, Attr* out) {
         if (status.ok() && find.enter && directory) {
           stack_.push_back({reply.attr.inode, HasRights(walker_.cred, reply.attr, kRightExecute)});
           last_ = Last::kDot;
+          hash_.reset();
         }
         if (status.ok()) co_return status;
       }

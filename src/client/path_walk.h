@@ -23,6 +23,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -110,7 +111,9 @@ class Walk {
   bool is_name() const { return last_ == Last::kName; }
   bool too_long() const { return name_.size() > kNameBytesMax; }
   bool slash() const { return slash_; }  // the path ended in '/': what it names must be a directory
-  ShardId shard() const { return walker_.placement.DentryShard(parent(), name_); }
+  NameView entry() const { return {parent(), name_}; }
+  uint64_t hash() const { return hash_ ? *hash_ : hash_.emplace(Placement::DentryHash(parent(), name_)); }
+  ShardId shard() const { return walker_.placement.ShardOfHash(hash()); }
   // W4, for decisions that the operation takes itself at the parent.
   Task<Status> Confirm();
   // The directory that a last component other than a name stands for, and its own parent.
@@ -151,6 +154,8 @@ class Walk {
     bool searchable;
   };
   void Begin();
+  void TakeLastWay();
+  void KeepWay(std::string_view last);
   bool Advance();
   bool MustConfirm() const { return from_cache_ && (!status_.ok() || !is_name() || too_long()); }
   bool Fail(Code code) {
@@ -187,9 +192,10 @@ class Walk {
   std::string_view rest_;     // what is still to be walked, behind the current component
   std::string_view pending_;  // the component that takes a look-up
   std::string_view name_;
-  std::vector<Step> steps_;             // of earlier tries, W6
-  std::string text_;                    // what rest_ points into once a symlink was followed
-  absl::InlinedVector<Dir, 12> stack_;  // the root first, W2
+  mutable std::optional<uint64_t> hash_;  // of the name in the parent, once somebody wanted it
+  std::vector<Step> steps_;               // of earlier tries, W6
+  std::string text_;                      // what rest_ points into once a symlink was followed
+  absl::InlinedVector<Dir, 12> stack_;    // the root first, W2
 };
 
 }  // namespace mayfly

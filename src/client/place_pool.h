@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/ids.h"
+#include "base/spin_lock.h"
 #include "wire/messages.h"
 
 namespace mayfly {
@@ -109,7 +110,7 @@ class PlacePool {
   // kNever if there is nothing. May be too early, never too late.
   Nanos oldest() const { return oldest_; }
 
-  std::mutex& fork_mutex() { return mutex_; }
+  SpinLock& fork_mutex() { return mutex_; }
   // In a forked child: the places are the parent's.
   void Forget() {
     shards_.clear();
@@ -127,7 +128,7 @@ class PlacePool {
     std::vector<Kept> kept;
     std::vector<uint64_t> returns;
   };
-  std::mutex mutex_;
+  SpinLock mutex_;
   std::map<uint32_t, OfShard> shards_;  // in order: a run is a function of its inputs
   uint64_t bytes_ = 0;                  // kept
   std::atomic<Nanos> oldest_{kNever};

@@ -73,6 +73,34 @@ struct KnownFilesTest : MappedTest {
   SimClient reader{cluster, {}, &cluster.views()};
 };
 
+TEST_F(KnownFilesTest, TwoNamesOfOneHashAreTwo) {
+  New("/f", "x");
+  Know("/f");
+  KnownFiles& known = reader.lane().walker().known;
+  const InodeId root = cluster.placement().RootInode();
+  const KnownFile* const told = known.Find({root, "f"}, Placement::DentryHash(root, "f"));
+  ASSERT_NE(told, nullptr);
+  KnownFile file = *told;
+  const auto learn = [&](std::string_view name, uint64_t size) {
+    file.attr.size = size;
+    known.Learn({root, name}, 5, WatchedFile(), file);
+  };
+  const auto size_of = [&](InodeId parent, std::string_view name) {
+    const KnownFile* const found = known.Find({parent, name}, 5);
+    return found != nullptr ? found->attr.size : 0;
+  };
+  learn("one", 1);
+  learn("two", 2);
+  learn("three", 3);
+  learn("one", 4);  // it is this now
+  EXPECT_EQ(size_of(root, "one"), 4u);
+  EXPECT_EQ(size_of(root, "two"), 2u);
+  EXPECT_EQ(size_of(root, "three"), 3u);
+  EXPECT_EQ(size_of(root, "four"), 0u);
+  EXPECT_EQ(size_of(InodeId(root.value + 1), "one"), 0u);
+  EXPECT_EQ(known.Find({root, "one"}, 6), nullptr);
+}
+
 TEST_F(KnownFilesTest, AreLookedAtAndReadWithoutAMessage) {
   const std::string data = Pattern(3901, 1);
   New("/f", data);

@@ -93,7 +93,7 @@ struct OwnPartsTest : MappedTest {
     return names;
   }
   Result<Attr> Stat(SimClient& client, const std::string& path) { return client.Wait(client.lane().Stat(path, true)); }
-  uint64_t made_ahead() { return maker.mount().counters().made_ahead; }
+  uint64_t made_ahead() { return maker.mount().outbox().made(); }
 
   SimCluster cluster;
   SimClient maker, other;
@@ -286,11 +286,11 @@ TEST_F(OwnPartsTest, FilesAreRemovedAtOnce) {
     EXPECT_TRUE(Alone(maker.lane().Unlink("/d/f" + std::to_string(i)), &status)) << i;
     EXPECT_TRUE(status.ok());
   }
-  EXPECT_EQ(maker.mount().counters().removed_ahead, 8u);
+  EXPECT_EQ(maker.mount().outbox().removed(), 8u);
   EXPECT_EQ(maker.Wait(maker.lane().Unlink("/d/f3")).code(), Code::kNoEntry);
   EXPECT_EQ(Stat(maker, "/d/f4").code(), Code::kNoEntry);
   EXPECT_EQ(maker.Wait(maker.lane().Unlink("/d/first3")), Status());  // it was there before
-  EXPECT_EQ(maker.mount().counters().removed_ahead, 8u);
+  EXPECT_EQ(maker.mount().outbox().removed(), 8u);
   EXPECT_TRUE(Make(maker, "/d/f3", "anew"));
   EXPECT_EQ(Names(other, "/d").size(), 20u);
   EXPECT_EQ(Content(other, "/d/f3"), "anew");

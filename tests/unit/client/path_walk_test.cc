@@ -42,6 +42,32 @@ TEST_F(PathWalkTest, ACachedPathCostsOneMessage) {
   EXPECT_EQ(server.log[0].walked_at, server.generation());
 }
 
+// The way to the last path's directory is not looked up again, whatever comes behind it or instead of it.
+TEST_F(PathWalkTest, ThePathBeforeMakesNoDifference) {
+  const InodeId a = Dir(server.root(), "a"), b = Dir(a, "b"), c = Dir(b, "c"), f = File(b, "f"), g = File(a, "g");
+  const InodeId top = File(server.root(), "f"), deep = File(c, "f");
+  server.nodes[server.Add(server.root(), "l", FileType::kSymlink).value].target = "a/b";
+  const std::vector<std::pair<std::string, InodeId>> paths = {
+      {"/a/b/f", f},      {"/a/b/f", f},         {"/a/b/./f", f},      {"/a/b//f", f},        {"/a/b/../g", g},
+      {"/a/b/../b/f", f}, {"a/b/f", f},          {"f", top},           {"/f", top},           {"//f", top},
+      {"/a/b/.", b},      {"/a/b/..", a},        {"/a/b/", b},         {"/a/b", b},           {"/a/b//", b},
+      {"/a/b/c/f", deep}, {"/l/f", f},           {"/l/c/f", deep},     {"/a/b/g", {}},        {"/a/b/f/", {}},
+      {"/a/b/f/g", {}},   {"/a/b/../../f", top}, {"/", server.root()}, {"/..", server.root()}};
+  for (const auto& [first, found] : paths) {
+    ClientProcess fresh(world, Short(), 0);
+    for (const auto& [second, also] : paths) {
+      (void)world.Wait(fresh.lane().Stat(first, true));
+      auto attr = world.Wait(fresh.lane().Stat(second, true));
+      EXPECT_EQ(attr.ok() ? attr->inode : InodeId(), also) << first << " then " << second;
+    }
+  }
+  EXPECT_EQ(Of("/a/b/f"), f);
+  server.entries[{a.value, "b"}] = c;  // somebody has moved it
+  server.SetGeneration(2);
+  EXPECT_EQ(StatCode(lane, "/a/b/f"), Code::kOk);
+  EXPECT_EQ(Of("/a/b/f"), deep);
+}
+
 TEST_F(PathWalkTest, TheFirstRequestNamesAGeneration) {
   File(server.root(), "f");
   EXPECT_EQ(StatCode(lane, "f"), Code::kOk);
