@@ -2,6 +2,7 @@
 
 #include "adapt/posix/arena_memory.h"
 #include "adapt/posix/clock.h"
+#include "adapt/posix/cores.h"
 #include "adapt/posix/offload.h"
 #include "adapt/posix/pfs_tree.h"
 #include "adapt/posix/posix_kept_memory.h"
@@ -32,7 +33,7 @@ struct ShardThread::Core {
                .adopt = options.adopt,
                .look_only = options.look_only}),
         offload({.wake = &idle}),
-        shard({clock, random, *transport, arena, offload, pfs, disk.get(), disk != nullptr ? &kept : nullptr},
+        shard({clock, random, *transport, arena, offload, pfs, disk.get(), disk != nullptr ? &kept : nullptr, &cores},
               book.map().placement(), book, options.shard),
         spinner(shard.executor(), idle, options.spin, options.spin_most) {}
 
@@ -44,6 +45,7 @@ struct ShardThread::Core {
   PosixArenaMemory arena;
   PosixOffload offload;
   PosixPfsTree pfs;
+  PosixCores cores;
   Shard shard;
   Spinner spinner;
   std::optional<Task<Status>> drain;

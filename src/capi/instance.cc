@@ -110,6 +110,7 @@ Instance::Instance(std::unique_ptr<Platform> platform, const ClientOptions& opti
   const SessionUuid uuid = platform_->identity().uuid;
   device_ = Checksum(uuid);
   helper_ = std::make_unique<HelperThread>(*this);
+  mount_.SetCores(platform_->cores());
   if (platform_->MayStartThreads()) mount_.SetWakeHelper([this] { helper_->Wake(); });
 }
 

@@ -7,6 +7,7 @@
 
 #include "os/arena_view.h"
 #include "os/clock.h"
+#include "os/cores.h"
 #include "os/idle.h"
 #include "os/random.h"
 #include "os/transport.h"
@@ -43,6 +44,7 @@ class Platform {
   virtual Identity identity() const = 0;
   // The arenas of servers on this node; null if none can be mapped.
   virtual ArenaViews* arena_views() { return nullptr; }
+  virtual Cores* cores() { return nullptr; }
   // The session has left no trace on this node.
   virtual bool SessionIsGone() = 0;
   // None of its servers lives on this node.

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "adapt/posix/cores.h"
 #include "adapt/ucx/ucx_worker.h"
 #include "capi/platform.h"
 #include "session/discover.h"
@@ -29,6 +30,7 @@ class PosixPlatform final : public Platform, private AddressBook, private ArenaV
   bool servers_come_back() const override { return found_.file.durable; }
   bool syncs() const override { return found_.file.syncs; }
   ArenaViews* arena_views() override { return this; }
+  Cores* cores() override { return &cores_; }
 
  private:
   PosixPlatform(FoundSession found, NodeMap map, std::string runtime_path, UcxOptions ucx);
@@ -42,6 +44,7 @@ class PosixPlatform final : public Platform, private AddressBook, private ArenaV
   const LiveMap map_;
   const std::string runtime_path_;
   const UcxOptions ucx_;
+  PosixCores cores_;
   Identity identity_;  // but for the process id, which changes at a fork
 };
 

@@ -96,6 +96,7 @@ Task<Status> Lane::SendBundle(Lane* lane, Outbox::BundleRef bundle) {
   request.serial = bundle->serial;
   request.bytes = bundle->bytes;
   request.more = bundle->more;
+  request.core = mount.core();
   TargetBuffer told(lane->walker_);
   Status status;
   Empty reply;

@@ -17,6 +17,7 @@
 #include "client/outbox.h"
 #include "client/own_parts.h"
 #include "client/place_pool.h"
+#include "os/cores.h"
 #include "ring/placement.h"
 #include "wire/types.h"
 
@@ -53,6 +54,10 @@ class Mount {
   OwnParts& own_parts() { return own_parts_; }
   Outbox& outbox() { return outbox_; }
   MountCounters& counters() { return counters_; }
+
+  // The core that the calling thread runs on.
+  void SetCores(Cores* cores) { cores_ = cores; }
+  uint32_t core() const { return cores_ != nullptr ? cores_->Current() : Cores::kNone; }
 
   bool poisoned() const { return poisoned_.load(std::memory_order_relaxed); }
   void Poison() { poisoned_ = true; }
@@ -145,6 +150,7 @@ class Mount {
   std::atomic<uint32_t> buffered_{0}, departing_{0}, small_files_{0};
   std::atomic<Code> late_{Code::kOk};
   std::atomic<uint64_t> revocations_{0};
+  Cores* cores_ = nullptr;
   std::function<void()> wake_;
   std::vector<std::atomic<uint8_t>> listening_;  // by shard
   std::atomic<bool> wants_to_listen_{false};

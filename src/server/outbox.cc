@@ -84,6 +84,7 @@ MutableBytes Shard::OutboxOf(ClientId process) const {
 
 Task<Status> Shard::HandleBundle(Request* r, const BundleRequest& q, Empty* a, ReplyPayload* out) {
   const ClientId process = r->party().process;
+  StepAside(q.core);
   const MutableBytes outbox = OutboxOf(process);
   if (outbox.empty() || outboxes_.at(process).loan != q.loan) co_return Code::kStale;
   if (q.slot >= kOutboxSlots || q.bytes > OutboxSlot::kRecordsBytes) co_return Code::kInvalid;
@@ -112,6 +113,19 @@ Task<Status> Shard::HandleBundle(Request* r, const BundleRequest& q, Empty* a, R
   if (is_there) slot->done.store(q.serial, std::memory_order_release);  // X3
   co_await answered;
   co_return Code::kOk;
+}
+
+// A process that writes down and goes on, and the shard that does it, get in each other's way on one core, and as both
+// have just run there the system leaves them there for milliseconds. Where that comes again and again there may be no
+// free core.
+void Shard::StepAside(uint32_t core) {
+  constexpr Nanos kPauseFirst = 2 * kMillisecond, kPauseMost = kSecond;
+  const Nanos now = executor_.now();
+  if (doors_.cores == nullptr || now < aside_again_ || core == Cores::kNone || doors_.cores->Current() != core) return;
+  const bool often = now < aside_again_ + 8 * aside_pause_;
+  aside_pause_ = often ? std::min(2 * aside_pause_, kPauseMost) : kPauseFirst;
+  aside_again_ = now + aside_pause_;
+  doors_.cores->Leave(core);
 }
 
 // ---- at the end of a process --------------------------------------------------------------------------------------

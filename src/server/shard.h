@@ -30,6 +30,7 @@
 #include "meta/namespace.h"
 #include "os/arena_memory.h"
 #include "os/clock.h"
+#include "os/cores.h"
 #include "os/disk.h"
 #include "os/kept_memory.h"
 #include "os/offload.h"
@@ -115,6 +116,7 @@ struct Doors {
   // Both null with Durability::kNone.
   Disk* disk = nullptr;
   KeptMemory* kept = nullptr;
+  Cores* cores = nullptr;  // null: it stays where it is
 };
 
 // What a handler sends beside its reply's body.
@@ -468,6 +470,7 @@ class Shard {
   Task<Status> TakeBackLater(ClientId process);
 
   // outbox.cc
+  void StepAside(uint32_t core);
   Task<Status> HandleBundle(Request* r, const BundleRequest& q, Empty* a, ReplyPayload* out);
   void OpenOutbox(const Party& party, const PlaceLoan& loan);
   void NoteOutbox(ClientId process, uint64_t loan, const Cred& cred);
@@ -691,6 +694,7 @@ class Shard {
   RecoveryReport recovered_;       // of this start
 
   Nanos wall_ahead_ = 0, wall_again_ = 0;
+  Nanos aside_again_ = 0, aside_pause_ = 0;
   uint64_t tables_charged_ = 0;
   uint64_t staged_since_look_ = 0;
   bool prefaulting_ = false;

@@ -94,9 +94,10 @@ struct BundleRequest {
   uint64_t serial = 0;
   uint32_t bytes = 0;  // of records
   InodeId more;        // the directory whose numbers run out (OwnPart); 0: none does
+  uint32_t core = 0;   // that the process runs on (os/cores.h)
   template <class Io>
   void Fields(Io& io) {
-    io(loan, slot, serial, bytes, more);
+    io(loan, slot, serial, bytes, more, core);
   }
 };
 // Reply payload, unless all went well and nothing is lent.

@@ -41,6 +41,7 @@ struct SimClusterOptions {
   uint64_t journal_bytes = 4u << 20;
   uint64_t window_bytes = 0;  // of the journal's tail; 0: a quarter of the journal
   bool takes_up_stops = true;
+  Cores* cores = nullptr;  // of all servers
 };
 
 // What a message asks for; none if it is no request.
@@ -363,6 +364,7 @@ class SimCluster final : public AddressBook {
       doors.disk = server.disk.get();
       doors.kept = server.kept.get();
     }
+    doors.cores = options_.cores;
     server.shard = std::make_unique<Shard>(doors, *placement_, *this, std::move(o));
   }
 

@@ -1,6 +1,6 @@
 // Small files that a process makes and closes without waiting (client/own_parts.h, server/own_parts.cc): what others
 // see of them, and what becomes of them when servers die.
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include <functional>
 #include <memory>
@@ -15,6 +15,13 @@
 
 namespace mayfly {
 namespace {
+
+struct FixedCores : Cores {
+  uint32_t here = kNone;
+  std::vector<uint32_t> left;
+  uint32_t Current() override { return here; }
+  void Leave(uint32_t core) override { left.push_back(core); }
+};
 
 struct OwnPartsTest : MappedTest {
   static constexpr uint32_t kMake = kOpenWrite | kOpenCreate | kOpenExclusive;
@@ -37,6 +44,7 @@ struct OwnPartsTest : MappedTest {
   SimClusterOptions With(Durability durability) {
     SimClusterOptions options = Options(2);
     options.durability = durability;
+    options.cores = &cores;
     return options;
   }
   void Settle() { cluster.RunFor(20 * kMillisecond); }
@@ -95,6 +103,7 @@ struct OwnPartsTest : MappedTest {
   Result<Attr> Stat(SimClient& client, const std::string& path) { return client.Wait(client.lane().Stat(path, true)); }
   uint64_t made_ahead() { return maker.mount().outbox().made(); }
 
+  FixedCores cores;  // of the servers
   SimCluster cluster;
   SimClient maker, other;
   int again = 0;
@@ -112,6 +121,41 @@ TEST_F(OwnPartsTest, FilesAreMadeWrittenAndClosedAtOnce) {
     EXPECT_EQ(Content(other, "/d/f" + std::to_string(i)), Pattern(3901, i));
     EXPECT_EQ(Content(maker, "/d/f" + std::to_string(i)), Pattern(3901, i));
   }
+}
+
+TEST_F(OwnPartsTest, AShardStepsAsideFromTheCoreOfWhoWritesDown) {
+  FixedCores own;
+  maker.mount().SetCores(&own);
+  const InodeId dir = Stat(maker, "/d")->inode;
+  Regain("/d");
+  int made = 0;
+  const auto tell = [&](Nanos wait) {
+    cores.left.clear();
+    for (const uint64_t before = made_ahead(); made_ahead() == before;) {  // where numbers run out it is a message
+      const std::string name = "empty" + std::to_string(++made);
+      if (cluster.placement().DentryShard(dir, name).value != 0) continue;  // always the same shard
+      EXPECT_TRUE(Make(maker, "/d/" + name, ""));
+    }
+    maker.lane().SendWrittenDown();
+    cluster.RunFor(wait);
+    return cores.left;
+  };
+  using testing::ElementsAre;
+  using testing::IsEmpty;
+  EXPECT_THAT(tell(100 * kMillisecond), IsEmpty());  // neither says where it is
+  own.here = 3;
+  EXPECT_THAT(tell(100 * kMillisecond), IsEmpty());
+  cores.here = 4;
+  EXPECT_THAT(tell(100 * kMillisecond), IsEmpty());
+  cores.here = 3;
+  EXPECT_THAT(tell(kMillisecond), ElementsAre(3));
+  EXPECT_THAT(tell(100 * kMillisecond), IsEmpty());  // not at once again
+  EXPECT_THAT(tell(5 * kMillisecond), ElementsAre(3));
+  // It does not help: less and less often.
+  size_t often = 0;
+  for (int i = 0; i < 200; ++i) often += tell(5 * kMillisecond).size();
+  EXPECT_GE(often, 2u);
+  EXPECT_LE(often, 12u);
 }
 
 // Many before the server has seen any, empty ones too.

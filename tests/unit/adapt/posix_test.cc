@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -20,6 +21,7 @@
 #include "adapt/posix/arena_memory.h"
 #include "adapt/posix/arena_view.h"
 #include "adapt/posix/clock.h"
+#include "adapt/posix/cores.h"
 #include "adapt/posix/idle.h"
 #include "adapt/posix/offload.h"
 #include "adapt/posix/process_watch.h"
@@ -41,6 +43,36 @@ TEST(PosixClock, NowNeverGoesBackAndWallIsAfter2020) {
     last = now;
   }
   EXPECT_GT(clock.Wall(), 1'577'836'800 * kSecond);
+}
+
+TEST(PosixCores, AThreadLeavesACoreAndMayStillUseAll) {
+  std::thread([] {
+    PosixCores cores;
+    cpu_set_t allowed, after;
+    ASSERT_EQ(sched_getaffinity(0, sizeof allowed, &allowed), 0);
+    const int count = CPU_COUNT(&allowed);
+    for (int i = 0; i < 20; ++i) {
+      const uint32_t core = cores.Current();
+      ASSERT_TRUE(CPU_ISSET(core, &allowed));
+      cores.Leave(core + 1);  // it is not there
+      cores.Leave(Cores::kNone);
+      cores.Leave(core);
+      ASSERT_EQ(sched_getaffinity(0, sizeof after, &after), 0);
+      EXPECT_TRUE(CPU_EQUAL(&after, &allowed));
+    }
+    // Where it may use one only, it stays.
+    CPU_ZERO(&after);
+    CPU_SET(cores.Current(), &after);
+    ASSERT_EQ(sched_setaffinity(0, sizeof after, &after), 0);
+    const uint32_t only = cores.Current();
+    cores.Leave(only);
+    EXPECT_EQ(cores.Current(), only);
+    ASSERT_EQ(sched_setaffinity(0, sizeof allowed, &allowed), 0);
+    // Held to one core until the other may be used as well: then it leaves the first at once.
+    if (count < 2) return;
+    cores.Leave(only);
+    EXPECT_NE(cores.Current(), only);
+  }).join();
 }
 
 TEST(PosixRandom, BytesDoNotRepeatAtAnySize) {
