@@ -26,7 +26,7 @@ constexpr Nanos kMeetWithin = 8 * kSecond,
                 kMeetWithinPerRank = 200 * kMillisecond;  // of a node, whose cores they share
 constexpr Nanos kFailWithin = 20 * kSecond;
 constexpr uint64_t kShardMemoryUnit = uint64_t{2} << 20;
-constexpr uint64_t kPrefaultMax = uint64_t{128} << 20;  // a shard: a tenth of a second of one core at the start
+constexpr uint64_t kPrefaultMax = uint64_t{1} << 30;  // a shard: a third of a second of one core at the start
 
 std::string Absolute(const std::string& path) {
   std::error_code error;
