@@ -51,6 +51,35 @@ TEST_F(DataPathTest, ManyPiecesKeepTheirOrderInTheBuffer) {
   EXPECT_EQ(ReadBack(5, bytes.size() + 1000, 0), bytes);  // whatever the hint says
 }
 
+TEST_F(DataPathTest, APieceDoesNotWaitForTheAnswerToTheOneBefore) {
+  const auto bytes = Pattern(DataPath::kInFlight * kChunk);
+  bool answers = false;
+  server.On<Method::kWrite>([&](const WriteRequest& q, Empty*, FakeCall& call) -> std::optional<Code> {
+    if (!answers) return std::nullopt;
+    server.Put(node, uint64_t{q.chunk.value} * kChunk + q.offset, call.payload);
+    return Code::kOk;
+  });
+  auto write = data.Write(file, 0, bytes);
+  world.RunFor(kMillisecond);
+  EXPECT_EQ(server.count(Method::kWrite), DataPath::kInFlight);
+  answers = true;
+  server.Kick();
+  EXPECT_EQ(*world.Wait(std::move(write)), bytes.size());
+  EXPECT_EQ(ReadBack(0, bytes.size()), bytes);
+  answers = false;
+  server.log.clear();
+  server.On<Method::kRead>([&](const ReadRequest&, ReadReply*, FakeCall&) -> std::optional<Code> {
+    return answers ? std::optional(Code::kIo) : std::nullopt;
+  });
+  std::vector<uint8_t> to(bytes.size());
+  auto read = data.Read(file, 0, to, kNever);
+  world.RunFor(kMillisecond);
+  EXPECT_EQ(server.count(Method::kRead), DataPath::kInFlight);
+  answers = true;
+  server.Kick();
+  EXPECT_EQ(world.Wait(std::move(read)).code(), Code::kIo);
+}
+
 TEST_F(DataPathTest, HolesAreZerosInTheirPlaces) {
   server.Put(node, 1000, Pattern(500, 2));
   server.Put(node, 5000, Pattern(70'000, 3));        // into the second chunk
