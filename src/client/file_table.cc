@@ -11,14 +11,12 @@ namespace mayfly {
 Result<int> FileTable::Add(FileRef file, uint64_t revocations, std::vector<FileRef>* others) {
   std::lock_guard lock(mutex_);
   if (file->mount.revocations() != revocations) file->sole = false;  // D3
-  if (others == nullptr) {
-    // Nobody has had its number.
-  } else if (file->sole) {
+  if (others != nullptr && file->sole) {
     ForEach(file->mount, [&](const FileRef& other) {
       if (other->inode == file->inode) others->push_back(other);
     });
     if (!others->empty()) file->sole = false;
-  } else if (file->writable()) {
+  } else if (others != nullptr && file->writable()) {
     ForEach(file->mount, [&](const FileRef& other) {
       if (other->leased && other->inode == file->inode) others->push_back(other);
     });

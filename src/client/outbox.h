@@ -172,7 +172,7 @@ class Outbox {
     Box& box = boxes_[bundle->shard.value];
     if (!answered) bundle->memory->bytes.store(0, std::memory_order_release);
     std::erase(box.under_way, bundle);
-    Add(&removals_, ~static_cast<uint64_t>(bundle->removals.size()) + 1);
+    Add(&removals_, -static_cast<int64_t>(bundle->removals.size()));
     box.used &= ~(1u << bundle->slot);
     bundle->over.store(true, std::memory_order_release);
   }
@@ -225,8 +225,8 @@ class Outbox {
   bool CloseBirth(const OpenFile& file);
 
   // Under the lock, which spares a locked instruction.
-  static void Add(std::atomic<uint64_t>* to, uint64_t n) {
-    to->store(to->load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  static void Add(std::atomic<uint64_t>* to, int64_t n) {
+    to->store(to->load(std::memory_order_relaxed) + static_cast<uint64_t>(n), std::memory_order_relaxed);
   }
 
   SpinLock mutex_;

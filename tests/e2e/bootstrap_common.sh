@@ -5,7 +5,8 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_
 export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_mpi_yield_when_idle=1
 # mpirun's folder: each case's own, as of two that begin at a time one may fail with "File exists". The file is there as
 # it takes an empty folder away.
-mkdir -m 1777 "$work/mpi" && touch "$work/mpi/not-empty" && export OMPI_MCA_orte_tmpdir_base=$work/mpi
+own_mpi_folder() { mkdir -m 1777 "$work/mpi" && touch "$work/mpi/not-empty" && export OMPI_MCA_orte_tmpdir_base=$work/mpi; }
+own_mpi_folder
 unset MAYFLY_SESSION SLURM_JOB_ID PBS_JOBID
 session=$work/s.json output=$work/output launcher=''
 
@@ -123,11 +124,12 @@ expect_sentence() { # PATTERN: it is the only one, and names this host
 # for all of them and shows what they said, in the order of their start. Most of a case's time is the launcher's waits.
 aside() {
   work=$work/aside.$BASHPID
-  mkdir "$work" && mkdir -m 1777 "$work/mpi" && touch "$work/mpi/not-empty"
+  mkdir "$work"
+  own_mpi_folder
   exec >"$work/said" 2>&1
   cd "$work" || exit
   session=$work/s.json output=$work/output segments=''
-  export MAYFLY_BOOTSTRAP_TEST=$work/ MAYFLY_RUNTIME_DIR=$MAYFLY_RUNTIME_DIR.$BASHPID OMPI_MCA_orte_tmpdir_base=$work/mpi
+  export MAYFLY_BOOTSTRAP_TEST=$work/ MAYFLY_RUNTIME_DIR=$MAYFLY_RUNTIME_DIR.$BASHPID
   mkdir -m 0700 "$MAYFLY_RUNTIME_DIR"
   trap end_everything EXIT
   trap 'exit 1' TERM # without it, bash runs the EXIT trap within its signal handler, where waiting for a process may hang

@@ -68,10 +68,15 @@ TEST(PosixCores, AThreadLeavesACoreAndMayStillUseAll) {
     cores.Leave(only);
     EXPECT_EQ(cores.Current(), only);
     ASSERT_EQ(sched_setaffinity(0, sizeof allowed, &allowed), 0);
-    // Held to one core until the other may be used as well: then it leaves the first at once.
+    // Held to one core until the other may be used as well: then it leaves the first at once. The system may bring it
+    // back at once, too, but not each time.
     if (count < 2) return;
-    cores.Leave(only);
-    EXPECT_NE(cores.Current(), only);
+    bool left = false;
+    for (int i = 0; i < 100 && !left; ++i) {
+      cores.Leave(only);
+      left = cores.Current() != only;
+    }
+    EXPECT_TRUE(left);
   }).join();
 }
 
