@@ -1,6 +1,7 @@
 #include "adapt/local_disk.h"
 
 #include <errno.h>
+#include <sys/mman.h>
 
 #include <cstdio>
 #include <cstring>
@@ -43,6 +44,7 @@ const char* NameOf(DiskOp::Kind kind) {
 
 LocalDisk::~LocalDisk() {
   for (Entry& entry : files_) {
+    if (!entry.mapped.empty()) munmap(entry.mapped.data(), entry.mapped.size());
     if (entry.file.fd >= 0) place_->CloseFile(entry.file);
   }
 }
@@ -62,7 +64,7 @@ Result<DiskFileId> LocalDisk::Open(std::string_view name, OpenHow how) {
   if (index == files_.size()) return Code::kTooManyFiles;
   Result<DiskPlace::File> file = place_->OpenFile(name, how);
   if (!file.ok()) return file.code();
-  files_[index] = {*file, std::string(name), 0, 0, {}};
+  files_[index] = {*file, std::string(name), 0, 0, {}, {}};
   OnFile(index, file->fd);
   return DiskFileId(index + 1);
 }
@@ -71,8 +73,20 @@ void LocalDisk::Close(DiskFileId file) {
   Entry& entry = EntryOf(file);
   MAYFLY_CHECK(entry.under_way == 0);
   OnFile(file.value - 1, -1);
+  if (!entry.mapped.empty()) munmap(entry.mapped.data(), entry.mapped.size());
   place_->CloseFile(entry.file);
   entry = {};
+}
+
+MutableBytes LocalDisk::Map(DiskFileId file) {
+  Entry& entry = EntryOf(file);
+  if (!entry.mapped.empty() || !MayMap() || entry.file.on_device != nullptr || !entry.file.writable)
+    return entry.mapped;
+  const Result<uint64_t> bytes = place_->BytesOf(entry.file);
+  if (!bytes.ok() || *bytes == 0) return {};
+  void* const at = mmap(nullptr, *bytes, PROT_READ | PROT_WRITE, MAP_SHARED, entry.file.fd, 0);
+  if (at != MAP_FAILED) entry.mapped = {static_cast<uint8_t*>(at), *bytes};
+  return entry.mapped;
 }
 
 Result<uint64_t> LocalDisk::BytesOf(DiskFileId file) { return place_->BytesOf(EntryOf(file).file); }

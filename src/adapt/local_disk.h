@@ -43,6 +43,7 @@ class LocalDisk : public Disk, public EventSource {
   void Flush(DiskFileId file, Completion* done) final;
   void Discard(DiskFileId file, uint64_t offset, uint64_t bytes, Completion* done) final;
   uint32_t pending() const final { return pending_; }
+  MutableBytes Map(DiskFileId file) final;
 
  protected:
   explicit LocalDisk(std::unique_ptr<DiskPlace> place) : place_(std::move(place)), files_(kFilesMax) {}
@@ -52,6 +53,8 @@ class LocalDisk : public Disk, public EventSource {
   virtual void Start(const DiskOp& op) = 0;
   // `index` of the table now means `fd`; -1: nothing.
   virtual void OnFile(uint32_t index, int fd) = 0;
+  // Whether what a file has may be looked at and changed in place: a write is nothing but a copy.
+  virtual bool MayMap() const { return false; }
   // Runs its completion.
   void Ended(const DiskOp& op);
   // Behind the name of an adapter, for a report.
@@ -68,6 +71,7 @@ class LocalDisk : public Disk, public EventSource {
     std::string name;
     uint32_t under_way = 0;
     uint32_t writes = 0;
+    MutableBytes mapped;
     std::vector<std::shared_ptr<const DeviceFile>> before;  // it grew: what is under way may refer to them
   };
   bool IsGone(DiskOp::Kind kind, Entry& entry);

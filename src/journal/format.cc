@@ -242,6 +242,7 @@ bool DecodeRecordHeader(Bytes bytes, RecordHeader* header) {
 
 void EncodeRegionHeader(RegionHeader header, MutableBytes block) {
   MAYFLY_CHECK(block.size() >= RegionHeader::kBytes);
+  if (header.window_bytes == 0) header.version = RegionHeader::kVersionWithout;
   Encoder e(block);
   e.Put(header);
   header.checksum = Checksum(block.subspan(8, offsetof(RegionHeader, low) - 8));
@@ -253,11 +254,13 @@ bool DecodeRegionHeader(Bytes region, const JournalIdentity& identity, uint64_t 
   Decoder d(region.first(RegionHeader::kBytes));
   d.Get(*header);
   return d.Finish().ok() && header->checksum == Checksum(region.subspan(8, offsetof(RegionHeader, low) - 8)) &&
-         header->magic == RegionHeader::kMagic && header->version == kJournalVersion && header->uuid == identity.uuid &&
-         header->shard == identity.shard && header->ring_bytes == ring_bytes &&
-         CheckWindowBytes(header->window_bytes, ring_bytes).empty() &&
-         header->window_bytes == region.size() - kJournalBlockBytes && header->low >= kFirstLsn &&
-         header->low.value % kJournalBlockBytes == 0;
+         header->magic == RegionHeader::kMagic && header->uuid == identity.uuid && header->shard == identity.shard &&
+         header->ring_bytes == ring_bytes && header->window_bytes == region.size() - kJournalBlockBytes &&
+         header->low >= kFirstLsn &&
+         (header->window_bytes == 0
+              ? header->version == RegionHeader::kVersionWithout && header->low.value % RecordHeader::kAlign == 0
+              : header->version == kJournalVersion && CheckWindowBytes(header->window_bytes, ring_bytes).empty() &&
+                    header->low.value % kJournalBlockBytes == 0);
 }
 
 uint64_t SealFrame(FrameHeader header, MutableBytes frame) {

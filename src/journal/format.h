@@ -186,14 +186,15 @@ bool DecodeRecordHeader(Bytes bytes, RecordHeader* header);
 struct RegionHeader {
   static constexpr uint64_t kMagic = 0x314c545459464d00;  // "\0MFYTTL1"
   static constexpr size_t kBytes = 80;
-  uint64_t checksum = 0;  // Checksum of bytes 8 .. 71
+  static constexpr uint32_t kVersionWithout = 2;  // of one without a window
+  uint64_t checksum = 0;                          // Checksum of bytes 8 .. 71
   uint64_t magic = kMagic;
-  uint32_t version = kJournalVersion;
+  uint32_t version = kJournalVersion;  // EncodeRegionHeader sets it
   ShardId shard;
   JournalUuid uuid{};
   uint64_t ring_bytes = 0;
-  uint64_t window_bytes = 0;
-  uint32_t incarnation = 0;  // that made it
+  uint64_t window_bytes = 0;  // 0: all that was appended is in the ring, which lies in memory too
+  uint32_t incarnation = 0;   // that made it
   uint32_t zero = 0;
   uint64_t reserved = 0;
   Lsn low;  // all before it is in the ring. Stored alone, as the window moves; not under the checksum

@@ -38,6 +38,11 @@ Journal::~Journal() {
 
 void Journal::SetLimits() {
   const uint64_t window = window_.size(), ring_end = BlockFloor(tail_) + ring_bytes_;  // J4
+  if (in_ring_) {
+    hard_limit_ = ring_end - kPadRoom;
+    soft_limit_ = hard_limit_ - ring_bytes_ / 8;
+    return;
+  }
   hard_limit_ = std::min(low_ + window, ring_end) - kPadRoom;
   soft_limit_ = std::min(low_ + window - window / 4, ring_end - ring_bytes_ / 8) - kPadRoom;
 }
@@ -52,6 +57,7 @@ Result<Lsn> Journal::Append(Bytes fields, TxnId transaction) {
     return Code::kNoSpace;
   }
   Put(RecordType::kChanges, fields, transaction);
+  Appended();
   ++counts_.records;
   counts_.record_bytes += span;
   return Lsn(head_);
@@ -71,11 +77,24 @@ void Journal::Put(RecordType type, Bytes payload, TxnId transaction) {
   SealRecordHeader(header, Checksum(payload), options_.identity.uuid, bytes.data());
   // J1: whole or not there, wherever a kill falls, as the checksum covers both.
   const uint64_t used = RecordHeader::kBytes + payload.size(), span = header.span();
-  window_.Put(head_ + RecordHeader::kBytes, payload);
-  if (span != used) window_.Zero(head_ + used, span - used);
-  std::atomic_signal_fence(std::memory_order_release);
-  window_.Put(head_, bytes);
+  const MutableBytes place = window_.Place(head_, span);
+  if (place.size() == span) {
+    std::memcpy(place.data() + RecordHeader::kBytes, payload.data(), payload.size());
+    std::memset(place.data() + used, 0, span - used);
+    std::atomic_signal_fence(std::memory_order_release);
+    std::memcpy(place.data(), bytes.data(), RecordHeader::kBytes);
+  } else {
+    window_.Put(head_ + RecordHeader::kBytes, payload);
+    window_.Zero(head_ + used, span - used);
+    std::atomic_signal_fence(std::memory_order_release);
+    window_.Put(head_, bytes);
+  }
   head_ += span;
+  if (in_ring_) low_ = issued_ = head_;
+}
+
+void Journal::Appended() {
+  if (in_ring_) window_.SetLow(Lsn(head_));
 }
 
 void Journal::Pad() {
@@ -86,6 +105,7 @@ void Journal::Pad() {
   const bool released = released_ == head_;
   pad_begin_ = head_;
   Put(RecordType::kPad, Bytes(kZeros).first(rest - RecordHeader::kBytes), TxnId());
+  Appended();
   pad_end_ = head_;
   if (released) released_ = head_;
   ++counts_.pads;
@@ -147,8 +167,7 @@ bool Journal::WantsRelease() const {
          whole >= std::min(kWriteBytesMin, window_.size() / 4);
 }
 
-bool Journal::Turn() {
-  if (ended_ != Code::kOk) return false;
+bool Journal::TurnNow() {
   const Nanos now = executor_.now();
   if (head_ == durable_) committed_at_ = now;
   bool worked = StartGroup(now);
@@ -305,6 +324,7 @@ Task<Status> Journal::WriteSuperblock(Change change) {
 
 Task<Status> Journal::WriteSuperblockAlone(Change change) {
   if (ended_ != Code::kOk) co_return ended_;
+  if (closing_ && !change.clean) co_return Code::kShutdown;  // the clean one is the last
   superblock_head_ = head_;
   DiskRequest request(executor_, disk_);
   const uint64_t covers = low_;
@@ -345,13 +365,9 @@ Task<Status> Journal::WriteSuperblockAlone(Change change) {
   co_return Code::kIo;
 }
 
-bool Journal::WantsCheckpoint() const {
-  constexpr uint32_t kJointsMany = 8;
-  return head_ - tail_ > ring_bytes_ / 2 || superblock_.joint_count > kJointsMany;
-}
-
 Task<Status> Journal::Close() {
   closing_ = true;
+  if (in_ring_ && ended_ == Code::kOk) Pad();  // elsewhere the flush does; a clean stream ends with a block
   const Status durable = co_await Durable(Lsn(head_), kNever);
   Status status = durable;
   if (status.ok()) {

@@ -21,6 +21,9 @@
 //                 all of it or nothing: who opens has brought to the disk what the last of these records speak of,
 //                 and not what earlier ones spoke of and
 //                 later ones took back.
+//             J9  where a loss of power is not survived and the ring lies in memory that can be written to directly
+//                 (Disk::Map), Append writes into the ring, and there is no window: nothing is copied twice. J1 holds,
+//                 as that memory outlives the process too; the region says how far the stream goes.
 #pragma once
 
 #include <array>
@@ -109,12 +112,15 @@ class Journal {
   Task<Status> Durable(Lsn lsn, Nanos deadline);
 
   // Once a turn of the loop, before the disk's Poll; true if it did anything.
-  bool Turn();
+  bool Turn() { return ended_ == Code::kOk && !is_quiet() && TurnNow(); }
   // When Turn must be called at the latest, for a loop that sleeps; kNever if it need not.
   Nanos next_turn() const;
 
   // Whether a checkpoint is due: half the ring is live, or the journal was opened often since the last.
-  bool WantsCheckpoint() const;
+  bool WantsCheckpoint() const {
+    constexpr uint32_t kJointsMany = 8;
+    return head_ - tail_ > ring_bytes_ / 2 || superblock_.joint_count > kJointsMany;
+  }
   // A checkpoint of the state as of now; nothing is suspended between this and the first change it does not hold.
   // kBusy: one is being written; kIo.
   Result<std::unique_ptr<CheckpointWriter>> BeginCheckpoint();
@@ -126,6 +132,8 @@ class Journal {
   Task<void> Stop();
 
   bool failed() const { return ended_ == Code::kIo; }  // J5
+  // What Append writes to, to be touched before its pages are needed. Until Close or Stop.
+  MutableBytes memory() const { return window_.all(); }
   JournalStats stats() const;
   const Superblock& superblock() const { return superblock_; }
 
@@ -155,6 +163,8 @@ class Journal {
   static Task<Status> Refresh(Journal* journal);
   Status OpenFiles();
   Status AdoptRegion(const Recovered& recovered);
+  // J9; empty: it is none of these.
+  MutableBytes RingInMemory();
   Status CreateRegion(uint64_t low, uint64_t window_bytes);
   // All of an adopted region: what a joint says came before it is on the disk.
   Task<Status> WriteAgain(uint64_t from, uint64_t to);
@@ -162,7 +172,14 @@ class Journal {
   // `flushed`: all before it is known to be.
   Task<Status> WriteOutAtOnce(uint64_t flushed);
   void SetLimits();
+  bool TurnNow();
+  // Nobody waits and there is nothing to write; the answer of most turns where all is in the ring at once.
+  bool is_quiet() const {
+    return in_ring_ && !group_ && wanted_ <= durable_ && room_waiters_.empty() && options_.commit_interval == 0 &&
+           head_ - superblock_head_ < ring_bytes_ / 8;
+  }
   void Put(RecordType type, Bytes payload, TxnId transaction);
+  void Appended();
   void Pad();
   bool StartGroup(Nanos now);
   bool StartWrites();
@@ -192,6 +209,7 @@ class Journal {
   DiskFileId file_, checkpoint_files_[2];
   TailWindow window_;
   bool registered_ = false;  // its region, with the disk
+  bool in_ring_ = false;     // J9
   Superblock superblock_;    // the last that is durable
 
   // Places in the stream: tail_ <= durable_ <= low_ <= issued_ <= head_.

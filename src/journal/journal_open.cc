@@ -42,6 +42,12 @@ Status Journal::OpenFiles() {
   return {};
 }
 
+MutableBytes Journal::RingInMemory() {
+  if (options_.survives_power) return {};
+  const MutableBytes file = disk_.Map(file_);
+  return file.size() < kRingOffset + ring_bytes_ ? MutableBytes() : file.subspan(kRingOffset, ring_bytes_);
+}
+
 void Journal::CloseFiles() {
   if (std::exchange(registered_, false)) disk_.Unregister(window_.region());
   for (DiskFileId* file : {&file_, &checkpoint_files_[0], &checkpoint_files_[1]}) {
@@ -51,6 +57,9 @@ void Journal::CloseFiles() {
 }
 
 Status Journal::CreateRegion(uint64_t low, uint64_t window_bytes) {
+  const MutableBytes ring = RingInMemory();
+  in_ring_ = !ring.empty();
+  if (in_ring_) window_bytes = 0;
   const size_t bytes = kJournalBlockBytes + window_bytes;
   auto region = kept_.Create(TailWindow::kRegionName, bytes);
   if (region.code() == Code::kExists) {  // of a journal that was closed, or is none of ours: nothing in it is needed
@@ -66,16 +75,21 @@ Status Journal::CreateRegion(uint64_t low, uint64_t window_bytes) {
   header.incarnation = superblock_.incarnation;
   header.low = Lsn(low);
   EncodeRegionHeader(header, region->first(kJournalBlockBytes));
-  window_ = TailWindow(*region);
+  window_ = in_ring_ ? TailWindow(*region, ring) : TailWindow(*region);
   return {};
 }
 
 Status Journal::AdoptRegion(const Recovered& recovered) {
-  window_ = TailWindow(recovered.region);
   const uint64_t end = recovered.end.value;
-  // What is written out between the end and the block's end: zeros, which no reader takes for a record.
-  low_ = recovered.region_low.value;
-  if (low_ > head_ || head_ - low_ > window_.size()) return Code::kCorrupt;
+  in_ring_ = recovered.all_in_ring();
+  if (in_ring_) {
+    window_ = TailWindow(recovered.region, RingInMemory());
+  } else {
+    window_ = TailWindow(recovered.region);
+    low_ = recovered.region_low.value;
+    if (low_ > head_ || head_ - low_ > window_.size()) return Code::kCorrupt;
+  }
+  // Between the end and the block's end: zeros, which no reader takes for a record.
   if (head_ != end) window_.Zero(end, head_ - end);
   return {};
 }
@@ -178,13 +192,15 @@ Task<Result<std::unique_ptr<Journal>>> Journal::Open(Executor* executor, Disk* d
   }
   s.AddJoint(joint);
   s.incarnation = joint.incarnation;
-  if (recovered.region.empty()) {
+  // A ring that was memory, and was carried to where it is none, has all that it had.
+  const bool is_carried = recovered.all_in_ring() && j.RingInMemory().empty();
+  if (recovered.region.empty() || is_carried) {
     MAYFLY_CO_TRY(j.CreateRegion(j.low_, window_bytes));
   } else {
     MAYFLY_CO_TRY(j.AdoptRegion(recovered));
   }
-  disk->Register(j.window_.region());
-  j.registered_ = true;
+  if (!j.in_ring_) disk->Register(j.window_.region());
+  j.registered_ = !j.in_ring_;
   j.payload_max_ = std::min<uint64_t>(kPayloadBytesMax, j.window_.size() / 4) - RecordHeader::kBytes;
   // A record that was flushed in part is void, and what was durable of it with it.
   j.durable_ = std::min(recovered.superblock.durable.value, BlockFloor(recovered.end.value));

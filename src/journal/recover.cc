@@ -20,8 +20,12 @@ Status FindRegion(KeptMemory* kept, const JournalIdentity& identity, Recovered* 
   RegionHeader header;
   const uint64_t tail = recovered->superblock.tail.value, ring_bytes = recovered->superblock.ring_bytes;
   // `low` is under no checksum: the window must at least follow on what the ring has.
+  const auto follows = [&] {
+    return header.window_bytes == 0 ? tail <= header.low.value
+                                    : BlockCeil(tail) <= header.low.value + header.window_bytes;
+  };
   if (!DecodeRegionHeader(*region, identity, ring_bytes, &header) || header.low.value > BlockFloor(tail) + ring_bytes ||
-      BlockCeil(tail) > header.low.value + header.window_bytes) {
+      !follows()) {
     recovered->foreign_region = true;
     return {};
   }

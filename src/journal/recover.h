@@ -58,11 +58,13 @@ struct LsnRange {
 // What a recovery found; Journal::Open goes on from it.
 struct Recovered {
   Superblock superblock;
-  Lsn end;                 // behind the last record
-  Lsn torn;                // behind what had been begun at `end` and does not hold; `end` if that cannot be seen
-  bool clean = false;      // closed in order; nothing was searched for
-  MutableBytes region;     // the tail region, if it is there and belongs
-  Lsn region_low;          // of it
+  Lsn end;              // behind the last record
+  Lsn torn;             // behind what had been begun at `end` and does not hold; `end` if that cannot be seen
+  bool clean = false;   // closed in order; nothing was searched for
+  MutableBytes region;  // the tail region, if it is there and belongs
+  Lsn region_low;       // of it
+  // The region is a header alone: the ring is memory too, and has all.
+  bool all_in_ring() const { return region.size() == kJournalBlockBytes; }
   bool no_region = false;  // there is none, though the journal was not closed: it went with the node's memory
   // One is there that is not this journal's, or is damaged: what had not reached the ring, if anything, is not read.
   bool foreign_region = false;

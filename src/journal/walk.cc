@@ -120,7 +120,7 @@ Status RecordWalk::Deliver() {
   record.end = Lsn(header_.lsn.value + header_.span());
   record.transaction = header_.transaction;
   record.incarnation = header_.incarnation;
-  record.in_region = !recovered_.region.empty() && record.end.value > window_low_;
+  record.in_region = !recovered_.region.empty() && !recovered_.all_in_ring() && record.end.value > window_low_;
   record.type = header_.type;
   record.flags = header_.flags;
   record.payload = payload_;

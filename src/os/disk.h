@@ -89,6 +89,9 @@ class Disk {
   virtual bool Poll() = 0;
   // Asked for and not completed.
   virtual uint32_t pending() const = 0;
+  // The bytes of a file, where they lie in memory that may be written to directly: a store there is a write that has
+  // completed, at that moment (K4), and is seen by Read; what is written is seen there. Until Close. Empty: not here.
+  virtual MutableBytes Map(DiskFileId) { return {}; }
   // Makes memory, of whole blocks, cheap to read into and write from (registers it). Failure costs speed only. Its
   // pages stay pinned, so it is unregistered, whole and with nothing under way in it, before it is unmapped.
   virtual void Register(MutableBytes region) = 0;

@@ -37,8 +37,7 @@ void ChangeLog::Fail() {
   if (on_failure_) on_failure_();
 }
 
-void ChangeLog::Turn() {
-  if (journal_ == nullptr) return;
+void ChangeLog::TurnNow() {
   if (journal_->failed() || (write_back_ != nullptr && write_back_->failed())) Fail();
   if (write_back_ == nullptr || failed_) return;
   const uint64_t kept = write_back_->kept();

@@ -53,7 +53,9 @@ class ChangeLog {
   // G3, because of something else than the journal.
   void Fail();
   // G4: lets the journal write what speaks of data that is kept, and asks for the rest if it must go on. Once a turn.
-  void Turn();
+  void Turn() {
+    if (journal_ != nullptr && (write_back_ != nullptr || journal_->failed())) TurnNow();
+  }
   // Whether what was sealed before `lsn` is durable, as far as level `node` or a failure ask for it. IsDurable asks the
   // journal to see to it.
   bool Passed(Lsn lsn) const { return write_back_ == nullptr || failed_ || lsn <= journal_->durable(); }
@@ -75,6 +77,7 @@ class ChangeLog {
 
  private:
   bool SealChanges();
+  void TurnNow();
   Result<Lsn> AppendInParts(Bytes fields);
 
   struct Order {

@@ -166,7 +166,7 @@ bool Shard::RunOnce() {
       FreeBlocks();
       worked |= network_.Turn();
     }
-    CheckpointIfDue();
+    if (journal_->WantsCheckpoint()) CheckpointIfDue();
   }
   return worked;
 }
@@ -277,8 +277,21 @@ void Shard::CountStaged(uint32_t bytes) {
   PrefaultIfLow();
 }
 
+Task<void> Shard::Prefault(MutableBytes range) {
+  OneShot<bool> touched(executor_);
+  ArenaMemory& memory = arena_memory_;
+  doors_.offload.Run([&memory, range] { memory.Prefault(range); }, [&touched] { touched.Set(true); });
+  (void)co_await touched;
+}
+
 Task<Status> Shard::PrefaultLoop() {
   constexpr size_t kStepBytes = 4u << 20;
+  while (!leaving_ && journal_ != nullptr && journal_touched_ < journal_->memory().size()) {
+    const MutableBytes rest = journal_->memory().subspan(journal_touched_);
+    const MutableBytes range = rest.first(std::min(kStepBytes, rest.size()));
+    co_await Prefault(range);
+    journal_touched_ += range.size();
+  }
   while (!leaving_) {
     const ArenaStats stats = arena_.stats();
     if (stats.bytes_free_warm + stats.bytes_prefaulted >= options_.prefault_ahead_bytes) break;
@@ -287,10 +300,7 @@ Task<Status> Shard::PrefaultLoop() {
       if (!arena_.Grow().ok()) break;
       continue;
     }
-    OneShot<bool> touched(executor_);
-    ArenaMemory& memory = arena_memory_;
-    doors_.offload.Run([&memory, range] { memory.Prefault(range); }, [&touched] { touched.Set(true); });
-    (void)co_await touched;
+    co_await Prefault(range);
     arena_.ColdDone(range);
   }
   prefaulting_ = false;

@@ -553,6 +553,7 @@ class Shard {
   void ChargeTables();
   void PrefaultIfLow();
   void CountStaged(uint32_t bytes);
+  Task<void> Prefault(MutableBytes range);
   Task<Status> PrefaultLoop();
 
   CallOptions PeerCall(Nanos deadline) const {
@@ -698,8 +699,9 @@ class Shard {
   uint64_t tables_charged_ = 0;
   uint64_t staged_since_look_ = 0;
   bool prefaulting_ = false;
-  bool refusing_ = false;    // the session is stopping: clients get kShutdown
-  bool collecting_ = false;  // it is about to: they are asked for what they hold back
+  size_t journal_touched_ = 0;  // of the memory that it writes to
+  bool refusing_ = false;       // the session is stopping: clients get kShutdown
+  bool collecting_ = false;     // it is about to: they are asked for what they hold back
   bool leaving_ = false;
   bool kept_ = false;     // and what outlives the servers stays
   bool closing_ = false;  // the journal is being closed in order

@@ -40,6 +40,28 @@ void SimPlatter::Apply(Image& image, const Change& change) {
   if (change.extends && end > image.bytes) image.bytes = end;
 }
 
+void SimPlatter::TakeMapped(File& file) {
+  if (file.mapped == nullptr) return;
+  static constexpr Block kZeros{};
+  for (uint64_t number = 0; number < file.mapped->size() / kBlock; ++number) {
+    const uint8_t* const bytes = file.mapped->data() + number * kBlock;
+    const BlockPtr old = BlockOf(file.now, number);
+    if (std::memcmp(bytes, old == nullptr ? kZeros.data() : old->data(), kBlock) == 0) continue;
+    auto block = std::make_shared<Block>();
+    std::memcpy(block->data(), bytes, kBlock);
+    file.now.blocks[number] = std::move(block);
+  }
+}
+
+void SimPlatter::GiveMapped(File& file) {
+  if (file.mapped == nullptr) return;
+  MAYFLY_CHECK(BlocksOf(file.now.bytes) * kBlock == file.mapped->size());
+  std::memset(file.mapped->data(), 0, file.mapped->size());
+  for (const auto& [number, block] : file.now.blocks) {
+    std::memcpy(file.mapped->data() + number * kBlock, block->data(), kBlock);
+  }
+}
+
 bool SimPlatter::Suffer(const Image& before, Change& change) {
   const uint64_t fate = random_.Below(3);
   if (fate == 0) return false;
@@ -70,6 +92,7 @@ void SimPlatter::CutPower() {
         if (Suffer(file->durable, change)) Apply(file->durable, change);
       }
       file->unflushed.clear();
+      file->mapped.reset();
       file->now = file->durable;
       const uint64_t blocks = BlocksOf(file->now.bytes);
       file->holes.erase(file->holes.lower_bound(blocks), file->holes.end());
@@ -85,6 +108,7 @@ void SimPlatter::CutPower() {
 void SimPlatter::Rot(std::string_view name, uint64_t offset, uint64_t bytes, uint32_t bits) {
   File& file = FileOf(name);
   MAYFLY_CHECK(bytes != 0 && offset + bytes <= file.now.bytes);
+  TakeMapped(file);
   for (uint32_t i = 0; i < bits; ++i) {
     const uint64_t at = offset + random_.Below(bytes);
     const auto mask = static_cast<uint8_t>(1u << random_.Below(8));
@@ -96,11 +120,13 @@ void SimPlatter::Rot(std::string_view name, uint64_t offset, uint64_t bytes, uin
       image->blocks[at / kBlock] = std::move(rotten);
     }
   }
+  GiveMapped(file);
 }
 
 bool SimPlatter::RotWritten(std::string_view name, uint64_t from, uint32_t bits) {
   const auto found = names_.find(name);
   if (found == names_.end()) return false;
+  TakeMapped(*found->second);
   const auto& blocks = found->second->now.blocks;
   auto block = blocks.lower_bound(BlocksOf(from));
   const auto count = std::distance(block, blocks.end());
@@ -113,6 +139,8 @@ bool SimPlatter::RotWritten(std::string_view name, uint64_t from, uint32_t bits)
 
 void SimPlatter::Truncate(std::string_view name, uint64_t bytes) {
   File& file = FileOf(name);
+  TakeMapped(file);
+  file.mapped.reset();
   for (Image* image : {&file.now, &file.durable}) {
     image->bytes = std::min(image->bytes, bytes);
     image->blocks.erase(image->blocks.lower_bound(BlocksOf(bytes)), image->blocks.end());
@@ -137,7 +165,8 @@ void SimPlatter::Remove(std::string_view name) {
 }
 
 std::vector<uint8_t> SimPlatter::Contents(std::string_view name) const {
-  const File& file = FileOf(name);
+  File& file = FileOf(name);
+  TakeMapped(file);
   std::vector<uint8_t> bytes(BlocksOf(file.now.bytes) * kBlock);
   for (const auto& [number, block] : file.now.blocks) {
     std::memcpy(bytes.data() + number * kBlock, block->data(), kBlock);
@@ -331,6 +360,18 @@ bool SimDisk::Overlap(const Op& op, Bytes region) {
   return op.data != nullptr && op.data < region.data() + region.size() && region.data() < op.data + op.bytes;
 }
 
+MutableBytes SimDisk::Map(DiskFileId id) {
+  if (dead_ || !platter_.options_.maps) return {};
+  const Entry& entry = EntryOf(id);
+  SimPlatter::File& file = *entry.file;
+  if (!entry.writable || file.now.bytes == 0 || file.now.bytes % kBlockBytes != 0) return {};
+  if (file.mapped == nullptr) {
+    file.mapped = std::make_unique<BlockBuffer>(file.now.bytes);
+    SimPlatter::GiveMapped(file);
+  }
+  return file.mapped->span();
+}
+
 bool SimDisk::IsRegistered(Bytes memory) const {
   auto after = registered_.upper_bound(memory.data());
   if (after == registered_.begin()) return false;
@@ -406,6 +447,7 @@ Status SimDisk::End(Op& op) {
 
 Status SimDisk::EndRead(const Op& op) {
   if (platter_.random_.PerMille(platter_.faults.read_errors)) return Code::kIo;
+  SimPlatter::TakeMapped(*op.file);
   const SimPlatter::Image& image = op.file->now;
   if (op.offset + op.bytes > image.bytes) return Code::kCorrupt;
   for (uint64_t at = 0; at < op.bytes; at += kBlockBytes) {
@@ -433,7 +475,9 @@ SimPlatter::Change SimDisk::ChangeOf(const Op& op) {
 
 void SimDisk::Record(SimPlatter::File& file, SimPlatter::Change change) {
   change.sequence = file.next_sequence++;
+  SimPlatter::TakeMapped(file);
   SimPlatter::Apply(file.now, change);
+  SimPlatter::GiveMapped(file);
   file.unflushed.push_back(std::move(change));
 }
 

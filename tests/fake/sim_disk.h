@@ -29,6 +29,7 @@
 #include <vector>
 
 #include "fake/sim_random.h"
+#include "os/block_buffer.h"
 #include "os/clock.h"
 #include "os/disk.h"
 
@@ -50,6 +51,8 @@ class SimPlatter {
     uint64_t seed = 0;
     uint64_t bytes = uint64_t{1} << 30;  // its size: kNoSpace beyond
     bool in_memory = false;
+    // Map gives what it is asked for. What was stored there is lost with the power, flushed or not.
+    bool maps = false;
     // Whether facts() say writes_through; by the seed where nothing is said.
     std::optional<bool> writes_through;
   };
@@ -93,7 +96,8 @@ class SimPlatter {
     std::set<uint64_t> holes;  // blocks below now.bytes that take no room
     std::deque<Change> unflushed;
     uint64_t next_sequence = 0;
-    bool writer = false;  // somebody has it open to write
+    bool writer = false;                  // somebody has it open to write
+    std::unique_ptr<BlockBuffer> mapped;  // what `now` has, and is newer
   };
   using FilePtr = std::shared_ptr<File>;
   using Names = std::map<std::string, FilePtr, std::less<>>;
@@ -104,6 +108,9 @@ class SimPlatter {
   // The change as a crash leaves it: false if nothing of it.
   bool Suffer(const Image& before, Change& change);
   static void Apply(Image& image, const Change& change);
+  // Between a file that is mapped and its image.
+  static void TakeMapped(File& file);
+  static void GiveMapped(File& file);
   static BlockPtr BlockOf(const Image& image, uint64_t number);
   void NamesChanged() { names_since_.push_back(names_); }
 
@@ -147,6 +154,7 @@ class SimDisk final : public Disk {
   void Register(MutableBytes region) override;
   void Unregister(MutableBytes region) override;
   bool IsRegistered(Bytes memory) const;
+  MutableBytes Map(DiskFileId file) override;
 
  private:
   enum class Kind : uint8_t { kRead, kWrite, kWriteThrough, kFlush, kDiscard };

@@ -40,6 +40,8 @@ struct SimClusterOptions {
   ChunkStore::Evict evict = ChunkStore::Evict::kLru;
   uint64_t journal_bytes = 4u << 20;
   uint64_t window_bytes = 0;  // of the journal's tail; 0: a quarter of the journal
+  // The files are memory that can be written to directly, as those of a session without --dir.
+  bool storage_in_memory = false;
   bool takes_up_stops = true;
   Cores* cores = nullptr;  // of all servers
 };
@@ -89,7 +91,8 @@ class SimCluster final : public AddressBook {
       node.random = std::make_unique<SimRandom>(options_.seed * 1000 + s);
       node.arena = std::make_unique<SimArenaMemory>(options_.memory_bytes);
       node.arena->name = "arena-" + std::to_string(s);
-      node.platter = std::make_unique<SimPlatter>(SimPlatter::Options{.seed = options_.seed * 1000 + s});
+      node.platter = std::make_unique<SimPlatter>(
+          SimPlatter::Options{.seed = options_.seed * 1000 + s, .maps = options_.storage_in_memory});
       views_.Add(node.arena.get());
       Prepare(ShardId(s));
     }

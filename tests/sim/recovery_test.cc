@@ -41,6 +41,7 @@ class World {
     options.memory_bytes = (short_ ? 16u : 64u) << 20;
     const bool process = kind == Kind::kProcess || kind == Kind::kNetwork || (kind == Kind::kDisk && OneIn(2));
     const bool power = kind == Kind::kPower || (kind == Kind::kDisk && !process && OneIn(2));
+    options.storage_in_memory = process && (seed % 4 == 1 || seed % 4 == 2);
     options.durability = process ? Durability::kProcess : Durability::kNode;
     options.fsync = power ? Fsync::kAlways : Fsync::kCommit;
     // With a chunk file, and less memory than there is data.

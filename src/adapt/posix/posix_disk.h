@@ -33,6 +33,7 @@ class PosixDisk final : public LocalDisk {
   static void Serve(Shared& shared);
   void Start(const DiskOp& op) override { asked_.push_back(op); }
   void OnFile(uint32_t, int) override {}
+  bool MayMap() const override { return threads_ == 0; }
   void StartThreads();
   void Submit();
 

@@ -89,7 +89,7 @@ class SimPlace final : public Place {
   void Wait(Disk& disk) override { clock_.AdvanceTo(static_cast<SimDisk&>(disk).NextAt()); }
 
  private:
-  SimPlatter platter_{{.seed = 1, .writes_through = true}};
+  SimPlatter platter_{{.seed = 1, .maps = true, .writes_through = true}};
   SimClock clock_;
 };
 
@@ -97,6 +97,7 @@ struct Kind {
   const char* name;
   std::function<std::unique_ptr<Place>()> make;
   bool uring;
+  bool maps = false;
 };
 
 struct DiskTest : testing::TestWithParam<Kind> {
@@ -232,6 +233,31 @@ TEST_P(DiskTest, AReadBehindTheEndIsCorruptAndAWriteThereExtends) {
   ASSERT_TRUE(Read(file, 0, in).ok());
   EXPECT_EQ(in.bytes()[8 * kBlock], 0);
   EXPECT_EQ(std::memcmp(in.bytes().data() + 9 * kBlock, one.bytes().data(), kBlock), 0);
+}
+
+TEST_P(DiskTest, WhatIsMappedIsTheFile) {
+  const DiskFileId file = Create("f", 4);
+  const MutableBytes mapped = disk->Map(file);
+  EXPECT_EQ(!mapped.empty(), GetParam().maps);
+  if (mapped.empty()) return;
+  ASSERT_EQ(mapped.size(), 4 * kBlock);
+  EXPECT_EQ(disk->Map(file).data(), mapped.data()) << "once a file";
+  mapped[2 * kBlock + 5] = 42;
+  Buffer in(4 * kBlock, 7), one(kBlock);
+  ASSERT_TRUE(Read(file, 0, in).ok());
+  EXPECT_EQ(std::memcmp(in.bytes().data(), mapped.data(), mapped.size()), 0);
+  EXPECT_EQ(in.bytes()[2 * kBlock + 5], 42);
+  ASSERT_TRUE(Write(file, 1, one.Pattern(3)).ok());
+  EXPECT_EQ(std::memcmp(mapped.data() + kBlock, one.bytes().data(), kBlock), 0);
+  // K4, and for whoever opens it next.
+  mapped[3 * kBlock] = 43;
+  disk.reset();
+  disk = place->Open();
+  const DiskFileId again = *disk->Open("f", {});
+  ASSERT_TRUE(Read(again, 0, in).ok());
+  EXPECT_EQ(in.bytes()[2 * kBlock + 5], 42);
+  EXPECT_EQ(in.bytes()[3 * kBlock], 43);
+  EXPECT_EQ(disk->Map(*disk->Open("empty", {.create = true})).size(), 0u);
 }
 
 TEST_P(DiskTest, WhatIsDiscardedReadsAsZeros) {
@@ -452,10 +478,10 @@ const Kind kKinds[] = {
     {"Posix", MakeLocal<false, true, false>, false},
     {"PosixPageCache", MakeLocal<false, false, false>, false},
     {"PosixShm", MakeLocal<false, true, true>, false},
-    {"MemoryAtOnce", [] { return std::make_unique<LocalPlace>(false, true, true, true); }, false},
+    {"MemoryAtOnce", [] { return std::make_unique<LocalPlace>(false, true, true, true); }, false, true},
     {"DeviceUring", [] { return std::make_unique<DeviceOfTest>(true); }, true},
     {"DevicePosix", [] { return std::make_unique<DeviceOfTest>(false); }, false},
-    {"Sim", [] { return std::make_unique<SimPlace>(); }, false},
+    {"Sim", [] { return std::make_unique<SimPlace>(); }, false, true},
 };
 constexpr auto kNameOf = [](const testing::TestParamInfo<Kind>& info) { return std::string(info.param.name); };
 INSTANTIATE_TEST_SUITE_P(All, DiskTest, testing::ValuesIn(kKinds), kNameOf);

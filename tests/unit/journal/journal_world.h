@@ -77,6 +77,7 @@ class EndingDisk final : public Disk {
   void Discard(DiskFileId file, uint64_t offset, uint64_t bytes, Completion* done) override {
     if (Op* op = Begin(done)) sim_.Discard(file, offset, bytes, op);
   }
+  MutableBytes Map(DiskFileId file) override { return sim_.Map(file); }
   bool Poll() override {
     if (!hold_flushes && !dead_) Unhold();
     bool worked = sim_.Poll();
@@ -195,7 +196,9 @@ inline JournalIdentity ExampleIdentity() {
 
 class JournalWorld {
  public:
-  explicit JournalWorld(uint64_t seed = 1) : platter({.seed = seed}) {
+  // `in_memory`: a ring that is written to directly, of a journal that is to survive kills alone.
+  explicit JournalWorld(uint64_t seed = 1, bool in_memory = false) : platter({.seed = seed, .maps = in_memory}) {
+    options.survives_power = !in_memory;
     options.identity = ExampleIdentity();
     options.ring_bytes = kRingBytesMin;
     options.window_bytes = kWindowBytesMin;
