@@ -16,14 +16,18 @@ struct SalvageOptions {
   std::vector<std::string> directories;
   std::string target;
   bool as_json = false;
+  bool list = false;  // what is whole, too
 };
 
 class Page final : public SalvageSink {
  public:
-  explicit Page(bool as_json) : items_(as_json, "salvage", "losses") {}
+  Page(bool as_json, bool list) : list_(list), items_(as_json, "salvage", list ? "names" : "losses") {}
 
   void OnLoss(const Loss& loss) override {
     items_.Add(loss, DescribeLoss, [](const Loss& one) { return LineOf(one); });
+  }
+  void OnWhole(const WholeName& name) override {
+    if (list_) items_.Add(name, DescribeWhole, [](const WholeName& one) { return LineOf(one); });
   }
   void OnRefusal(const std::string& sentence) override {
     items_.progress().Clear();
@@ -38,6 +42,7 @@ class Page final : public SalvageSink {
   ItemPage& items() { return items_; }
 
  private:
+  const bool list_;
   ItemPage items_;
 };
 
@@ -52,7 +57,7 @@ int SalvageCommand(const SalvageOptions& options) {
   request.directories = options.directories;
   request.target = Absolute(options.target);
   request.user = OptionsOfThisUser();
-  Page page(options.as_json);
+  Page page(options.as_json, options.list);
   const Outcome<Salvaged> salvaged = SalvageTo(request, &page);
   if (!salvaged.ok()) {
     page.items().Abandon({{"whole", false}});
@@ -85,6 +90,7 @@ void AddSalvage(CLI::App& app, Context* context) {
       "Exit status 0: all is there; 4: what there was is saved, and not all is there; 1: it could not be done.");
   salvage->add_option("DIR", options->directories, "Directories of servers, of one session")->required();
   salvage->add_option("--to", options->target, "Directory for the copy, empty or not there yet")->required();
+  salvage->add_flag("--list", options->list, "A line for what is whole, too: every file and symbolic link");
   salvage->add_flag("--json", options->as_json, "One JSON document, for programs");
   salvage->callback([=] { context->run = [=] { return SalvageCommand(*options); }; });
 }

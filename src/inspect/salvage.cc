@@ -299,7 +299,9 @@ bool Walk::Account(const Child& child, const std::string& path, SavedFile saved,
   if (linked) ++counts_.linked;
   if (saved.whole()) {
     const Inode* inode = Find(child.inode);
-    ++(inode != nullptr && inode->type == FileType::kSymlink ? counts_.symlinks : counts_.files);
+    const FileType type = inode != nullptr ? inode->type : FileType::kFile;
+    ++(type == FileType::kSymlink ? counts_.symlinks : counts_.files);
+    sink_.OnWhole({child.inode, type, path, saved.size});
   } else {
     Loss loss;
     loss.kind = saved.saved_as.empty() ? LossKind::kAbsent : LossKind::kPartial;

@@ -11,6 +11,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "inspect/gaps.h"
@@ -54,6 +55,14 @@ struct Loss {
   std::string why;
 };
 
+// A name that is as it was: a file, of which every byte is there, or a symbolic link.
+struct WholeName {
+  InodeId inode;
+  FileType type = FileType::kFile;
+  std::string_view path;  // below the root and the target, or lost+found/NUMBER; valid during the call
+  uint64_t size = 0;
+};
+
 struct SalvageCounts {
   uint64_t files = 0, bytes = 0;  // whole files (names of them), and bytes of data written
   uint64_t directories = 0, symlinks = 0;
@@ -67,6 +76,7 @@ class SalvageSink {
  public:
   virtual ~SalvageSink() = default;
   virtual void OnLoss(const Loss& loss) = 0;
+  virtual void OnWhole(const WholeName& name) = 0;
   virtual void OnRefusal(const std::string& sentence) = 0;  // an attribute
   virtual void OnProgress(const SalvageCounts& counts) = 0;
 };

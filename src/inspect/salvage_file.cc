@@ -123,6 +123,7 @@ void FileSaver::AddNotFound(uint64_t size, Gaps* gaps) {
 SavedFile FileSaver::Save(InodeId file, const Inode* inode, const std::string& path, const std::string& partial) {
   SavedFile saved;
   const Known known = KnownOf(file, inode);
+  saved.size = known.size;
   found_.clear();
   parts_.clear();
   const std::string temporary = flush_internal::TemporaryPath(path, input_.number, file, ++temporaries_);
@@ -229,6 +230,7 @@ SavedFile FileSaver::SaveSymlink(const Inode& inode, const std::string& path) {
   SavedFile saved;
   const std::string temporary = flush_internal::TemporaryPath(path, input_.number, inode.id, ++temporaries_);
   const std::string& target = inode.extra != nullptr ? inode.extra->target : std::string();
+  saved.size = target.size();
   Finished finished =
       flush_internal::MakeSymlink(*input_.target, temporary, path, target, AttributesOf(inode, inode.mtime));
   saved.refusals = std::move(finished.refusals);

@@ -14,6 +14,7 @@ struct SavedFile {
   bool more_behind = false;
   std::string why;
   uint64_t bytes = 0;  // of data
+  uint64_t size = 0;
   flush_internal::Refusals refusals;
   bool whole() const { return status.ok() && !saved_as.empty() && gaps.empty() && !more_behind; }
 };

@@ -53,6 +53,19 @@ std::string LineOf(const Loss& loss) {
   return text + "; saved as " + PrintablePath(loss.saved_as);
 }
 
+std::string LineOf(const WholeName& name) {
+  if (name.type == FileType::kSymlink) return fmt::format("whole: {}: symbolic link", PrintablePath(name.path));
+  return fmt::format("whole: {}: {}", PrintablePath(name.path), Counted(name.size, "byte", "bytes"));
+}
+
+Json DescribeWhole(const WholeName& name) {
+  return {{"kind", "whole"},
+          {"path", PrintablePath(name.path)},
+          {"inode", fmt::format("{}:{}", name.inode.home().value, name.inode.sequence())},
+          {"is", name.type == FileType::kSymlink ? "symlink" : "file"},
+          {"size", name.size}};
+}
+
 Json DescribeLoss(const Loss& loss) {
   Json out = {
       {"kind", Text(loss.kind)},

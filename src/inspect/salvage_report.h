@@ -14,8 +14,10 @@ std::string_view Text(LossKind kind);
 
 // "partial: a/b: 2 of 3 ...": one line, without its newline; of many gaps a few.
 std::string LineOf(const Loss& loss);
+std::string LineOf(const WholeName& name);
 // With all gaps.
 nlohmann::ordered_json DescribeLoss(const Loss& loss);
+nlohmann::ordered_json DescribeWhole(const WholeName& name);
 nlohmann::ordered_json DescribeSalvaged(const Salvaged& salvaged);
 // The counts in one sentence.
 std::string SummaryOf(const Salvaged& salvaged);

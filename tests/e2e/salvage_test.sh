@@ -183,6 +183,20 @@ complains "is not empty"
 salvage 0 "$base/member-0" "$base/member-1" "$base/member-2" "$base/member-1/shard-1"
 same
 
+# Every name has its line: in the document, and in words.
+listed() { # what is there: "KIND SIZE PATH" of each file and symbolic link under $work/out
+  (cd "$work/out" && find . -type f -printf 'file %s %P\n' -o -type l -printf 'symlink %s %P\n') | sort
+}
+salvage 0 --list "$base"
+same
+json '"\n".join(" ".join((n["is"], str(n["size"]), n["path"])) for n in d["names"])' | sort >"$work/listed"
+diff <(listed) "$work/listed" >"$work/diff" || e2e_fail "--list --json says otherwise: $(head -n 20 "$work/diff")"
+is "True False {'whole'}" '" ".join(map(str, (d["files"] + d["symlinks"] == len(d["names"]), "losses" in d, {n["kind"] for n in d["names"]})))'
+rm -rf "$work/out"
+timeout 120 mayfly salvage --list "$base" --to "$work/out" >"$work/said" 2>"$work/complained" || e2e_fail "--list: $(cat "$work/complained")"
+diff <(listed | sed -E 's/^file ([0-9]+) (.*)/whole: \2: \1 bytes/; s/^symlink [0-9]+ (.*)/whole: \1: symbolic link/; s/: 1 bytes$/: 1 byte/' | sort) <(sort "$work/said") \
+  >"$work/diff" || e2e_fail "--list says otherwise: $(head -n 20 "$work/diff")"
+
 step "level node: without the memory of the node"
 mv "$MAYFLY_RUNTIME_DIR" "$work/memory"
 salvage 0 "$base"
@@ -193,6 +207,8 @@ step "level node: a member is missing"
 for missing in 0 1 2; do
   others=()
   for i in 0 1 2; do ((i == missing)) || others+=("$base/member-$i"); done
+  salvage 4 --list "${others[@]}"
+  is "True" 'sum(n["kind"] == "whole" for n in d["names"]) == d["files"] + d["symlinks"] and d["partial"] == sum(n["kind"] == "partial" for n in d["names"])'
   salvage 4 "${others[@]}"
   complains "member $missing .*not among those that were given"
   is True 'd["partial"] > 0 and d["files"] > 0'

@@ -37,6 +37,7 @@ struct Sink final : FsckSink, SalvageSink {
     ++losses;
     FUZZ_CHECK(!loss.why.empty());
   }
+  void OnWhole(const WholeName& name) override { FUZZ_CHECK(!name.path.empty()); }
   void OnRefusal(const std::string&) override {}
   void OnProgress(const SalvageCounts&) override {}
   uint64_t losses = 0;

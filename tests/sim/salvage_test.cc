@@ -39,6 +39,7 @@ constexpr uint64_t kFileBytesMax = 600'000;
 class Losses final : public SalvageSink {
  public:
   void OnLoss(const Loss& loss) override { all.push_back(loss); }
+  void OnWhole(const WholeName& name) override { whole[std::string(name.path)] = name.size; }
   void OnRefusal(const std::string& sentence) override { refusals.push_back(sentence); }
   void OnProgress(const SalvageCounts&) override {}
   std::string Text() const {
@@ -47,6 +48,7 @@ class Losses final : public SalvageSink {
     return text;
   }
   std::vector<Loss> all;
+  std::map<std::string, uint64_t> whole;  // path -> size
   std::vector<std::string> refusals;
 };
 
@@ -290,6 +292,12 @@ uint64_t Number(const char* name, uint64_t otherwise) {
   return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
 }
 
+std::map<std::string, uint64_t> SizesOf(const State& state) {
+  std::map<std::string, uint64_t> sizes;
+  for (const auto& [path, content] : state) sizes[path] = content.size();
+  return sizes;
+}
+
 void SalvageAll(End end) {
   const uint64_t first = Number("MAYFLY_SEED", 1), count = Number("MAYFLY_SEEDS", 12);
   for (uint64_t seed = first; seed < first + count && !testing::Test::HasFailure(); ++seed) {
@@ -305,6 +313,7 @@ void SalvageAll(End end) {
     ExpectSame(salvager.Found(), world.state(), salvager.losses.Text());
     EXPECT_TRUE(salvager.counts.whole()) << salvager.losses.Text();
     EXPECT_EQ(salvager.counts.files, world.state().size());
+    EXPECT_EQ(salvager.losses.whole, SizesOf(world.state()));
     EXPECT_EQ(salvager.findings.text, "");
     EXPECT_EQ(salvager.checked.files, world.state().size());
   }

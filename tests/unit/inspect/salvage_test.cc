@@ -25,9 +25,10 @@ namespace fs = std::filesystem;
 
 struct Sink final : SalvageSink {
   void OnLoss(const Loss& loss) override { lines.push_back(LineOf(loss)); }
+  void OnWhole(const WholeName& name) override { whole.push_back(LineOf(name)); }
   void OnRefusal(const std::string& sentence) override { lines.push_back(sentence); }
   void OnProgress(const SalvageCounts&) override {}
-  std::vector<std::string> lines;
+  std::vector<std::string> lines, whole;
 };
 
 struct SalvageTest : TwoShards {
@@ -96,6 +97,8 @@ TEST_F(SalvageTest, ATreeOverTwoShardsIsWhole) {
   EXPECT_EQ(There(), (Names{"dir", "dir/empty", "dir/two", "one"}));
   EXPECT_EQ(Content("one") + Content("dir/two"), "firstsecond");
   EXPECT_TRUE(sink.lines.empty());
+  EXPECT_EQ(sink.whole,
+            (std::vector<std::string>{"whole: one: 5 bytes", "whole: dir/empty: 0 bytes", "whole: dir/two: 6 bytes"}));
 }
 
 TEST_F(SalvageTest, WhatHasNoNameAnyMoreGoesToLostAndFound) {
@@ -110,6 +113,7 @@ TEST_F(SalvageTest, WhatHasNoNameAnyMoreGoesToLostAndFound) {
   EXPECT_EQ(counts.lost, 1u);
   EXPECT_EQ(counts.incomplete, 2u);  // the root and what was /dir; below is known to be all there
   EXPECT_FALSE(counts.whole());
+  EXPECT_EQ(sink.whole, std::vector<std::string>{"whole: " + lost + "/below/file: 7 bytes"});
 }
 
 TEST_F(SalvageTest, ADirectoryOfTheSessionMayBeCalledLostAndFound) {
@@ -135,6 +139,7 @@ TEST_F(SalvageTest, APartialFileTakesNobodysName) {
   Home().names.AddShard(*inode, Away().tables.self());
   const SalvageCounts counts = Run(true, false);
   EXPECT_EQ(counts.partial, 1u);
+  EXPECT_EQ(sink.whole, std::vector<std::string>{"whole: file.partial: 0 bytes"});
   EXPECT_EQ(There(), (Names{"file.partial", "file.partial.1"}));
   EXPECT_EQ(Content("file.partial.1"), data);
   ASSERT_EQ(sink.lines.size(), 1u);
