@@ -102,6 +102,10 @@ Json DescribeSalvaged(const Salvaged& salvaged) {
                {{"committed", salvaged.in_doubt.committed},
                 {"aborted", salvaged.in_doubt.aborted},
                 {"unknown", salvaged.in_doubt.unknown}}},
+              {"written_down",
+               {{"done", salvaged.written_down.done},
+                {"left_out", salvaged.written_down.left_out},
+                {"not_read", salvaged.written_down.unread}}},
               {"problems", Json::array()},
               {"notes", Json::array()}};
   for (const std::string& problem : salvaged.problems) out["problems"].push_back(PrintablePath(problem));
@@ -126,6 +130,10 @@ std::string SummaryOf(const Salvaged& salvaged) {
                         Counted(doubt.committed + doubt.aborted + doubt.unknown, "change", "changes"), doubt.committed,
                         doubt.aborted);
     if (doubt.unknown != 0) text += fmt::format(", {} left undone as nobody knows", doubt.unknown);
+  }
+  if (const uint64_t done = salvaged.written_down.done; done != 0) {
+    text += fmt::format("; {} that processes had written down for their servers {} done",
+                        Counted(done, "change", "changes"), done == 1 ? "was" : "were");
   }
   return text;
 }

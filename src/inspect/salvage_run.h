@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "inspect/outboxes.h"
 #include "inspect/places.h"
 #include "inspect/salvage.h"
 
@@ -19,6 +20,7 @@ struct Salvaged {
   Uuid session{};
   SalvageCounts counts;
   Settled in_doubt;
+  WrittenDown written_down;
   std::vector<std::string> problems;  // why something may not be in the copy, beside what has a line of its own
   std::vector<std::string> notes;
   // All that the servers had acknowledged is there, as it was.

@@ -79,6 +79,20 @@ Status ShardTables::ApplyField(Tag tag, Bytes value, bool unwritten) {
     if (image.kind != IntentKind::kNone) intents_.emplace(image.number, std::move(image));
     return {};
   }
+  if (tag == kTagLoan) {
+    LoanImage image;
+    MAYFLY_TRY(Read(value, &image));
+    (void)loans_.Take(image.process, image.loan.id);
+    if (image.loan.bytes != 0) loans_.Lend(image.process, image.loan.id, Place{image.loan.offset, image.loan.bytes});
+    return {};
+  }
+  if (tag == kTagOutbox) {
+    OutboxImage image;
+    MAYFLY_TRY(Read(value, &image));
+    outboxes_.erase(image.process);
+    if (image.loan != 0) outboxes_.emplace(image.process, std::move(image));
+    return {};
+  }
   if (tag == kTagGeneration) {
     Generation generation;
     MAYFLY_TRY(Read(value, &generation));

@@ -13,6 +13,7 @@
 #include "inspect/look.h"
 #include "meta/namespace.h"
 #include "server/images.h"
+#include "server/loans.h"
 #include "store/chunk_store.h"
 
 namespace mayfly {
@@ -43,7 +44,11 @@ class ShardTables final : public LookVisitor {
   ShardId self() const { return self_; }
   Namespace& names() { return names_; }
   const Namespace& names() const { return names_; }
+  ChunkStore& store() { return store_; }
   const ChunkStore& store() const { return store_; }
+  // Places of the arena that processes had, and which of them are outboxes (outboxes.h), by process.
+  Loans& loans() { return loans_; }
+  const std::map<ClientId, OutboxImage>& outboxes() const { return outboxes_; }
   uint64_t refused() const { return refused_; }          // fields, B1
   Generation generation() const { return generation_; }  // of the namespace; of use at the root's home
   // Whether this shard, as the coordinator, decided that the step of that number is to be done; null: it did not, or
@@ -74,6 +79,8 @@ class ShardTables final : public LookVisitor {
   ChunkStore store_;
   std::map<TxnId, OutcomeImage> outcomes_;
   std::map<uint64_t, IntentImage> intents_;
+  Loans loans_;
+  std::map<ClientId, OutboxImage> outboxes_;
   Generation generation_{1};
   uint64_t refused_ = 0;
   TlvWriter* accepted_ = nullptr;

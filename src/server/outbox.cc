@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "server/images.h"
 #include "server/shard.h"
+#include "wire/outbox_records.h"
 #include "wire/payload.h"
 
 namespace mayfly {
@@ -16,51 +17,7 @@ namespace {
 
 constexpr Nanos kTryAgainAfter = kMillisecond;
 
-using AnyRecord = std::variant<BirthRecord, ContentRecord, RemovalRecord>;
-
-template <class Record>
-bool Read(Decoder& d, std::vector<AnyRecord>* records) {
-  Record record;
-  d.Get(record);
-  if (d.ok()) records->emplace_back(std::move(record));
-  return d.ok();
-}
-
-// Whether a record failed as one does that was done already: its place is used up, its name gone.
-bool IsDone(const AnyRecord& record, Code failure) {
-  if (std::holds_alternative<ContentRecord>(record)) return failure == Code::kStale;
-  return std::holds_alternative<RemovalRecord>(record) && failure == Code::kNoEntry;
-}
-
 }  // namespace
-
-// Records, and the copy of their bytes that their names lie in.
-struct Shard::Bundle {
-  std::string text;
-  std::vector<AnyRecord> records;
-  bool whole = true;  // else there is something behind them that is none
-
-  Bundle(const OutboxSlot& slot, uint32_t bytes) : text(reinterpret_cast<const char*>(slot.records), bytes) {
-    for (Decoder d(AsBytes(text)); whole && d.left() != 0;) {
-      RecordKind kind{};
-      d.Get(kind);
-      whole = d.ok() && records.size() < kOutboxRecordsMax && ReadOne(kind, d);
-    }
-  }
-
- private:
-  bool ReadOne(RecordKind kind, Decoder& d) {
-    switch (kind) {
-      case RecordKind::kBirth:
-        return Read<BirthRecord>(d, &records);
-      case RecordKind::kContent:
-        return Read<ContentRecord>(d, &records);
-      case RecordKind::kRemoval:
-        return Read<RemovalRecord>(d, &records);
-    }
-    return false;
-  }
-};
 
 void Shard::OpenOutbox(const Party& party, const PlaceLoan& loan) {
   const MutableBytes outbox = arena_.Data(Place{loan.offset, loan.bytes});
@@ -90,8 +47,8 @@ Task<Status> Shard::HandleBundle(Request* r, const BundleRequest& q, Empty* a, R
   if (q.slot >= kOutboxSlots || q.bytes > OutboxSlot::kRecordsBytes) co_return Code::kInvalid;
   OutboxSlot* const slot = OutboxSlotAt(outbox, q.slot);
   if (slot->serial.load(std::memory_order_acquire) != q.serial) co_return Code::kInvalid;
-  const Bundle bundle(*slot, q.bytes);
-  if (!bundle.whole) {
+  const OutboxBundle bundle(Bytes(slot->records).first(q.bytes));
+  if (!bundle.whole()) {
     responder_.CountMalformed();
     co_return Code::kCorrupt;
   }
@@ -152,10 +109,10 @@ Task<void> Shard::FinishOutbox(ClientId process) {
   const Nanos deadline = executor_.now() + options_.peer_deadline;
   for (OutboxSlot* slot : slots) {
     if (slot->serial == slot->done || slot->bytes == 0) continue;
-    const Bundle bundle(*slot, std::min<uint32_t>(slot->bytes, OutboxSlot::kRecordsBytes));
+    const OutboxBundle bundle(Bytes(slot->records).first(std::min<size_t>(slot->bytes, OutboxSlot::kRecordsBytes)));
     if (log_.failed() || is_degraded()) {
       MAYFLY_ERROR("{} changes that a process of this node had made just before it ended are not kept: {}",
-                   bundle.records.size(), log_.failed() ? "the journal has failed" : "the session is read-only");
+                   bundle.records().size(), log_.failed() ? "the journal has failed" : "the session is read-only");
       continue;
     }
     BundleDone done;
@@ -163,7 +120,7 @@ Task<void> Shard::FinishOutbox(ClientId process) {
     co_await DoBundle(party, bundle, deadline, &done, &died);
     for (const BundleDone::Failed& failed : done.failed) {
       // As far as it was done before the server died (B1).
-      if (IsDone(bundle.records[failed.at], failed.code)) continue;
+      if (WasDone(bundle.records()[failed.at], failed.code)) continue;
       MAYFLY_ERROR("a change that a process of this node had made just before it ended is not kept: {}",
                    TextOf(failed.code));
     }
@@ -175,13 +132,13 @@ Task<void> Shard::FinishOutbox(ClientId process) {
 
 // ---- the records --------------------------------------------------------------------------------------------------
 
-Task<void> Shard::DoBundle(const Party& party, const Bundle& bundle, Nanos deadline, BundleDone* done,
+Task<void> Shard::DoBundle(const Party& party, const OutboxBundle& bundle, Nanos deadline, BundleDone* done,
                            std::vector<InodeId>* died) {
   // As in Foresee.
   std::array<Namespace::Foreseen, kForeseenMax> seen;
   size_t count = 0;
   uint64_t births = 0;
-  for (const auto& record : bundle.records) {
+  for (const auto& record : bundle.records()) {
     if (count == seen.size()) break;
     if (const auto* birth = std::get_if<BirthRecord>(&record)) {
       seen[count++] = names_.Foresee(birth->parent, birth->name, party.process, births++);
@@ -192,8 +149,8 @@ Task<void> Shard::DoBundle(const Party& party, const Bundle& bundle, Nanos deadl
   for (size_t i = 0; i < count; ++i) names_.Foresee(seen[i]);
 
   InodeId dir;  // may be changed
-  for (size_t i = 0; i < bundle.records.size(); ++i) {
-    const auto& record = bundle.records[i];
+  for (size_t i = 0; i < bundle.records().size(); ++i) {
+    const auto& record = bundle.records()[i];
     Status status;
     if (const auto* content = std::get_if<ContentRecord>(&record)) {
       status = co_await StoreContent(party, *content, deadline, done, died);

@@ -57,6 +57,7 @@
 namespace mayfly {
 
 class Flusher;
+class OutboxBundle;
 
 // `code` would make the caller do what is wrong by now (try again, say that nothing has changed): an input/output
 // error.
@@ -478,8 +479,7 @@ class Shard {
   // Whether it holds anything that the shard has not been told of.
   bool HasUnfinished(ClientId process) const;
   Task<void> FinishOutbox(ClientId process);
-  struct Bundle;
-  Task<void> DoBundle(const Party& party, const Bundle& bundle, Nanos deadline, BundleDone* done,
+  Task<void> DoBundle(const Party& party, const OutboxBundle& bundle, Nanos deadline, BundleDone* done,
                       std::vector<InodeId>* died);
   Task<Status> MayChangePart(InodeId dir, ClientId process, Nanos deadline);
   Nanos WallAt(Nanos at);

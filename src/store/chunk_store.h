@@ -273,6 +273,8 @@ class ChunkStore {
   // to be deleted.
   // `unwritten`: the image never reached the disk, so what it names may not have either.
   Status Apply(Tag tag, Bytes value, bool unwritten = false);
+  // As Commit, among images: the range's content lies in a place that was staged when the store died.
+  Status ApplyCommit(const ChunkRange& range, Place place, std::span<const uint64_t> sums, Nanos mtime);
   // When all are applied, and before any other call: the arena takes over what ArenaMemory::Adopt found. kCorrupt: the
   // places contradict each other or the segments, and nothing was taken. Checksums are not looked at: Verify.
   // `staged`: what the caller knows to have been staged, and goes on with. kNoSpace: the chunk file has no room for

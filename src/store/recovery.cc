@@ -118,6 +118,31 @@ void ChunkStore::ApplyRange(const RangeImage& image, const Reserved& extents) {
   file->changes = image.changes;
 }
 
+Status ChunkStore::ApplyCommit(const ChunkRange& range, Place place, std::span<const uint64_t> sums, Nanos mtime) {
+  if (!IsValid(range) || range.bytes > place.bytes || place.bytes > Place::kBytesMax - place.within()) {
+    return Code::kInvalid;
+  }
+  if (!sums.empty() && sums.size() != BlocksOf(range.bytes)) return Code::kInvalid;
+  if (extents_.recovered() == nullptr) extents_.BeginRecovery();
+  const uint64_t begin = range.file_offset(), end = begin + range.bytes;
+  ExtentImage image;
+  image.serial = extents_.next_serial();
+  image.place = place;
+  image.bytes = range.bytes;
+  image.file_offset = begin;
+  image.has_sums = !sums.empty();
+  image.sums = {reinterpret_cast<const uint8_t*>(sums.data()), sums.size_bytes()};
+  Extent* const extent = extents_.Recover(image, nullptr);
+  extents_.recovered()->emplace(image.serial, RecoveredExtent{.extent = extent, .file = range.file});
+  File* const file = files_.FindOrMake(range.file);
+  files_.Cut(file, begin, end, nullptr);
+  files_.Insert(file, begin, range.bytes, extent);
+  file->high_water = std::max(file->high_water, end);
+  file->mtime = std::max(file->mtime, mtime);
+  ++file->changes;
+  return {};
+}
+
 Status ChunkStore::FinishRecovery(std::span<const ArenaMemory::Found> segments, std::span<const AdoptedPlace> staged) {
   if (extents_.recovered() == nullptr) extents_.BeginRecovery();
   std::vector<AdoptedPlace> places(staged.begin(), staged.end());

@@ -6,6 +6,9 @@
  * else is there must be the one file that it was at. Then its directory must be usable by others. Status 0 if so.
  *   e2e_killed leave
  * makes files, and ends without mayfly_disconnect: nothing may be left to wait for.
+ *   e2e_killed stop COUNT COPY
+ * writes into the directory COPY what there must be in the end, makes so many files in /held, and stops itself before
+ * the servers have been told of the last: somebody kills it and them.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -61,6 +64,22 @@ static void MakeFiles(const char* dir, int round, unsigned count, volatile unsig
   }
 }
 
+static void CopyFiles(const char* to, int round, unsigned count) {
+  static unsigned char bytes[kBytesMax];
+  for (unsigned i = 0; i < count; ++i) {
+    if (Goes(i) && i + kGoesAfter < count) continue;
+    char path[512];
+    snprintf(path, sizeof path, "%s/f%u", to, i);
+    FILE* const file = fopen(path, "wx");
+    const size_t size = (size_t)BytesOf(round, i);
+    Fill(bytes, (int)size, round, i);
+    if (file == NULL || fwrite(bytes, 1, size, file) != size || fclose(file) != 0) {
+      perror(path);
+      exit(1);
+    }
+  }
+}
+
 static int IsAsWritten(mayfly_fs* fs, const char* dir, int round, unsigned number) {
   static unsigned char want[kBytesMax], got[kBytesMax + 1];
   char path[64];
@@ -113,6 +132,14 @@ int main(int argc, char** argv) {
   if (argc == 2 && strcmp(argv[1], "leave") == 0) {
     static volatile unsigned closed;
     MakeFiles("/left", 0, 200, &closed);
+    return 0;
+  }
+  if (argc == 4 && strcmp(argv[1], "stop") == 0) {
+    static volatile unsigned closed;
+    const unsigned count = (unsigned)atoi(argv[2]);
+    CopyFiles(argv[3], 0, count);
+    MakeFiles("/held", 0, count, &closed);
+    raise(SIGSTOP);
     return 0;
   }
   if (argc != 3) return 2;

@@ -18,6 +18,7 @@
 
 #include "base/log.h"
 #include "inspect/fsck.h"
+#include "inspect/outboxes.h"
 #include "inspect/repair.h"
 #include "inspect/salvage_report.h"
 #include "sim/client.h"
@@ -92,6 +93,8 @@ class Salvager {
     check.with_data = true;
     checked = Fsck(check, &findings);
     if (without.empty()) Repair(cluster, mangle != 0);
+    DoAllWrittenDown(cluster, input);
+    if (mangle == 0) Fsck(check, &findings);
     PosixPfsTree tree;
     std::shared_ptr<PfsRoot> root;
     bool made = false;
@@ -123,9 +126,22 @@ class Salvager {
   FsckCounts checked;
   Losses losses;
   Settled settled;
+  WrittenDown written_down;
   SalvageCounts counts;
 
  private:
+  // Twice: what was done is not done again.
+  void DoAllWrittenDown(SimCluster& cluster, const SalvageInput& input) {
+    const OutboxTimes times{cluster.clock().Now(), cluster.clock().Wall()};
+    for (const SalvageShard& shard : input.shards) {
+      if (shard.tables == nullptr) continue;
+      const WrittenDown here = DoWrittenDown(shard, &cluster.placement(), times);
+      written_down.done += here.done;
+      written_down.left_out += here.left_out;
+      written_down.unread += here.unread;
+      EXPECT_EQ(DoWrittenDown(shard, &cluster.placement(), times).done, 0u);
+    }
+  }
   // What was under way is decided, and then there is nothing to mend; also of what was mangled something can be made.
   void Repair(SimCluster& cluster, bool mangled) {
     std::vector<RepairShard> all(shards_.size());
@@ -518,6 +534,231 @@ TEST(Salvage, ATruncationHappenedOrNot) {
       });
   EXPECT_GT(cut, 0u);
   EXPECT_GT(not_cut, 0u);
+}
+
+// ---- what processes had written down ----
+
+// A session whose one client makes and removes small files in a directory that is its own.
+class WritingDown {
+ public:
+  explicit WritingDown(uint64_t seed) : random_(seed * 40503 + 9), cluster_(Options(seed)) {
+    ClientOptions eager;
+    eager.own_after = 1;
+    client_ = std::make_unique<SimClient>(cluster_, eager, &cluster_.views());
+    EXPECT_TRUE(client_->Wait(lane().Mkdir("/d", 0755)).ok());
+    const auto attr = client_->Wait(lane().Stat("/d", true));
+    EXPECT_TRUE(attr.ok());
+    if (attr.ok()) directory_ = attr->inode;
+    // It is told of the parts.
+    for (int i = 0; i < 20; ++i) {
+      Make(2000);
+      cluster_.RunFor(kMillisecond);
+    }
+    cluster_.RunFor(20 * kMillisecond);
+  }
+  SimCluster& cluster() { return cluster_; }
+  Lane& lane() { return client_->lane(); }
+  Mount& mount() { return client_->mount(); }
+  const State& state() const { return state_; }
+  InodeId directory() const { return directory_; }
+  uint64_t ahead() { return mount().outbox().made() + mount().outbox().removed(); }
+  void Steps(int count) {
+    for (int i = 0; i < count && !testing::Test::HasFailure(); ++i) {
+      if (Below(3) == 0) {
+        Remove();
+      } else {
+        Make(Below(3) == 0 ? 0 : 1 + Below(5000));
+      }
+    }
+  }
+  void Die() {
+    for (uint32_t s = 0; s < cluster_.shard_count(); ++s) {
+      if (!cluster_.dead(ShardId(s))) cluster_.Kill(ShardId(s));
+    }
+  }
+
+ private:
+  static SimClusterOptions Options(uint64_t seed) {
+    SimClusterOptions options;
+    options.members = 2;
+    options.seed = seed;
+    options.durability = Durability::kProcess;
+    options.checksums = seed % 3 != 0;
+    return options;
+  }
+  uint64_t Below(uint64_t n) { return random_.U64() % n; }
+  void Make(size_t bytes) {
+    const std::string path = "d/" + std::to_string(made_++);
+    const auto fd = client_->Wait(lane().Open("/" + path, kOpenWrite | kOpenCreate | kOpenExclusive, 0640));
+    ASSERT_TRUE(fd.ok());
+    std::string content(bytes, '\0');
+    for (char& c : content) c = static_cast<char>(random_.U64());
+    if (bytes != 0) {
+      ASSERT_TRUE(client_->Wait(lane().Write(client_->Find(*fd), AsBytes(content))).ok());
+    }
+    ASSERT_TRUE(client_->Wait(lane().Close(*fd)).ok());
+    state_[path] = content;
+  }
+  void Remove() {
+    if (state_.empty()) return;
+    const auto victim = std::next(state_.begin(), static_cast<ptrdiff_t>(Below(state_.size())));
+    ASSERT_TRUE(client_->Wait(lane().Unlink("/" + victim->first)).ok());
+    state_.erase(victim);
+  }
+
+  SimRandom random_;
+  SimCluster cluster_;
+  std::unique_ptr<SimClient> client_;
+  State state_;
+  InodeId directory_;
+  int made_ = 0;
+};
+
+void ExpectAll(const Salvager& salvager, const WritingDown& world) {
+  ExpectSame(salvager.Found(), world.state(), salvager.losses.Text());
+  EXPECT_TRUE(salvager.counts.whole()) << salvager.losses.Text();
+  EXPECT_EQ(salvager.counts.files, world.state().size());
+  EXPECT_EQ(salvager.written_down.left_out + salvager.written_down.unread, 0u);
+  EXPECT_EQ(salvager.findings.text, "");
+}
+
+TEST(Salvage, WhatWasWrittenDownForKilledServersIsDone) {
+  const uint64_t first = Number("MAYFLY_SEED", 1), count = Number("MAYFLY_SEEDS", 12);
+  uint64_t done = 0;
+  for (uint64_t seed = first; seed < first + count && !testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    WritingDown world(seed);
+    const uint64_t before = world.ahead();
+    world.Steps(40);
+    EXPECT_GT(world.ahead(), before);
+    world.Die();
+    const Salvager salvager(world.cluster());
+    ExpectAll(salvager, world);
+    done += salvager.written_down.done;
+  }
+  EXPECT_GT(done, count);
+}
+
+// The server may just have done it, and nobody heard of that.
+TEST(Salvage, WhatWasWrittenDownAndDoneIsNotDoneAgain) {
+  SetLogSink([](LogLevel, std::string_view) {}, LogLevel::kError);  // dead servers are the test's
+  std::set<uint64_t> left;
+  for (Moment moment; moment.victim < 2 && !testing::Test::HasFailure(); ++moment.number) {
+    SCOPED_TRACE("moment " + std::to_string(moment.number) + " of shard " + std::to_string(moment.victim));
+    WritingDown world(3);
+    world.Steps(12);
+    SimCluster& cluster = world.cluster();
+    cluster.KillInside(ShardId(moment.victim), moment.number);
+    world.lane().SendWrittenDown();
+    while (world.mount().departing() != 0 && !cluster.dead(ShardId(moment.victim))) ASSERT_TRUE(cluster.Turn());
+    if (!cluster.dead(ShardId(moment.victim))) moment = {moment.victim + 1, -1};
+    world.Die();
+    const Salvager salvager(cluster);
+    ExpectAll(salvager, world);
+    left.insert(salvager.written_down.done);
+  }
+  SetLogSink(nullptr, LogLevel::kWarn);
+  EXPECT_GE(left.size(), 2u) << "nobody had done anything";
+}
+
+// Or a part of it.
+TEST(Salvage, WhatWasWrittenDownAndDoneInPartIsDoneOnce) {
+  // Cuts off what stands in each slot.
+  struct Cut final : PieceSource {
+    Cut(PieceSource* source, uint32_t most) : from(*source), bytes(most) {}
+    void Read(const StoredPiece& piece, uint64_t begin, MutableBytes to, Gaps* gaps) override {
+      from.Read(piece, begin, to, gaps);
+      for (uint32_t i = 0; i < kOutboxSlots; ++i) {
+        auto* const slot = OutboxSlotAt(to, i);
+        slot->bytes = std::min<uint32_t>(slot->bytes, bytes);
+      }
+    }
+    PieceSource& from;
+    const uint32_t bytes;
+  };
+  WritingDown world(5);
+  world.Steps(14);
+  world.Die();
+  const OutboxTimes times{world.cluster().clock().Now(), world.cluster().clock().Wall()};
+  uint64_t parts = 0;
+  for (uint32_t s = 0; s < 2; ++s) {
+    DeadShard at_once(world.cluster(), s);
+    ASSERT_TRUE(at_once.tables().Finish());
+    const uint64_t all = DoWrittenDown({&at_once.tables(), &at_once}, &world.cluster().placement(), times).done;
+    for (uint32_t bytes = 50; bytes < 2000; bytes += 70) {
+      DeadShard shard(world.cluster(), s);
+      ASSERT_TRUE(shard.tables().Finish());
+      Cut cut(&shard, bytes);
+      const uint64_t some = DoWrittenDown({&shard.tables(), &cut}, &world.cluster().placement(), times).done;
+      const WrittenDown rest = DoWrittenDown({&shard.tables(), &shard}, &world.cluster().placement(), times);
+      EXPECT_EQ(some + rest.done, all) << bytes;
+      EXPECT_EQ(rest.left_out, 0u) << bytes;
+      EXPECT_EQ(shard.tables().names().Check(), "");
+      parts += some != 0 && rest.done != 0;
+    }
+  }
+  EXPECT_GT(parts, 10u);
+}
+
+// Where the arena is not there it is said; whatever stands there instead is left out.
+TEST(Salvage, OutboxesThatCannotBeReadAreCounted) {
+  WritingDown world(1);
+  world.Steps(30);
+  world.Die();
+  uint64_t done = 0, left_out = 0;
+  for (uint32_t s = 0; s < 2; ++s) {
+    const OutboxTimes times{world.cluster().clock().Now(), world.cluster().clock().Wall()};
+    DeadShard shard(world.cluster(), s);
+    ASSERT_TRUE(shard.tables().Finish());
+    const size_t outboxes = shard.tables().outboxes().size();
+    EXPECT_EQ(outboxes, 1u);
+    struct Nothing final : PieceSource {
+      void Read(const StoredPiece&, uint64_t begin, MutableBytes to, Gaps* gaps) override {
+        gaps->push_back({begin, begin + to.size(), GapKind::kMissing});
+      }
+    } nothing;
+    const WrittenDown unread = DoWrittenDown({&shard.tables(), &nothing}, &world.cluster().placement(), times);
+    EXPECT_EQ(unread.unread, outboxes);
+    EXPECT_EQ(unread.done, 0u);
+    struct Noise final : PieceSource {
+      explicit Noise(PieceSource* source) : from(*source) {}
+      void Read(const StoredPiece& piece, uint64_t begin, MutableBytes to, Gaps* gaps) override {
+        from.Read(piece, begin, to, gaps);
+        for (size_t i = 64; i < to.size(); i += 101) to[i] ^= 0x5a;
+      }
+      PieceSource& from;
+    } noise(&shard);
+    const WrittenDown wrong = DoWrittenDown({&shard.tables(), &noise}, &world.cluster().placement(), times);
+    left_out += wrong.left_out;
+    // A file by a number that nobody was lent.
+    struct Stranger final : PieceSource {
+      explicit Stranger(ShardTables* tables) : of(*tables) {}
+      void Read(const StoredPiece&, uint64_t, MutableBytes to, Gaps*) override {
+        std::fill(to.begin(), to.end(), 0);
+        auto* const slot = OutboxSlotAt(to, 0);
+        BirthRecord birth;
+        birth.parent = dir;
+        birth.inode = InodeId::Make(of.self(), of.names().next_sequence());
+        birth.name = "stranger";
+        Encoder e(MutableBytes(slot->records));
+        e.Put(BirthRecord::kKind);
+        e.Put(birth);
+        slot->serial = 1;
+        slot->bytes = static_cast<uint32_t>(e.size());
+      }
+      ShardTables& of;
+      InodeId dir;
+    } stranger(&shard.tables());
+    stranger.dir = world.directory();
+    const WrittenDown none = DoWrittenDown({&shard.tables(), &stranger}, &world.cluster().placement(), times);
+    EXPECT_EQ(none.done, 0u);
+    EXPECT_EQ(none.left_out, 1u);
+    EXPECT_EQ(shard.tables().names().Check(), "");
+    done += DoWrittenDown({&shard.tables(), &shard}, &world.cluster().placement(), times).done;
+    EXPECT_EQ(shard.tables().names().Check(), "");
+  }
+  EXPECT_GT(done, 0u);
+  EXPECT_GT(left_out, 0u);
 }
 
 }  // namespace
