@@ -1,27 +1,9 @@
 #include "meta/namespace_walk.h"
 
-#include <algorithm>
-#include <functional>
-
+#include "base/heap.h"
 #include "meta/namespace_impl.h"
 
 namespace mayfly {
-namespace {
-
-template <class T>
-void MakeHeap(std::vector<T>* all) {
-  std::make_heap(all->begin(), all->end(), std::greater<>());
-}
-template <class T>
-T TakeLeast(std::vector<T>* heap) {
-  std::pop_heap(heap->begin(), heap->end(), std::greater<>());
-  const T least = heap->back();
-  heap->pop_back();
-  return least;
-}
-
-}  // namespace
-
 NamespaceWalk::NamespaceWalk(const Namespace& names) : impl_(*names.impl_), sequence_end_(names.impl_->next_sequence) {}
 
 bool NamespaceWalk::Step(TlvWriter* out, size_t bytes_about) {

@@ -513,12 +513,15 @@ std::vector<ClientId> Responder::Lanes() const {
   return lanes;
 }
 
-void Responder::RecordAnswers(ClientId lane, TlvWriter* out) const {
+bool Responder::RecordAnswers(ClientId lane, size_t* place, TlvWriter* out, size_t bytes_end) const {
   const auto it = histories_.find(lane);
-  if (it == histories_.end()) return;
-  for (const History::Answer& answer : it->second->answers()) {
-    if (History::IsKept(answer)) Record(answer, lane, out);
+  if (it == histories_.end()) return false;
+  const std::vector<History::Answer>& answers = it->second->answers();
+  for (; *place < answers.size(); ++*place) {
+    if (out->size() >= bytes_end) return true;
+    if (History::IsKept(answers[*place])) Record(answers[*place], lane, out);
   }
+  return false;
 }
 
 void Responder::ExpectProcess(ClientId process, Nanos gone_at) {

@@ -191,8 +191,9 @@ class Responder final : public Receiver {
   void DistrustAnswers() { distrusted_ = true; }
   // An answer that was written so before this object was made. kCorrupt.
   Status ApplyAnswer(Bytes image);
-  // Writes the answers of one lane; the lanes, in order.
-  void RecordAnswers(ClientId lane, TlvWriter* out) const;
+  // Writes the answers of one lane, from that of *place on, until there are `bytes_end` bytes, and moves *place. False:
+  // there are no more. The lanes, in order.
+  bool RecordAnswers(ClientId lane, size_t* place, TlvWriter* out, size_t bytes_end) const;
   std::vector<ClientId> Lanes() const;
   // A process that was known before: it counts as dead if it has not come back by `gone_at`.
   void ExpectProcess(ClientId process, Nanos gone_at);

@@ -50,6 +50,13 @@ class Loans {
     std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
     return all;
   }
+  // Process and number of every loan, in no order.
+  std::vector<std::pair<uint64_t, uint64_t>> Keys() const {
+    std::vector<Key> keys;
+    keys.reserve(lent_.size());
+    for (const auto& [key, place] : lent_) keys.push_back(key);
+    return keys;
+  }
   size_t CountOf(ClientId process) const {
     return static_cast<size_t>(
         std::count_if(lent_.begin(), lent_.end(), [&](const auto& e) { return e.first.first == process.value; }));

@@ -99,6 +99,7 @@ struct ShardOptions {
   Durability durability = Durability::kNone;
   Fsync fsync = Fsync::kCommit;
   JournalOptions journal;
+  size_t checkpoint_step_bytes = 64 << 10;  // of a checkpoint, written at once, between two turns of the loop
   uint64_t disk_bytes = 0;  // of the chunk file; 0: there is none, as below level `node` there need not be
   ChunkStore::Evict evict = ChunkStore::Evict::kLru;
   // A stop that was under way when the root's server was killed goes on when it is back. False: the session was started
@@ -389,7 +390,7 @@ class Shard {
   Task<Status> WriteCheckpoint();
   Task<Status> CloseJournal();
   Task<Status> FillCheckpoint(CheckpointWriter* writer);
-  void RecordRest(TlvWriter* out) const;
+  class RestWalk;
 
   // privileges.cc
   Task<Status> HandlePrivileged(Request* r, const PrivilegedRequest& q, Empty* a, ReplyPayload* out);

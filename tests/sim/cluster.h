@@ -42,6 +42,7 @@ struct SimClusterOptions {
   uint64_t window_bytes = 0;  // of the journal's tail; 0: a quarter of the journal
   // The files are memory that can be written to directly, as those of a session without --dir.
   bool storage_in_memory = false;
+  size_t checkpoint_step_bytes = 64 << 10;
   bool takes_up_stops = true;
   Cores* cores = nullptr;  // of all servers
 };
@@ -352,6 +353,7 @@ class SimCluster final : public AddressBook {
     o.evict = options_.evict;
     o.journal.ring_bytes = options_.journal_bytes;
     o.journal.window_bytes = options_.window_bytes != 0 ? options_.window_bytes : options_.journal_bytes / 4;
+    o.checkpoint_step_bytes = options_.checkpoint_step_bytes;
     o.role = role;
     o.takes_up_stops = options_.takes_up_stops;
     for (const Member& member : layout_->members()) o.stage_shards.push_back(layout_->FirstShardOf(member.id));

@@ -9,12 +9,14 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "sim/crashes.h"
+#include "sim/dead_shard.h"
 #include "sim/disk_faults.h"
 #include "sim/modelled_client.h"
 #include "sim/network_faults.h"
@@ -56,6 +58,7 @@ class World {
     if (small_journal_) {
       options.journal_bytes = 512 << 10;
       options.window_bytes = 256 << 10;
+      if (seed % 2 == 0) options.checkpoint_step_bytes = 256;
     }
     cluster_ = std::make_unique<SimCluster>(options);
     if (OneIn(2)) {
@@ -393,29 +396,27 @@ TEST(Recovery, AProcessWithManyOpenFilesDies) {
   other.reset();
 }
 
+uint64_t FigureOf(SimCluster& cluster, std::string_view name) {
+  const std::string text = cluster.shard(0).StatusJson();
+  const std::string key = fmt::format("\"{}\":", name);
+  return std::stoull(text.substr(text.find(key) + key.size()));
+}
+
 // Of a checkpoint a turn of the loop makes a bounded part, however much there is, and requests are served between two.
-TEST(Recovery, ACheckpointOfManyFilesIsWrittenBesideTheTraffic) {
-  constexpr uint64_t kStep = 64 << 10;  // server/checkpoint.cc
-  SimClusterOptions options = OneServer();
-  options.journal_bytes = 16u << 20;  // many files until it is half full
+// `change` asks one server for one change after the other.
+void ExpectBesideTheTraffic(SimClusterOptions options, Task<Status> (*change)(Lane* lane, int number)) {
   SimCluster cluster(options);
   auto client = std::make_unique<SimClient>(cluster);
-  const auto figure = [&](std::string_view name) {
-    const std::string text = cluster.shard(0).StatusJson();
-    const std::string key = fmt::format("\"{}\":", name);
-    return std::stoull(text.substr(text.find(key) + key.size()));
-  };
+  const auto figure = [&](std::string_view name) { return FigureOf(cluster, name); };
+  client->mount().AskToListen(ShardId(0));  // to be alone with what it opens
+  cluster.RunFor(20 * kMillisecond);
   int made = 0;
-  std::string path;  // of the one that is under way
-  const auto create = [&] {
-    path = "/f" + std::to_string(made++);
-    return client->lane().Create(path, true, 0644);
-  };
+  const auto next = [&] { return change(&client->lane(), made++); };
   const uint64_t half = figure("ring_bytes") / 2;  // one is due when so much is in use
-  while (figure("live_bytes") + 2048 < half) ASSERT_TRUE(client->Wait(create()).ok());
+  while (figure("live_bytes") + 2048 < half) ASSERT_TRUE(client->Wait(next()).ok());
   ASSERT_EQ(figure("checkpoints"), 0u);
   uint64_t turns = 0, served = 0;
-  std::optional<Task<Status>> request(create());
+  std::optional<Task<Status>> request(next());
   while (figure("checkpoints") == 0) {
     if (figure("live_bytes") > half) ++turns;
     ASSERT_LT(turns, 100'000u);
@@ -424,15 +425,84 @@ TEST(Recovery, ACheckpointOfManyFilesIsWrittenBesideTheTraffic) {
     if (!request->done()) continue;
     ASSERT_TRUE(request->Take().ok());
     if (turns != 0) ++served;
-    request.emplace(create());
+    request.emplace(next());
   }
   cluster.Run(*request);
-  const uint64_t steps = figure("checkpoint_bytes") / kStep;
+  const uint64_t steps = figure("checkpoint_bytes") / options.checkpoint_step_bytes;
   EXPECT_GE(steps, 30u) << "too little to tell anything";
   EXPECT_GE(turns, steps);
   EXPECT_GE(served * 4, steps);
-  std::printf("%d files: %ju steps in %ju turns, and %ju requests meanwhile\n", made, uintmax_t{steps},
-              uintmax_t{turns}, uintmax_t{served});
+  std::printf("%d files, %ju of them open: %ju steps in %ju turns, and %ju requests meanwhile\n", made,
+              uintmax_t{figure("soles")}, uintmax_t{steps}, uintmax_t{turns}, uintmax_t{served});
+  client.reset();
+}
+
+Task<Status> MakeFile(Lane* lane, int number) {
+  const std::string path = "/f" + std::to_string(number);
+  co_return co_await lane->Create(path, true, 0644);
+}
+Task<Status> MakeOpenFile(Lane* lane, int number) {
+  const std::string path = "/f" + std::to_string(number);
+  const auto fd = co_await lane->Open(path, kOpenCreate | kOpenWrite, 0644);
+  co_return fd.status();
+}
+
+TEST(Recovery, ACheckpointOfManyFilesIsWrittenBesideTheTraffic) {
+  SimClusterOptions options = OneServer();
+  options.journal_bytes = 16u << 20;  // many files until it is half full
+  ExpectBesideTheTraffic(options, MakeFile);
+}
+
+// Of which the shard keeps, beside their names, who may hold back what.
+TEST(Recovery, ACheckpointOfManyOpenFilesIsWrittenBesideTheTraffic) {
+  SimClusterOptions options = OneServer();
+  options.checkpoint_step_bytes = 4096;
+  ExpectBesideTheTraffic(options, MakeOpenFile);
+}
+
+// What comes and goes while a checkpoint is written, of what is neither names nor bytes.
+TEST(Recovery, WhatChangesDuringACheckpointIsInItOrBehindIt) {
+  SimClusterOptions options = OneServer();
+  options.memory_bytes = 64u << 20;
+  options.journal_bytes = 2u << 20;
+  options.checkpoint_step_bytes = 64;
+  SimCluster cluster(options);
+  auto client = std::make_unique<SimClient>(cluster, ClientOptions(), &cluster.views());
+  Lane& lane = client->lane();
+  client->mount().AskToListen(ShardId(0));
+  cluster.RunFor(20 * kMillisecond);
+  const std::string text = "held back";
+  std::deque<int> open;
+  int made = 0;
+  const auto add = [&] {
+    const auto fd = client->Wait(lane.Open("/f" + std::to_string(made++), kOpenCreate | kOpenWrite, 0644));
+    ASSERT_TRUE(fd.ok()) << TextOf(fd.code());
+    ASSERT_TRUE(client->Wait(lane.Write(client->Find(*fd), AsBytes(text))).ok());
+    open.push_back(*fd);
+  };
+  const auto end = [&](size_t which) {
+    ASSERT_TRUE(client->Wait(lane.Close(open[which])).ok());
+    open.erase(open.begin() + static_cast<ptrdiff_t>(which));
+  };
+  for (int i = 0; i < 1000; ++i) add();
+  const uint64_t half = FigureOf(cluster, "ring_bytes") / 2;
+  uint64_t ended = 0;
+  while (FigureOf(cluster, "checkpoints") == 0 && !testing::Test::HasFailure()) {
+    ASSERT_LT(made, 20'000);
+    if (FigureOf(cluster, "live_bytes") > half) ++ended;
+    add();
+    end(static_cast<size_t>(made) * 7919 % open.size());
+  }
+  EXPECT_GE(ended, 100u);
+  const uint64_t soles = FigureOf(cluster, "soles"), lent = FigureOf(cluster, "staged");
+  EXPECT_GE(soles, 1000u);
+  EXPECT_GE(lent, 30u);
+  cluster.Kill(ShardId(0));
+  EXPECT_EQ(DeadShard(cluster, 0).tables().loans().size(), lent);
+  ASSERT_NO_FATAL_FAILURE(BringBack(cluster, ShardId(0)));
+  EXPECT_EQ(FigureOf(cluster, "soles"), soles);
+  EXPECT_EQ(cluster.shard(0).Check(), "");
+  while (!open.empty()) ASSERT_NO_FATAL_FAILURE(end(0));
   client.reset();
 }
 

@@ -187,21 +187,28 @@ TEST(Retry, AnAnswerThatIsKnownAheadIsInACheckpointToo) {
   ASSERT_EQ(w.shard.responder->Lanes().size(), 1u);
   const ClientId lane = w.shard.responder->Lanes()[0];
   ASSERT_FALSE(journal.empty());
-  w.shard.responder->RecordAnswers(lane, &during);
+  const auto record = [&](TlvWriter* out) {
+    size_t place = 0;
+    EXPECT_FALSE(w.shard.responder->RecordAnswers(lane, &place, out, 64 << 10));
+  };
+  record(&during);
   const auto equal = [](const TlvWriter& a, const TlvWriter& b) {
     return std::equal(a.bytes().begin(), a.bytes().end(), b.bytes().begin(), b.bytes().end());
   };
   EXPECT_TRUE(equal(during, journal));
   w.shard.Release();
   EXPECT_EQ(w.Await(unlink), Code::kOk);
-  w.shard.responder->RecordAnswers(lane, &after);
+  record(&after);
   EXPECT_TRUE(equal(after, during));
   // One that is not known yet is not there.
   w.shard.ahead = false;
   w.shard.hold = true;
   Task<Status> other = w.lane.Unlink(0, "b", w.clock.Now() + 60 * kSecond);
   w.RunFor(kMillisecond);
-  w.shard.responder->RecordAnswers(lane, &before);
+  record(&before);
+  size_t place = 0;  // what does not fit is left for the next step
+  EXPECT_TRUE(w.shard.responder->RecordAnswers(lane, &place, &before, 0));
+  EXPECT_EQ(place, 0u);
   EXPECT_TRUE(before.empty());
   w.shard.Release();
   EXPECT_EQ(w.Await(other), Code::kOk);
