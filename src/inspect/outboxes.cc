@@ -102,6 +102,7 @@ Status Doer::GiveBirth(const BirthRecord& record, const Cred& cred, bool* again)
     *again = entry.ok() && entry->inode == record.inode;
     return *again ? Code::kOk : Code::kExists;
   }
+  if (names.Joined(record.inode)) return Code::kExists;  // a directory, whose inode is lost
   Namespace::Creation what;
   what.parent = record.parent;
   what.name = record.name;

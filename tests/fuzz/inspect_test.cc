@@ -8,11 +8,13 @@
 #include "fuzz/memory_pfs.h"
 #include "inspect/fields.h"
 #include "inspect/fsck.h"
+#include "inspect/outboxes.h"
 #include "inspect/repair.h"
 #include "meta/images.h"
 #include "rpc/history.h"
 #include "store/images.h"
 #include "unit/wire/message_fill.h"
+#include "wire/outbox_records.h"
 
 namespace mayfly {
 namespace {
@@ -47,9 +49,14 @@ struct Sink final : FsckSink, SalvageSink {
 struct Storage final : PieceSource {
   void Read(const StoredPiece& piece, uint64_t begin, MutableBytes to, Gaps* gaps) override {
     FUZZ_CHECK(begin >= piece.begin && begin + to.size() <= piece.end());
+    if (to.size() == outbox.size()) {
+      std::copy(outbox.begin(), outbox.end(), to.begin());
+      return;
+    }
     std::fill(to.begin(), to.end(), 'x');
     if (piece.place.bytes % 3 == 0) gaps->push_back({begin, begin + to.size(), GapKind::kCorrupt});
   }
+  std::vector<uint8_t> outbox;
 };
 
 // Built once: it takes longer than a run.
@@ -97,6 +104,10 @@ class Run {
     fsck.with_data = choices_.Byte() % 2 == 0;
     (void)Fsck(fsck, &sink);
     Repair(fsck.chunk_file_blocks);
+    for (const SalvageShard& shard : salvage.shards) {
+      if (shard.tables != nullptr) WriteDown(shard, &storage);
+    }
+    storage.outbox.clear();
     salvage.target = &target;
     const auto counts = Salvage(salvage, &sink);
     if (!counts.ok()) {
@@ -110,6 +121,67 @@ class Run {
   }
 
  private:
+  // Whatever stands in an outbox, the tables fit together as before; and once it is done nothing is left of it.
+  void WriteDown(const SalvageShard& shard, Storage* storage) {
+    TlvWriter lent;
+    for (uint64_t id = 1; id <= 4; ++id) {
+      LoanImage loan;
+      loan.process = ClientId(9);
+      loan.loan = PlaceLoan{id, id << 20, id == 1 ? kOutboxBytes : 4096};
+      lent.Put(kTagLoan, loan, LoanImage::kBytes);
+    }
+    OutboxImage outbox;
+    outbox.process = ClientId(9);
+    outbox.loan = 1;
+    lent.Put(kTagOutbox, outbox, outbox.encoded_bytes());
+    FUZZ_CHECK(shard.tables->Apply(lent.bytes()).ok());
+    storage->outbox.assign(kOutboxBytes, 0);
+    for (uint32_t i = 0; i < kOutboxSlots && !choices_.empty(); ++i) {
+      OutboxSlot* const slot = OutboxSlotAt(storage->outbox, i);
+      Encoder e(MutableBytes(slot->records));
+      for (int n = choices_.Byte() % 8; n > 0; --n) PutRecord(&e, shard.tables->self());
+      slot->serial = 1 + choices_.Byte() % 4;
+      slot->done = choices_.Byte() % 4;
+      slot->bytes = choices_.Byte() % 8 == 0 ? static_cast<uint32_t>(choices_.U64()) : static_cast<uint32_t>(e.size());
+      if (choices_.Byte() % 4 == 0) slot->records[choices_.U64() % OutboxSlot::kRecordsBytes] ^= choices_.Byte();
+    }
+    const bool sound = shard.tables->finished() && shard.tables->names().Check().empty();
+    (void)DoWrittenDown(shard, &placement_, {1'000'000, 2'000'000});
+    FUZZ_CHECK(!sound || shard.tables->names().Check().empty());
+  }
+  void PutRecord(Encoder* e, ShardId self) {
+    static constexpr std::string_view kNames[] = {"a", "b", "c", "", "..", "a/b"};
+    const uint8_t kind = choices_.Byte();
+    const std::string_view name = kNames[choices_.Byte() % std::size(kNames)];
+    if (kind % 3 == 0) {
+      BirthRecord birth;
+      birth.parent = Any();
+      birth.inode = choices_.Byte() % 2 == 0 ? Any() : InodeId::Make(self, choices_.Byte());
+      birth.permissions = 0644;
+      birth.chunk_bits = 16 + choices_.Byte() % 12;
+      birth.name = name;
+      e->Put(BirthRecord::kKind);
+      e->Put(birth);
+    } else if (kind % 3 == 1) {
+      ContentRecord content;
+      content.commit.loan = choices_.Byte() % 6;
+      content.commit.inode = Any();
+      content.commit.chunk = ChunkIndex(choices_.Byte() % 4);
+      content.commit.offset = choices_.Byte() % 2 == 0 ? 0 : static_cast<uint32_t>(choices_.U64());
+      content.commit.bytes = choices_.Byte() * 32u;
+      content.commit.chunk_bits = 16 + choices_.Byte() % 12;
+      if (choices_.Byte() % 2 == 0) content.commit.sums.push_back(choices_.U64());
+      e->Put(ContentRecord::kKind);
+      e->Put(content);
+    } else {
+      RemovalRecord removal;
+      removal.parent = Any();
+      removal.at = static_cast<Nanos>(choices_.U64());
+      removal.name = name;
+      e->Put(RemovalRecord::kKind);
+      e->Put(removal);
+    }
+  }
   // Either says why not, or leaves nothing to be repaired (N1: it has looked itself); also after one that broke off
   // when it had written one shard's.
   void Repair(const std::vector<uint64_t>& blocks) {
