@@ -21,6 +21,6 @@ dir_option=()
 life "level process, journals in memory" --durability process
 dir_option=(--dir "$work/disk/%h")
 life "level process, journals in --dir" --durability process
-life "level node" --durability node
+life "level node, --fsync commit" --durability node
 life "level node, --fsync always" --durability node --fsync always
 echo "all as expected"

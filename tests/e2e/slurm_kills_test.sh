@@ -2,7 +2,8 @@
 # ctest: TIMEOUT 900 RESOURCE_LOCK nodes LABELS plain
 # As kills_test.sh, inside a real Slurm on virtual nodes with a network and a host name each: one, two or all servers of a
 # job's step are killed on their nodes, and come back by a step of their own (--rejoin) or as a new one (--recover).
-# An odd seed has journals in memory and --fsync always, an even one journals in --dir and --fsync commit.
+# An odd MAYFLY_SEED has journals in memory and --fsync always, an even one journals in --dir and --fsync commit; with
+# MAYFLY_LEVEL all that it names.
 # By hand:  MAYFLY_KILLS=200 MAYFLY_SEED=7 tests/run --quick -R e2e/slurm_kills_test   (kills_common.sh)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
