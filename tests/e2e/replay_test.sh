@@ -35,7 +35,7 @@ life() {
   dry 0 'dry run: nothing was written; --recover would bring back all of it' "$@"
   grep -qE '^shard 2: [0-9]+ records of .* brought back [0-9]+ files' "$work/said" || e2e_fail "not what each shard holds: $(cat "$work/said")"
   dry 0 'would bring back all of it' "$@" # and again
-  start --recover "$@"
+  start --recover --replay on "$@" # by name; without it below
   files_are_there # after the dry runs
 }
 life process
@@ -83,9 +83,14 @@ refused() { # PATTERN OPTION...
   grep -qE -- "$pattern" "$work/said" || e2e_fail "mayflyd $* does not say '$pattern': $(cat "$work/said")"
 }
 refused '--replay: needs --recover' --replay dry-run
+refused '--replay: needs --recover' --replay on
+refused '--replay: off not in' --recover --replay off
 refused 'drop-oldest: with --durability none there is no journal' --journal-full drop-oldest
 refused 'drop-oldest: would lose operations' --journal-full drop-oldest --durability process
 refused '--commit-interval: is for --durability node' --commit-interval 2ms --durability process
+refused '--journal-bytes: a journal has 256 KiB to 1024 GiB, not [0-9]+ bytes' --journal-bytes 1.5T --durability process
+refused '--journal-bytes: a journal.s size is a multiple of 64 KiB, which 4195328 bytes is not' --journal-bytes 4097K --durability process
+refused '--journal-bytes: 1P is no size' --journal-bytes 1P --durability process
 refused 'soon is no time' --commit-interval soon --durability node --dir "$work/disk"
 refused 'foo not in' --recover foo
 echo "all as expected"
