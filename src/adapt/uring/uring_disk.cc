@@ -36,6 +36,9 @@ bool KernelHasMore(const io_uring& ring) {
   return (IO_URING_READ_ONCE(*ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }
 
+// The kernel is short of memory for the moment, or was interrupted.
+bool IsForNow(int error) { return error == EAGAIN || error == EBUSY || error == EINTR || error == ENOMEM; }
+
 }  // namespace
 
 // The newest way that the kernel knows; an errno if it knows none.
@@ -92,7 +95,7 @@ UringDisk::~UringDisk() {
   while (in_ring_ > 0) {
     io_uring_cqe* cqe = nullptr;
     const int error = -io_uring_submit_and_wait(&ring_, 1);
-    if (error > 0 && error != EINTR && error != EAGAIN && error != EBUSY) break;
+    if (error > 0 && !IsForNow(error)) break;
     while (io_uring_peek_cqe(&ring_, &cqe) == 0) {
       io_uring_cqe_seen(&ring_, cqe);
       --in_ring_;
@@ -156,9 +159,7 @@ bool UringDisk::Submit() {
   if (io_uring_sq_ready(&ring_) == 0) return false;
   if (!enabled_) Enable();
   const int submitted = io_uring_submit(&ring_);
-  // The kernel is short of memory for the moment; the next Poll tries again.
-  if (submitted == -EAGAIN || submitted == -EBUSY || submitted == -EINTR || submitted == -ENOMEM) return true;
-  MAYFLY_CHECK(submitted >= 0);
+  if (submitted < 0) MAYFLY_CHECK(IsForNow(-submitted));  // the next Poll tries again
   return true;
 }
 
