@@ -209,8 +209,13 @@ void WriteBack::Advance(uint64_t kept) {
 
 bool WriteBack::StartFlush() {
   if (flushing_ || wanted_ <= kept_ || on_disk_ <= kept_) return false;
-  // Who waits for more waits for the writes first, lest each flush cover a part.
-  if (on_disk_ < std::min(wanted_, begun_count_)) return false;
+  // Who waits for more waits for the writes first, lest each flush cover a part; but not for all that others write and
+  // want meanwhile, or a stream of writes would put the flush off until it fills the memory.
+  if (first_wanted_ == 0) first_wanted_ = wanted_;
+  if (on_disk_ < std::min(first_wanted_, begun_count_)) return false;
+  if (put_off_until_ == 0) put_off_until_ = counts_.write_bytes + kPutOffBytes;
+  if (on_disk_ < std::min(wanted_, begun_count_) && counts_.write_bytes < put_off_until_) return false;
+  first_wanted_ = put_off_until_ = 0;
   flushing_ = true;
   flush_covers_ = on_disk_;
   disk_.Flush(file_, &flush_);

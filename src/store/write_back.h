@@ -58,6 +58,8 @@ class WriteBack {
   static constexpr uint32_t kWritesMax = 16;
   static constexpr uint32_t kGatherBytes = 256 * 1024;  // of extents that are copied together, to be one write
   static constexpr uint32_t kCopyBytesMax = 32 * 1024;  // longer ones are written from where they lie
+  static constexpr uint64_t kPutOffBytes = 4u
+                                           << 20;  // what others write meanwhile puts a flush off for so long at most
 
   struct Write;
   // A block that an extent has only a part of.
@@ -111,6 +113,8 @@ class WriteBack {
   FlushOp flush_;
   bool flushing_ = false;
   uint64_t flush_covers_ = 0;
+  uint64_t first_wanted_ = 0;   // of those who wait for the next flush; 0: nobody does
+  uint64_t put_off_until_ = 0;  // count of bytes written, once that is on the disk
   Code ended_ = Code::kOk;
   WaitQueue waiters_, idle_;
   WriteBackStats counts_;
