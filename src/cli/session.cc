@@ -106,6 +106,7 @@ struct Journals {
     flushes += j.value("flushes", uint64_t{0});
     groups += j.value("groups", uint64_t{0});
     waiters += j.value("group_waiters", uint64_t{0});
+    largest = std::max(largest, j.value("group_largest", uint64_t{0}));
     checkpoints += j.value("checkpoints", uint64_t{0});
     checkpoint_ms = std::max(checkpoint_ms, j.value("checkpoint_ms", uint64_t{0}));
     stalls += j.value("stalls", uint64_t{0});
@@ -118,6 +119,7 @@ struct Journals {
       capacity += figure("bytes");
       used += figure("bytes") - figure("bytes_free");
       evicted += figure("evicted_bytes");
+      waits += figure("eviction_waits");
       read_back += figure("read_back_bytes");
       hits += figure("hits");
     }
@@ -129,13 +131,16 @@ struct Journals {
     fmt::print(
         "durability {}: {} journals ({}{}), {} of {} in use; {} records, {} flushes{}, {} checkpoints{}, {} stalls{}\n",
         durability, count, how, memory, Bytes(live), Bytes(ring), records, flushes,
-        groups != 0 ? fmt::format(" for groups of {:.1f}", static_cast<double>(waiters) / static_cast<double>(groups))
+        groups != 0 ? fmt::format(" for groups of {:.1f} ({} at most)",
+                                  static_cast<double>(waiters) / static_cast<double>(groups), largest)
                     : "",
         checkpoints, checkpoints != 0 ? fmt::format(" (the last took {} ms)", checkpoint_ms) : "", stalls,
         stalls != 0 ? fmt::format(" of {} ms in all", stalled_ms) : "");
     if (disks != 0) {
-      fmt::print("data on the disk: {} of {}; {} left memory, {} were read back, {} reads found theirs in memory\n",
-                 Bytes(used), Bytes(capacity), Bytes(evicted), Bytes(read_back), hits);
+      fmt::print(
+          "data on the disk: {} of {}; {} left memory ({} waits for it), {} were read back, {} reads found theirs in "
+          "memory\n",
+          Bytes(used), Bytes(capacity), Bytes(evicted), waits, Bytes(read_back), hits);
     }
     if (in_doubt != 0) fmt::print("{} changes wait for a server that has not come back\n", in_doubt);
     if (failed.empty()) return;
@@ -145,8 +150,9 @@ struct Journals {
         failed);
   }
   uint64_t count = 0, registered = 0, live = 0, ring = 0, records = 0, in_doubt = 0;
-  uint64_t flushes = 0, groups = 0, waiters = 0, checkpoints = 0, checkpoint_ms = 0, stalls = 0, stalled_ms = 0;
-  uint64_t disks = 0, capacity = 0, used = 0, evicted = 0, read_back = 0, hits = 0;
+  uint64_t flushes = 0, groups = 0, waiters = 0, largest = 0, checkpoints = 0, checkpoint_ms = 0, stalls = 0,
+           stalled_ms = 0;
+  uint64_t disks = 0, capacity = 0, used = 0, evicted = 0, waits = 0, read_back = 0, hits = 0;
   std::string how, durability, failed;
 };
 

@@ -331,7 +331,7 @@ Task<Status> Shard::HandleWrite(Request* r, const WriteRequest& q, Empty*, Reply
 Result<Place> Shard::Stage(uint32_t bytes) {
   Result<Place> place = store_.Stage(bytes);
   if (place.ok() || !log_.active()) return place;
-  if (has_disk() && HasBlocks(bytes)) (void)store_.EvictSome(bytes);
+  if (has_disk() && HasBlocks(bytes)) (void)Evict(bytes);
   if (!SealAndSettle()) return place;
   return store_.Stage(bytes);
 }
@@ -403,7 +403,7 @@ Task<Status> Shard::ReceivePiecemeal(Request* r, ChunkRange range, std::span<con
 Result<Place> Shard::StageFor(const ChunkRange& range) {
   Result<Place> place = store_.StageFor(range);
   if (place.ok() || !has_disk() || store_.ReservedBytes(range) == 0) return place;
-  if (store_.EvictSome(range.bytes) == 0 || !SealAndSettle()) return place;
+  if (Evict(range.bytes) == 0 || !SealAndSettle()) return place;
   return store_.StageFor(range);
 }
 

@@ -71,7 +71,7 @@ bool Shard::HasRoom(uint64_t bytes, uint64_t reserved) {
   if (!HasBlocks(bytes - reserved)) return false;
   const uint64_t pages = bytes + 2 * Arena::kPageBytes;  // pieces end where blocks of the reservation do
   if (arena_.bytes_free() >= pages) return true;
-  return store_.EvictSome(pages) != 0 && SealAndSettle() && arena_.bytes_free() >= pages;
+  return Evict(pages) != 0 && SealAndSettle() && arena_.bytes_free() >= pages;
 }
 
 Task<Status> Shard::MakeRoom(uint64_t bytes, uint64_t reserved, Nanos deadline) {
@@ -82,15 +82,25 @@ Task<Status> Shard::MakeRoom(uint64_t bytes, uint64_t reserved, Nanos deadline) 
     const bool has_room = HasRoom(bytes, reserved), has_blocks = HasBlocks(bytes - reserved);
     const bool may_compact = compacts && !HasBlocks(bytes - reserved + store_.CompactionSpare()) && store_.MayCompact();
     if (has_room && !may_compact) co_return Code::kOk;
-    if (store_.stats().unkept_bytes != 0 && (reserved == 0 || !has_blocks)) {
+    const bool lacks_memory = !has_room && has_blocks;
+    if (lacks_memory && !log_.HasRoom()) {
+      ++eviction_waits_;
+      MAYFLY_CO_TRY(co_await log_.WaitForRoom(deadline));
+    } else if (lacks_memory && Evict(bytes) != 0) {
+      // As much as that was given up already, here and there: until it is in one piece.
+      if (!SealAndSettle()) co_return Code::kIo;
+    } else if (store_.stats().unkept_bytes != 0 && (reserved == 0 || !has_blocks)) {
+      eviction_waits_ += lacks_memory;
       MAYFLY_CO_TRY(co_await log_.Durable(deadline));  // blocks that wait for a record to be durable
       FreeBlocks();
-    } else if (!has_room && has_blocks && write_back_->kept() < write_back_->written()) {
+    } else if (lacks_memory && write_back_->kept() < write_back_->written()) {
       // Memory that is given up when the disk has what is in it.
+      ++eviction_waits_;
       MAYFLY_CO_TRY(co_await write_back_->Kept(write_back_->kept() + 1, deadline));
-    } else if (!has_room && has_blocks && reserved != 0) {
+    } else if (lacks_memory && reserved != 0) {
       // Promised, and all memory is somebody's who is at work.
       if (executor_.now() >= deadline) co_return Code::kTimedOut;
+      ++eviction_waits_;
       co_await executor_.Sleep(kMillisecond);
     } else if (may_compact) {
       compacts = co_await Compact(deadline);  // room that was there may be taken by now
@@ -141,10 +151,25 @@ Task<Status> Shard::Reserve(ChunkRange range, Nanos deadline) {
   }
 }
 
+// Each extent that leaves memory is said in a record, and small files have many: no more than the journal takes of one
+// request go at a time, and none while it could not take that.
+uint64_t Shard::Evict(uint64_t bytes) {
+  constexpr uint32_t kAtATime = 128;
+  uint64_t gained = 0, more = 1;
+  while (gained < bytes && more != 0 && (log_.failed() || log_.HasRoom())) {
+    more = store_.EvictSome(bytes - gained, kAtATime);
+    gained += more;
+    if (!log_.Seal()) break;
+  }
+  return gained;
+}
+
 Task<Status> Shard::MakeMemory(uint32_t bytes, Nanos deadline) {
-  if (store_.EvictSome(bytes) != 0) {
+  if (Evict(bytes) != 0) {
     co_return SealAndSettle() ? Code::kOk : Code::kIo;
   }
+  ++eviction_waits_;
+  if (!log_.failed() && !log_.HasRoom()) co_return co_await log_.WaitForRoom(deadline);
   if (write_back_ != nullptr && write_back_->kept() < write_back_->written()) {
     co_return co_await write_back_->Kept(write_back_->kept() + 1, deadline);
   }
@@ -161,7 +186,7 @@ void Shard::TendMemory() {
   write_back_->SetEager(keeps_data() || free < most / 2);
   if (free >= most / 8) return;
   if (write_back_->kept() == evict_again_at_ && executor_.now() < evict_again_by_) return;
-  if (store_.EvictSome(most / 16) != 0) return;
+  if (Evict(most / 16) != 0 || !log_.HasRoom()) return;
   evict_again_at_ = write_back_->kept();
   evict_again_by_ = executor_.now() + kAgainAfter;
   write_back_->Want(write_back_->written());

@@ -58,13 +58,14 @@ std::string Shard::JournalJson() const {
       R"({{"durability":"{}","directory":{},"how":"{}","in_memory":{},"registered_bytes":{},"transfers":{},)"
       R"("transfers_registered":{},"ring_bytes":{},"live_bytes":{},)"
       R"("unwritten_bytes":{},"records":{},"record_bytes":{},"write_bytes":{},"flushes":{},"groups":{},)"
-      R"("group_waiters":{},"stalls":{},"stalled_ms":{},"checkpoints":{},"checkpoints_failed":{},)"
-      R"("checkpoint_bytes":{},"checkpoint_ms":{},"commit_interval_us":{},"starts":{},"in_doubt":{},"failed":{},"data":{}}})",
+      R"("group_waiters":{},"group_mean":{:.1f},"group_largest":{},"stalls":{},"stalled_ms":{},"checkpoints":{},)"
+      R"("checkpoints_failed":{},"checkpoint_bytes":{},"checkpoint_ms":{},"commit_interval_us":{},"starts":{},"in_doubt":{},"failed":{},"data":{}}})",
       keeps_data() ? "node" : "process", JsonText(disk.directory), disk.how, disk.in_memory, disk.bytes_registered,
       disk.transfers, disk.transfers_registered, j.ring_bytes, j.live_bytes, j.unwritten_bytes, j.records,
-      j.record_bytes, j.write_bytes, j.flushes, j.groups, j.group_waiters, j.stalls, j.stalled / kMillisecond,
-      j.checkpoints, j.checkpoints_failed, j.checkpoint_bytes, checkpoint_took_ / kMillisecond,
-      options_.journal.commit_interval / kMicrosecond, j.incarnation,
+      j.record_bytes, j.write_bytes, j.flushes, j.groups, j.group_waiters,
+      j.groups != 0 ? static_cast<double>(j.group_waiters) / static_cast<double>(j.groups) : 0.0, j.group_waiters_max,
+      j.stalls, j.stalled / kMillisecond, j.checkpoints, j.checkpoints_failed, j.checkpoint_bytes,
+      checkpoint_took_ / kMillisecond, options_.journal.commit_interval / kMicrosecond, j.incarnation,
       prepared_since_.size() + outcomes_.size() + resuming_.size(), j.failed || log_.failed(), DataJson());
 }
 
@@ -90,10 +91,11 @@ std::string Shard::DataJson() const {
   const ChunkStoreStats s = store_.stats();
   return fmt::format(
       R"({{"fsync":"{}","bytes":{},"bytes_free":{},"unkept_bytes":{},"dead_bytes":{},"extents":{},"unkept_extents":{},)"
-      R"("writes":{},"write_bytes":{},"flushes":{},"evicted":{},"evicted_bytes":{},"read_back":{},"read_back_bytes":{},)"
-      R"("hits":{}}})",
+      R"("writes":{},"write_bytes":{},"flushes":{},"evicted":{},"evicted_bytes":{},"eviction_waits":{},"read_back":{},)"
+      R"("read_back_bytes":{},"hits":{}}})",
       TextOf(options_.fsync), s.disk_bytes, s.disk_bytes_free, s.unkept_bytes, s.dead_bytes, w.extents, w.unkept,
-      w.writes, w.write_bytes, w.flushes, s.evicted, s.evicted_bytes, s.fetched, s.fetched_bytes, s.hits);
+      w.writes, w.write_bytes, w.flushes, s.evicted, s.evicted_bytes, eviction_waits_, s.fetched, s.fetched_bytes,
+      s.hits);
 }
 
 Task<Status> Shard::HandleGetStatus(Request*, const StatusRequest&, Empty*, ReplyPayload* out) {

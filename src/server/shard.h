@@ -373,6 +373,8 @@ class Shard {
   Task<bool> Compact(Nanos deadline);
   Task<Status> Reserve(ChunkRange range, Nanos deadline);
   Task<Status> MakeMemory(uint32_t bytes, Nanos deadline);
+  // Memory that is given up, once what was changed is sealed and settled; 0 also while the journal has no room.
+  uint64_t Evict(uint64_t bytes);
   void TendMemory();
   bool TurnDisk();
   // What was changed is in the journal, and places that it cut loose are free; false: the journal has failed.
@@ -681,6 +683,7 @@ class Shard {
   uint32_t next_read_back_ = 0;
   uint64_t evict_again_at_ = 0;  // count of WriteBack::kept(): before, nothing more can be evicted
   Nanos evict_again_by_ = 0;
+  uint64_t eviction_waits_ = 0;  // for memory that could not be given up yet
   bool compacting_ = false;
   WaitQueue compacted_;
   bool serving_ = true;

@@ -297,8 +297,8 @@ class ChunkStore {
   enum class Evict : uint8_t { kLru, kLfu };
   void SetEviction(Evict policy) { policy_ = policy; }
   // Gives up places of what is on the disk and was not used for longest, or least often, until `bytes` of them are free
-  // (with a recorder: after Settle) or all was looked at. How many are.
-  uint64_t EvictSome(uint64_t bytes);
+  // (with a recorder: after Settle), all was looked at, or so many extents are. How many bytes are.
+  uint64_t EvictSome(uint64_t bytes, uint32_t extents_max = ~0u);
 
   // ---- compaction, with a chunk file ----
   // Bytes of the file that are left to it, which copies before it gains, as long as it MayCompact.

@@ -37,20 +37,22 @@ bool ChunkStore::MayEvict(const Extent* extent) const {
          !extent->staged && !used_.contains(extent);
 }
 
-uint64_t ChunkStore::EvictSome(uint64_t bytes) {
+uint64_t ChunkStore::EvictSome(uint64_t bytes, uint32_t extents_max) {
   if (extents_.disk() == nullptr) return 0;
   const auto& table = files_.table();
   // Once around for each degree of heat, and once more.
   const uint64_t buckets_max = table.bucket_count() * (kWarmest + 2);
+  const uint64_t evicted_max = evicted_ + extents_max;
   uint64_t slices = 0, buckets = 0, gained = 0;
-  while (gained < bytes && slices < kSlicesMax && buckets <= buckets_max) {
+  while (gained < bytes && evicted_ < evicted_max && slices < kSlicesMax && buckets <= buckets_max) {
     File* const file = evict_hand_.At(table);
     if (file == nullptr) {
       ++buckets;
       continue;
     }
     auto it = Files::At(file, evict_hand_.offset);
-    for (; it != file->slices.end() && gained < bytes && slices < kSlicesMax; ++it, ++slices) {
+    for (; it != file->slices.end() && gained < bytes && evicted_ < evicted_max && slices < kSlicesMax;
+         ++it, ++slices) {
       Extent* const extent = it->second.extent;
       if (!MayEvict(extent)) continue;
       if (extent->heat != 0) {

@@ -132,10 +132,13 @@ for name in hits checkpoints stalls stalled_ms recovery_ms; do (($(e2e_figure $n
 timeout 60 mayfly cat /1 >"$work/back" && cmp "$work/file" "$work/back" || e2e_fail "mayfly cat"
 moved hits 1
 hits=$(e2e_figure hits)
+awk -v groups="$(e2e_figure groups)" -v waiters="$(e2e_figure group_waiters)" -v mean="$(e2e_figure group_mean)" -v largest="$(e2e_figure group_largest)" \
+  'BEGIN { off = mean - waiters / groups; exit !(off < 0.06 && off > -0.06 && largest >= mean && largest == int(largest)) }' ||
+  e2e_fail "the mean and the largest group: $(timeout 60 mayfly status --json | grep group)"
 timeout 60 mayfly status >"$work/status" || e2e_fail "mayfly status"
-grep -qE "^durability node: 1 journals \((io_uring|posix), (O_DIRECT|page cache)(, .* registered)?\), .* in use; [0-9]+ records, [0-9]+ flushes for groups of [0-9.]+, [0-9]+ checkpoints.*, 0 stalls$" \
+grep -qE "^durability node: 1 journals \((io_uring|posix), (O_DIRECT|page cache)(, .* registered)?\), .* in use; [0-9]+ records, [0-9]+ flushes for groups of [0-9.]+ \([0-9]+ at most\), [0-9]+ checkpoints.*, 0 stalls$" \
   "$work/status" || e2e_fail "of the journal: $(cat "$work/status")"
-grep -q "^data on the disk: .* left memory, .* were read back, $hits reads found theirs in memory$" "$work/status" ||
+grep -q "^data on the disk: .* left memory (0 waits for it), .* were read back, $hits reads found theirs in memory$" "$work/status" ||
   e2e_fail "of the data: $(cat "$work/status")"
 grep '^durability' "$work/status"
 kill -KILL "$(e2e_figures pid)"

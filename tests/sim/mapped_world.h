@@ -34,7 +34,7 @@ struct MappedTest : testing::Test {
   }
   static void Write(SimClient& client, FileRef file, uint64_t offset, const std::string& text) {
     auto wrote = client.Wait(client.lane().WriteAt(file, BytesOf(text), offset));
-    ASSERT_TRUE(wrote.ok());
+    ASSERT_TRUE(wrote.ok()) << TextOf(wrote.code()) << " at " << offset;
     ASSERT_EQ(*wrote, text.size());
   }
   static std::string Read(SimClient& client, FileRef file, uint64_t offset, size_t bytes) {

@@ -107,6 +107,36 @@ TEST_F(Synced, AFileIsReachableAfterItsNodesLostTheirPower) {
   }
 }
 
+// Who syncs while the disk flushes for somebody else is in the next group, with all who do.
+TEST_F(Synced, TheMeanAndTheLargestGroupAreTold) {
+  constexpr size_t kFiles = 12;
+  Begin(1);
+  const ShardId shard(0);
+  const auto figure = [&](const char* name) {
+    return nlohmann::json::parse(cluster->shard(shard.value).StatusJson())["journal"][name].get<double>();
+  };
+  std::vector<FileRef> files;
+  for (size_t i = 0; i < kFiles; ++i) {
+    files.push_back(client->Open(cluster->PathAt(shard, "f" + std::to_string(i)), kOpenWrite | kOpenCreate));
+    ASSERT_NE(files.back(), nullptr);
+  }
+  for (const FileRef& file : files) ASSERT_EQ(Wait(lane().Sync(file)), Status());
+  EXPECT_EQ(figure("group_mean"), 1) << "one at a time";
+  EXPECT_EQ(figure("group_largest"), 1);
+  const double groups = figure("groups"), waiters = figure("group_waiters");
+  const std::string content = Pattern(1000, 1);
+  for (const FileRef& file : files) ASSERT_TRUE(Wait(lane().WriteAt(file, AsBytes(content), 0)).ok());
+  cluster->platter(0).faults.latency_min = cluster->platter(0).faults.latency_max = 50 * kMillisecond;
+  std::vector<Task<Status>> syncs;
+  for (const FileRef& file : files) syncs.push_back(lane().Sync(file));
+  for (auto& sync : syncs) ASSERT_EQ(Wait(std::move(sync)), Status());
+  EXPECT_GE(figure("group_largest"), kFiles / 2);
+  EXPECT_LE(figure("group_largest"), kFiles);
+  EXPECT_GE(figure("group_waiters"), waiters + kFiles);
+  EXPECT_LE(figure("groups"), groups + 3);
+  EXPECT_NEAR(figure("group_mean"), figure("group_waiters") / figure("groups"), 0.06);
+}
+
 // Bits that rot in the chunk files are found when the session is flushed: the file is named and not written.
 TEST_F(Synced, WhatHasRottenIsNotFlushed) {
   Begin(1);
