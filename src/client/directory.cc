@@ -6,6 +6,12 @@
 #include "task/all.h"
 
 namespace mayfly {
+namespace {
+
+// A server is gone, or stands in for one that is: the others' can be had.
+bool IsLacking(Code code) { return code == Code::kIo || code == Code::kUnavailable || code == Code::kTimedOut; }
+
+}  // namespace
 
 Task<Result<std::unique_ptr<Directory>>> Directory::Open(Lane* lane, std::string_view path) {
   Walk walk(lane->walker(), path, lane->Deadline());
@@ -103,7 +109,7 @@ Task<Status> Directory::FetchPage(Lane* lane, InodeId dir, Grant grant, Part* pa
     part->ended = true;
     co_return Code::kOk;
   }
-  if (status.code() == Code::kIo) {
+  if (IsLacking(status.code())) {
     *lacking = status;
     part->ended = true;
     co_return Code::kOk;
@@ -128,7 +134,7 @@ Task<Status> Directory::FetchAttr(Lane* lane, ListingEntry* entry, Status* lacki
     entry->attr = *attr;
   } else if (attr.code() == Code::kStale || attr.code() == Code::kNoEntry) {
     entry->attr = Attr();  // removed since it was listed: skipped
-  } else if (attr.code() == Code::kIo) {
+  } else if (IsLacking(attr.code())) {
     *lacking = attr.status();
     Attr known;
     known.inode = entry->attr.inode;

@@ -25,8 +25,8 @@ class Directory {
   // kNotDirectory, kAccess without the right to read it.
   static Task<Result<std::unique_ptr<Directory>>> Open(Lane* lane, std::string_view path);
 
-  // False at the end. kIo there, behind all that can be had: a server cannot give its part, or an entry's attributes
-  // (of which only type and inode were given then).
+  // False at the end. An error there, behind all that can be had (kIo, kUnavailable, kTimedOut): a server cannot give
+  // its part, or an entry's attributes (of which only type and inode were given then).
   Task<Result<bool>> Next(Lane* lane, Entry* out);
   // Where a cookie says; 0 looks at the directory anew.
   void SeekTo(uint64_t cookie);

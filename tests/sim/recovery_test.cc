@@ -6,12 +6,14 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -375,6 +377,37 @@ TEST(Recovery, AShardThatIsBackServesWhileAnotherIsGone) {
   EXPECT_EQ(other->Wait(other->lane().Stat(from, true)).code(), Code::kNoEntry);
   client.reset();
   other.reset();
+}
+
+// Where nobody comes back, and it went while the directory was open: what is on the others is listed, and then it is
+// said that there was more.
+TEST(Recovery, AListingGoesOnWithoutAServerThatIsGone) {
+  SimClusterOptions options;
+  options.members = 3;
+  SimCluster cluster(options);
+  const uint32_t root = cluster.placement().RootInode().home().value;
+  const ShardId gone((root + 1) % 3);
+  auto client = std::make_unique<SimClient>(cluster);
+  Lane& lane = client->lane();
+  std::multiset<std::string> living = {".", ".."};
+  for (uint32_t i = 0; i < 24; ++i) {
+    const std::string path = cluster.PathAt(ShardId(i % 3), "f" + std::to_string(i));
+    ASSERT_TRUE(client->Wait(lane.Create(path, true, 0644)).ok());
+    if (ShardId(i % 3) != gone) living.insert(path.substr(1));
+  }
+  const auto listing = client->Wait(Directory::Open(&lane, "/"));
+  ASSERT_TRUE(listing.ok());
+  cluster.Kill(gone);
+  std::multiset<std::string> names;
+  Directory::Entry entry;
+  Result<bool> more = true;
+  while (more.ok() && *more) {
+    more = client->Wait((*listing)->Next(&lane, &entry));
+    if (more.ok() && *more) names.insert(std::string(entry.name));
+  }
+  EXPECT_EQ(ErrnoOf(more.code()), EIO);
+  EXPECT_EQ(names, living);
+  client.reset();
 }
 
 // More was changed at once than one record holds.
