@@ -6,10 +6,10 @@ run=$MAYFLY_SOURCE_DIR/tests/sim/run
 [[ -x $MAYFLY_BUILD_DIR/tests/sim_recovery_test && -x $MAYFLY_BUILD_DIR/tests/sim_power_test ]] || e2e_skip "the simulator's tests were not built"
 
 timeout 250 "$run" --build "$MAYFLY_BUILD_DIR" --first 100 --seeds 20 --jobs 2 >"$work/said" || e2e_fail "$(cat "$work/said")"
-for kind in kills node power network disks sync; do
+for kind in kills node power network disks none sync; do
   grep -qx "$kind: 20 seeds, 0 failed" "$work/said" || e2e_fail "of $kind: $(cat "$work/said")"
 done
-[[ $(tail -n 1 "$work/said") == "120 seeds, 0 failed" ]] || e2e_fail "the sum: $(cat "$work/said")"
+[[ $(tail -n 1 "$work/said") == "140 seeds, 0 failed" ]] || e2e_fail "the sum: $(cat "$work/said")"
 said=$("$run" --kinds kills,nonsense 2>&1) && e2e_fail "a kind that is none went well"
 [[ $said == *"no kind 'nonsense'"* ]] || e2e_fail "of a kind that is none: $said"
 said=$("$run" --build "$work" 2>&1) && e2e_fail "a folder without a build went well"

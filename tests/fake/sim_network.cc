@@ -21,9 +21,9 @@ std::unique_ptr<SimTransport> SimNetwork::Create(uint64_t host) {
   return transport;
 }
 
-void SimNetwork::Kill(SimTransport& victim) {
+void SimNetwork::Kill(SimTransport& victim, bool heard_first) {
   if (victim.killed_) return;
-  victim.Leave(options_.detect_nanos);
+  victim.Leave(options_.detect_nanos, heard_first);
 }
 
 void SimNetwork::Bury(SimTransport& victim) {
@@ -373,13 +373,22 @@ void SimTransport::ReleaseHeld(uint64_t node) {
   for (Event& event : events) Post(network_.Now(), std::move(event));
 }
 
-void SimTransport::Leave(Nanos notice) {
+Nanos SimTransport::LastFrom(uint64_t node) const {
+  Nanos last = 0;
+  for (const auto& [key, event] : events_) {
+    if (event.message != nullptr && event.message->from == node) last = key.first;
+  }
+  return last;
+}
+
+void SimTransport::Leave(Nanos notice, bool heard_first) {
   killed_ = true;
   network_.nodes_.erase(node_);
   std::erase_if(network_.links_,
                 [this](const auto& link) { return link.first.first == node_ || link.first.second == node_; });
   for (auto& [node, transport] : network_.nodes_) {
-    transport->FailEndpointsTo(node_, network_.Now() + notice);
+    const Nanos told = network_.Now() + notice;
+    transport->FailEndpointsTo(node_, heard_first ? std::max(told, transport->LastFrom(node_)) : told);
     transport->ReleaseHeld(node_);
     for (auto& [id, endpoint] : transport->endpoints_) {
       endpoint.peer_ended |= endpoint.peer == node_ && host_ != 0 && transport->host_ == host_;

@@ -69,7 +69,8 @@ class SimNetwork {
   // The process of `victim` is gone, without a goodbye. Messages it had sent eagerly may still arrive; nothing else
   // does. Its peers' endpoints go down, their pending sends to it and fetches from it complete with kUnavailable.
   // The object stays usable for winding up: its own endpoints are down too, and everything pending completes.
-  void Kill(SimTransport& victim);
+  // `heard_first`: what it had sent eagerly arrives before its peers learn of it, as between processes of one node.
+  void Kill(SimTransport& victim, bool heard_first = false);
   // The same, of a process that never runs again, wherever it stood: nothing of it completes. The object stays as it
   // is, for good: its destructor must not run.
   void Bury(SimTransport& victim);
@@ -196,7 +197,8 @@ class SimTransport final : public Transport, private Payload::Source {
   // Forgets the messages from `node` (0: from all) that did not arrive yet.
   void Purge(uint64_t node);
   void ReleaseHeld(uint64_t node);
-  void Leave(Nanos notice);
+  void Leave(Nanos notice, bool heard_first = false);
+  Nanos LastFrom(uint64_t node) const;  // when the last message from there is due
 
   SimNetwork& network_;
   const uint64_t node_;

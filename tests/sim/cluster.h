@@ -45,6 +45,9 @@ struct SimClusterOptions {
   size_t checkpoint_step_bytes = 64 << 10;
   bool takes_up_stops = true;
   Cores* cores = nullptr;  // of all servers
+  // At level `none` too nothing of a killed server runs again; else its objects go with the cluster, in order, for
+  // which it must have been idle.
+  bool buries = false;
 };
 
 // What a message asks for; none if it is no request.
@@ -209,7 +212,7 @@ class SimCluster final : public AddressBook {
     node.dead = true;
     node.moments = -1;
     network_.Kill(*node.server->transport);
-    if (options_.durability == Durability::kNone) return;  // it stays dead, and is taken down with the cluster
+    if (options_.durability == Durability::kNone && !options_.buries) return;  // taken down with the cluster
     node.server->disk->Crash(power);
     node.arena->Died();
     if (power) {

@@ -13,15 +13,9 @@
 #include <vector>
 
 #include "sim/cluster.h"
+#include "sim/graves.h"
 
 namespace mayfly {
-
-// Unfinished work of servers that were killed: never run again, never destroyed.
-template <class T>
-void Bury(T thing) {
-  static auto* graves = new std::vector<T>;
-  graves->push_back(std::move(thing));
-}
 
 class Crashes {
  public:

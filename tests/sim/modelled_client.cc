@@ -13,6 +13,11 @@ ClientOptions OptionsOf(const ModelledClient::Options& o) {
   ClientOptions options;
   options.op_timeout = 600 * kSecond;  // an operation outlives every restart
   options.unreachable_after = options.op_timeout;
+  if (o.gives_up) {
+    const ClientOptions usual;
+    options.op_timeout = usual.op_timeout;
+    options.unreachable_after = usual.unreachable_after;
+  }
   if (!o.write_behind) options.write_behind_bytes = 0;
   options.map_arena = o.mapped;
   if (o.makes_several) options.own_after = 1;
@@ -26,11 +31,16 @@ ModelledClient::ModelledClient(SimCluster& cluster, Options options, SharedModel
     : options_(options),
       random_(options.seed * 7919 + 1 + options.number * 65537),
       cluster_(cluster),
-      client_(cluster, OptionsOf(options), options.mapped ? &cluster.views() : nullptr, options.host),
+      client_(NewProcess()),
       shared_(shared),
       before_(std::move(before_operation)),
       home_(fmt::format("/c{}", options.number)) {
   shared_->clients.push_back(this);
+}
+
+std::unique_ptr<SimClient> ModelledClient::NewProcess() const {
+  ArenaViews* const views = options_.mapped ? &cluster_.views() : nullptr;
+  return std::make_unique<SimClient>(cluster_, OptionsOf(options_), views, options_.host);
 }
 
 void ModelledClient::Fail(std::string what) {
@@ -48,6 +58,7 @@ void ModelledClient::Note(uint64_t result) {
 }
 
 bool ModelledClient::IsFault(Code got) const {
+  if (!shared_->lost.empty() && InDoubt(got)) return NeedsLost();
   return shared_->faults &&
          (got == Code::kIo || got == Code::kReadOnly || got == Code::kNoSpace || got == Code::kTimedOut);
 }
@@ -59,6 +70,7 @@ bool ModelledClient::Told(Code got, Code want, const std::string& what) {
                 what.c_str(), std::string(TextOf(got)).c_str());
   }
   Note(static_cast<uint64_t>(got));
+  if (gone_) return false;
   if (got == want) return true;
   if (IsFault(got)) {
     ++shared_->refused;
@@ -72,16 +84,19 @@ bool ModelledClient::Told(Code got, Code want, const std::string& what) {
 bool ModelledClient::Changed(Code got, Code want, const std::string& what) {
   if (Told(got, want, what)) return got == Code::kOk;
   if (!failure_.empty() || !InDoubt(got) || want != Code::kOk) return false;
+  if (!shared_->lost.empty() && begun_ > shared_->lost_at) return false;
   if (!otherwise_.has_value()) otherwise_ = Copy();
+  doubt_ = aim_;
   return true;
 }
 
 bool ModelledClient::Wrote(Code got, const NodeRef& node, uint64_t from, uint64_t to, const std::string& what) {
   if (Told(got, Code::kOk, what)) return true;
   if (!failure_.empty()) return false;
+  node->mtime = kNever;
+  if (gone_) return false;
   node->blur_from = from;
   node->blur_to = to;
-  node->mtime = kNever;
   return false;
 }
 
@@ -174,31 +189,42 @@ std::string ModelledClient::Text(size_t n) {
 // ---- life -----------------------------------------------------------------------------------------------------------
 
 Task<void> ModelledClient::MakeHome() {
-  const Status made = co_await lane().Mkdir(home_, 0755);
+  const Status made = co_await Heard(lane().Mkdir(home_, 0755));
   if (!Told(made.code(), Code::kOk, "mkdir " + home_)) co_return;
   tree_[home_] = std::make_shared<Node>(Node{FileType::kDirectory, "", 0755, {}, kNever});
-  const Status shared = co_await lane().Mkdir(SharedModel::kDir, 0755);
+  co_await Locate(home_);
+  const Status shared = co_await Heard(lane().Mkdir(SharedModel::kDir, 0755));
   if (!shared.ok()) (void)Told(shared.code(), Code::kExists, "mkdir /shared");
 }
 
 Task<void> ModelledClient::Live(int operations) {
+  living_ = true;
   for (int i = 0; i < operations && failure_.empty() && !otherwise_.has_value(); ++i) {
     before_();
     co_await Operate();
-    if (options_.makes_several && i % 20 == 7) co_await MakeSeveral();
-    if (i % 16 != 15 || otherwise_.has_value()) continue;
-    size_t most = 8;
-    const std::map<std::string, NodeRef> now = tree_;
-    for (const auto& [path, node] : now) {
-      if (most-- == 0 || !failure_.empty()) break;
-      co_await CheckOne(path, node);
+    if (options_.makes_several && i % 20 == 7 && !gone_) co_await MakeSeveral();
+    if (i % 16 == 15 && !otherwise_.has_value()) {
+      size_t most = 8;
+      const std::map<std::string, NodeRef> now = tree_;
+      for (const auto& [path, node] : now) {
+        if (most-- == 0 || !failure_.empty()) break;
+        co_await CheckOne(path, node);
+      }
     }
+    if (!gone_) continue;
+    living_ = false;
+    co_await ComeBack();
+    living_ = true;
   }
+  living_ = false;
+  client_->KillInside(-1);
 }
 
 Task<void> ModelledClient::Operate() {
   const std::string path = SomePath(), other = SomePath(), dir = OneIn(4) ? home_ : path;
   const uint32_t flags = OneIn(4) ? 1 : OneIn(3) ? 2 : 0;
+  begun_ = cluster_.clock().Now();
+  Aim({path, other});
   if (options_.fills_journal && OneIn(2)) co_return co_await Xattr(dir);
   switch (Below(26)) {
     case 0:
@@ -263,7 +289,7 @@ Task<void> ModelledClient::Operate() {
       break;
     default:
       if (options_.idles && OneIn(20)) {
-        co_await lane().executor().Sleep(static_cast<Nanos>(Below(100)) * kSecond);
+        (void)co_await Heard(Pause(&lane().executor(), static_cast<Nanos>(Below(100)) * kSecond));
       } else {
         co_await Share();
       }
@@ -275,10 +301,11 @@ Task<void> ModelledClient::Operate() {
 Task<void> ModelledClient::Mkdir(std::string path) {
   Code want = ParentState(path);
   if (want == Code::kOk && Find(path) != nullptr) want = Code::kExists;
-  const Status got = co_await lane().Mkdir(path, 0755);
+  const Status got = co_await Heard(lane().Mkdir(path, 0755));
   if (!Changed(got.code(), want, "mkdir " + path)) co_return;
   tree_[path] = std::make_shared<Node>(Node{FileType::kDirectory, "", 0755, {}, kNever});
   Touched(path);
+  co_await Locate(path);
 }
 
 Task<void> ModelledClient::Rmdir(std::string path) {
@@ -287,7 +314,7 @@ Task<void> ModelledClient::Rmdir(std::string path) {
   if (want == Code::kOk && node == nullptr) want = Code::kNoEntry;
   if (want == Code::kOk && node->type != FileType::kDirectory) want = Code::kNotDirectory;
   if (want == Code::kOk && HasChildren(path)) want = Code::kNotEmpty;
-  const Status got = co_await lane().Rmdir(path);
+  const Status got = co_await Heard(lane().Rmdir(path));
   if (!Changed(got.code(), want, "rmdir " + path)) co_return;
   tree_.erase(path);
   Touched(path);
@@ -307,37 +334,51 @@ Task<FileRef> ModelledClient::Open(std::string path, uint32_t flags, int* fd) {
     }
   }
   if (want == Code::kOk && node == nullptr && (flags & kOpenCreate) == 0) want = Code::kNoEntry;
-  const auto got = co_await lane().Open(path, flags, 0644);
+  const auto got = co_await Heard(lane().Open(path, flags, 0644));
   if (!Changed(got.code(), want, fmt::format("open {} {}", path, flags))) co_return nullptr;
   if (node == nullptr) {
     tree_[path] = std::make_shared<Node>();
     Touched(path);
   } else if ((flags & kOpenTruncate) != 0) {
     node->data.clear();
+    Settled(node);
     node->mtime = kNever;
   }
   if (!got.ok()) co_return nullptr;
   *fd = *got;
-  co_return client_.mount().files().Find(*got);
+  Find(path)->inode = client_->mount().files().Find(*got)->inode;
+  co_return client_->mount().files().Find(*got);
 }
 
-Task<void> ModelledClient::Close(int fd) {
-  const Status closed = co_await lane().Close(fd);
-  (void)Told(closed.code(), Code::kOk, "close");
+Task<void> ModelledClient::Close(int fd, NodeRef node) {
+  if (gone_) co_return;
+  const FileRef file = options_.mortal ? client_->mount().files().Find(fd) : nullptr;
+  const Status closed = co_await Heard(lane().Close(fd));
+  anywhere_ = true;  // it says what went wrong with any that was closed before
+  if (!Told(closed.code(), Code::kOk, "close") || node == nullptr) co_return;
+  if (IsUnanswered(file)) {
+    node->closing = file;
+    node->losses = shared_->losses();
+  } else {
+    Settled(node);
+  }
 }
 
 Task<void> ModelledClient::WriteSome(FileRef file, NodeRef node) {
   // Chunks are of 64 KiB, so many a write goes to several shards.
   const uint64_t offset = Below(OneIn(2) ? 5000 : 300'000);
   const std::string text = Text(1 + Below(OneIn(2) ? 4000 : 150'000));
-  if (node->blurred()) co_return;
-  const auto wrote = co_await lane().WriteAt(file, AsBytes(text), offset);
+  if (node->blurred() || gone_) co_return;
+  Begin(node, offset, text);
+  node->reach = std::max(node->reach, offset + text.size());
+  const auto wrote = co_await Heard(lane().WriteAt(file, AsBytes(text), offset));
   const std::string told = fmt::format("write {} at {}", text.size(), offset);
   if (!Wrote(wrote.code(), node, offset, offset + text.size(), told)) co_return;
   if (*wrote != text.size() && !Wrote(Code::kIo, node, offset, offset + text.size(), "a short " + told)) co_return;
   if (node->data.size() < offset + text.size()) node->data.resize(offset + text.size());
   node->data.replace(offset, text.size(), text);
   node->mtime = kNever;
+  if (!options_.write_behind) Settled(node);
 }
 
 Task<void> ModelledClient::Write(std::string path) {
@@ -348,7 +389,7 @@ Task<void> ModelledClient::Write(std::string path) {
   if (file == nullptr) co_return;
   const NodeRef node = Find(path);
   for (uint64_t n = Below(3); n > 0; --n) co_await WriteSome(file, node);
-  co_await Close(fd);
+  co_await Close(fd, node);
 }
 
 Task<void> ModelledClient::MakeSeveral() {
@@ -358,26 +399,33 @@ Task<void> ModelledClient::MakeSeveral() {
   }
   const std::string dir = dirs[Below(dirs.size())];
   std::string last;
-  for (uint64_t n = 6 + Below(16); n > 0 && failure_.empty() && !otherwise_.has_value(); --n) {
+  for (uint64_t n = 6 + Below(16); n > 0 && failure_.empty() && !otherwise_.has_value() && !gone_; --n) {
     before_();
     const std::string path = fmt::format("{}/s{}", dir, number_++);
+    begun_ = cluster_.clock().Now();
+    Aim({path});
     int fd = -1;
     const FileRef file = co_await Open(path, kOpenCreate | kOpenWrite | (OneIn(2) ? kOpenExclusive : 0u), &fd);
     if (file == nullptr) co_return;
     const NodeRef node = Find(path);
     if (!OneIn(3)) {
       const std::string text = Text(1 + Below(OneIn(4) ? 20'000 : 4000));
-      const auto wrote = co_await lane().WriteAt(file, AsBytes(text), 0);
+      Begin(node, 0, text);
+      node->reach = text.size();
+      const auto wrote = co_await Heard(lane().WriteAt(file, AsBytes(text), 0));
       if (!Wrote(wrote.code(), node, 0, text.size(), fmt::format("write {} of {}", text.size(), path))) co_return;
       node->data = text;
       node->mtime = kNever;
+      if (!options_.write_behind) Settled(node);
     }
-    co_await Close(fd);
+    co_await Close(fd, node);
+    if (gone_) co_return;
     switch (Below(12)) {
       case 0:
         co_await CheckOne(path, node);
         break;
       case 1:
+        Aim({last});
         if (!last.empty()) co_await Unlink(last);
         last.clear();
         continue;
@@ -385,9 +433,10 @@ Task<void> ModelledClient::MakeSeveral() {
         co_await List(dir);
         break;
       case 3:
-        co_await lane().executor().Sleep(static_cast<Nanos>(Below(3000)) * kMillisecond);
+        (void)co_await Heard(Pause(&lane().executor(), static_cast<Nanos>(Below(3000)) * kMillisecond));
         break;
       case 4:
+        Aim({path, fmt::format("{}/s{}", dir, number_)});
         co_await Rename(path, fmt::format("{}/s{}", dir, number_++), 0);
         continue;
       default:
@@ -405,7 +454,9 @@ Task<void> ModelledClient::Append(std::string path) {
   const NodeRef node = Find(path);
   for (uint64_t n = 1 + Below(3); n > 0; --n) {
     const std::string text = Text(1 + Below(OneIn(2) ? 2000 : 100'000));
-    const auto wrote = co_await lane().Write(file, AsBytes(text));
+    Begin(node, node->data.size(), text);
+    node->reach = std::max<uint64_t>(node->reach, node->data.size() + text.size());
+    const auto wrote = co_await Heard(lane().Write(file, AsBytes(text)));
     const std::string told = fmt::format("append {} to {}", text.size(), path);
     if (!Wrote(wrote.code(), node, node->data.size(), node->data.size() + text.size(), told)) break;
     if (*wrote != text.size() &&
@@ -414,8 +465,9 @@ Task<void> ModelledClient::Append(std::string path) {
     }
     node->data += text;
     node->mtime = kNever;
+    Settled(node);  // it is never held back
   }
-  co_await Close(fd);
+  co_await Close(fd, node);
 }
 
 Task<void> ModelledClient::Truncate(std::string path) {
@@ -424,21 +476,25 @@ Task<void> ModelledClient::Truncate(std::string path) {
   SetAttrRequest change;
   change.mask = kSetSize;
   change.size = Below(OneIn(2) ? 5000 : 300'000);
+  node->reach = std::max(node->reach, change.size);
   Lane::Target target;
   target.path = path;
-  const Status got = co_await lane().SetAttr(target, change);
+  const Status got = co_await Heard(lane().SetAttr(target, change));
   const uint64_t size = node->data.size(), least = std::min(size, change.size), most = std::max(size, change.size);
-  if (!Wrote(got.code(), node, least, most, fmt::format("truncate {} to {}", path, change.size))) co_return;
+  if (gone_) otherwise_ = Copy();
+  if (!gone_ && !Wrote(got.code(), node, least, most, fmt::format("truncate {} to {}", path, change.size))) co_return;
   node->data.resize(change.size);
   node->mtime = kNever;
+  Settled(node);
 }
 
 Task<void> ModelledClient::Unlink(std::string path) {
+  if (gone_) co_return;
   Code want = ParentState(path);
   const NodeRef node = Find(path);
   if (want == Code::kOk && node == nullptr) want = Code::kNoEntry;
   if (want == Code::kOk && node->type == FileType::kDirectory) want = Code::kIsDirectory;
-  const Status got = co_await lane().Unlink(path);
+  const Status got = co_await Heard(lane().Unlink(path));
   if (!Changed(got.code(), want, "unlink " + path)) co_return;
   tree_.erase(path);
   Touched(path);
@@ -449,7 +505,7 @@ Task<void> ModelledClient::Link(std::string from, std::string to) {
   if (node == nullptr || node->type != FileType::kFile) co_return;
   Code want = ParentState(to);
   if (want == Code::kOk && Find(to) != nullptr) want = Code::kExists;
-  const Status got = co_await lane().Link(from, to);
+  const Status got = co_await Heard(lane().Link(from, to));
   if (!Changed(got.code(), want, "link " + from + " " + to)) co_return;
   tree_[to] = node;
   Touched(to);
@@ -459,7 +515,7 @@ Task<void> ModelledClient::Symlink(std::string path) {
   Code want = ParentState(path);
   if (want == Code::kOk && Find(path) != nullptr) want = Code::kExists;
   const std::string target = "/nowhere/" + Text(1 + Below(200));
-  const Status got = co_await lane().Symlink(target, path);
+  const Status got = co_await Heard(lane().Symlink(target, path));
   if (!Changed(got.code(), want, "symlink " + path)) co_return;
   tree_[path] = std::make_shared<Node>(Node{FileType::kSymlink, target, 0777, {}, kNever});
   Touched(path);
@@ -484,7 +540,7 @@ Task<void> ModelledClient::Rename(std::string from, std::string to, uint32_t fla
     if (!is_dir && old_dir) want = Code::kIsDirectory;
     if (is_dir && old_dir && HasChildren(to)) want = Code::kNotEmpty;
   }
-  const Status got = co_await lane().Rename(from, to, flags);
+  const Status got = co_await Heard(lane().Rename(from, to, flags));
   if (!Changed(got.code(), want, fmt::format("rename {} {} {}", from, to, flags)) || old == node) co_return;
   std::map<std::string, NodeRef> moved;
   Move(from, to, &moved);
@@ -499,6 +555,7 @@ Task<void> ModelledClient::Rename(std::string from, std::string to, uint32_t fla
 }
 
 Task<void> ModelledClient::Attributes(std::string path) {
+  Aim({path});
   const NodeRef node = Find(path);
   if (node == nullptr || node->type == FileType::kSymlink) co_return;
   SetAttrRequest change;
@@ -512,14 +569,15 @@ Task<void> ModelledClient::Attributes(std::string path) {
   }
   Lane::Target target;
   target.path = path;
-  const Status got = co_await lane().SetAttr(target, change);
-  if (IsFault(got.code())) node->mtime = kNever;  // some shards' own may have stayed
+  const Status got = co_await Heard(lane().SetAttr(target, change));
+  if (IsFault(got.code()) || gone_) node->mtime = kNever;  // some shards' own may have stayed
   if (!Changed(got.code(), Code::kOk, fmt::format("setattr {} {}", path, change.mask))) co_return;
   if ((change.mask & kSetMode) != 0) node->permissions = change.permissions;
   if ((change.mask & kSetMtime) != 0 && got.ok()) node->mtime = change.mtime;
 }
 
 Task<void> ModelledClient::Xattr(std::string path) {
+  Aim({path});
   const NodeRef node = Find(path);
   if (node == nullptr || node->type == FileType::kSymlink) co_return;
   const std::string name = fmt::format("user.{}", Below(4));
@@ -527,7 +585,7 @@ Task<void> ModelledClient::Xattr(std::string path) {
   target.path = path;
   const bool there = node->xattrs.contains(name);
   if (OneIn(3)) {
-    const Status got = co_await lane().RemoveXattr(target, name);
+    const Status got = co_await Heard(lane().RemoveXattr(target, name));
     const Code want = there ? Code::kOk : Code::kNoData;
     if (!Changed(got.code(), want, fmt::format("removexattr {} {}", path, name))) co_return;
     node->xattrs.erase(name);
@@ -538,7 +596,7 @@ Task<void> ModelledClient::Xattr(std::string path) {
   Code want = Code::kOk;
   if (flags == 1 && there) want = Code::kExists;
   if (flags == 2 && !there) want = Code::kNoData;
-  const Status got = co_await lane().SetXattr(target, name, AsBytes(value), flags);
+  const Status got = co_await Heard(lane().SetXattr(target, name, AsBytes(value), flags));
   if (Changed(got.code(), want, fmt::format("setxattr {} {} {}", path, name, flags))) node->xattrs[name] = value;
 }
 
@@ -550,9 +608,17 @@ Task<void> ModelledClient::Allocate(std::string path) {
   if (file == nullptr) co_return;
   const uint64_t offset = Below(200'000), bytes = 1 + Below(200'000);
   const auto what = static_cast<Lane::Allocate>(Below(3));
-  const Status got = co_await lane().Fallocate(file, what, offset, bytes);
-  const std::string told = fmt::format("fallocate {} {} at {} of {}", static_cast<int>(what), bytes, offset, path);
   const uint64_t end = offset + bytes;
+  node->reach = std::max(node->reach, end);
+  if (what == Lane::Allocate::kPunch && offset < node->data.size()) {
+    Begin(node, offset, std::string(std::min<uint64_t>(end, node->data.size()) - offset, '\0'));
+  }
+  const Status got = co_await Heard(lane().Fallocate(file, what, offset, bytes));
+  const std::string told = fmt::format("fallocate {} {} at {} of {}", static_cast<int>(what), bytes, offset, path);
+  if (gone_ && what == Lane::Allocate::kExtend && node->data.size() < end) {
+    otherwise_ = Copy();
+    node->data.resize(end);
+  }
   if (Wrote(got.code(), node, offset, end, told)) {
     if (what == Lane::Allocate::kExtend && node->data.size() < end) node->data.resize(end);
     if (what == Lane::Allocate::kPunch && offset < node->data.size()) {
@@ -560,26 +626,40 @@ Task<void> ModelledClient::Allocate(std::string path) {
       node->data.replace(offset, n, n, '\0');
     }
     node->mtime = kNever;
+    Settled(node);
   }
-  co_await Close(fd);
+  co_await Close(fd, node);
 }
 
 Task<void> ModelledClient::List(std::string path) {
+  if (gone_) co_return;
+  Aim({path});
   const NodeRef node = Find(path);
   if (node == nullptr || node->type != FileType::kDirectory) co_return;
-  auto listing = co_await Directory::Open(&lane(), path);
+  auto listing = co_await Heard(Directory::Open(&lane(), path));
   if (!Told(listing.code(), Code::kOk, "list " + path)) co_return;
   std::multiset<std::string> names, want = {".", ".."};
+  bool whole = true;
   for (;;) {
     Directory::Entry entry;
-    const auto more = co_await (*listing)->Next(&lane(), &entry);
-    if (!Told(more.code(), Code::kOk, "next of " + path)) co_return;
-    if (!*more) break;
+    const auto more = co_await Heard((*listing)->Next(&lane(), &entry));
+    whole = Told(more.code(), Code::kOk, "next of " + path);
+    if (!whole && shared_->lost.empty()) co_return;
+    if (!whole || !*more) break;
     names.insert(std::string(entry.name));
   }
   for (auto it = tree_.upper_bound(path + "/"); it != tree_.end() && it->first.starts_with(path + "/"); ++it) {
     const std::string name = it->first.substr(path.size() + 1);
     if (name.find('/') == std::string::npos) want.insert(name);
+  }
+  if (!whole) {
+    // All that can be had.
+    if (!std::includes(want.begin(), want.end(), names.begin(), names.end())) Fail(path + " lists what is not there");
+    for (const std::string& name : want) {
+      if (name.starts_with('.') || names.contains(name) || NeedsLost(path + "/" + name)) continue;
+      Fail(fmt::format("{} does not list {}, which lives", path, name));
+    }
+    co_return;
   }
   if (names != want) Fail(fmt::format("{} lists {} names, not {}", path, names.size(), want.size()));
 }
@@ -600,9 +680,11 @@ Task<void> ModelledClient::Hold(std::string path) {
 Task<void> ModelledClient::UseHeld() {
   if (held_.empty()) co_return;
   const Held held = held_[Below(held_.size())];
+  Aim({}, held.node);
   if (OneIn(2)) co_await WriteSome(held.file, held.node);
   co_await CheckData(held.file, held.node, "an open file");
-  const auto attr = co_await lane().Stat(held.file);
+  if (gone_) co_return;
+  const auto attr = co_await Heard(lane().Stat(held.file));
   if (!Told(attr.code(), Code::kOk, "fstat")) co_return;
   if (attr->nlink != LinksOf(held.node)) Fail(fmt::format("an open file has {} links", attr->nlink));
 }
@@ -612,109 +694,8 @@ Task<void> ModelledClient::DropHeld() {
   const size_t at = Below(held_.size());
   const Held held = held_[at];
   held_.erase(held_.begin() + static_cast<ptrdiff_t>(at));
-  co_await Close(held.fd);
-}
-
-// ---- what is there --------------------------------------------------------------------------------------------------
-
-Task<void> ModelledClient::CheckData(FileRef file, NodeRef node, std::string path) {
-  std::string text(node->data.size() + 10, '?');
-  size_t bytes = 0;
-  for (bool more = true; more;) {  // a read that meets what rots is short, and the next one fails
-    const auto read = co_await lane().ReadAt(file, Room(text).subspan(bytes), bytes);
-    if (!Read(read.code(), "read " + path)) co_return;
-    bytes += *read;
-    more = *read != 0 && bytes != text.size();
-  }
-  text.resize(bytes);
-  if (node->blurred()) {
-    const size_t size = node->data.size();
-    const bool ends = node->blur_to >= size;
-    const uint64_t least = ends ? std::min<uint64_t>(size, node->blur_from) : size;
-    const uint64_t most = ends ? std::max<uint64_t>(size, node->blur_to) : size;
-    if (text.size() < least || text.size() > most)
-      Fail(fmt::format("{} has {} bytes, not {}", path, text.size(), size));
-    for (size_t i = 0; i < std::min(size, text.size()); ++i) {
-      if (text[i] == node->data[i] || (i >= node->blur_from && i < node->blur_to)) continue;
-      Fail(fmt::format("{} differs at byte {} of {}, where nobody wrote", path, i, text.size()));
-      break;
-    }
-  } else if (text.size() != node->data.size()) {
-    Fail(fmt::format("{} has {} bytes, not {}", path, text.size(), node->data.size()));
-  } else if (text != node->data) {
-    const auto at = std::mismatch(text.begin(), text.end(), node->data.begin()).first - text.begin();
-    Fail(fmt::format("{} differs at byte {} of {}", path, at, text.size()));
-  }
-}
-
-Task<void> ModelledClient::CheckOne(std::string path, NodeRef node) {
-  const auto attr = co_await lane().Stat(path, false);
-  if (!Told(attr.code(), Code::kOk, "stat " + path)) co_return;
-  if (attr->type != node->type) Fail(path + " is of another type");
-  if (node->type != FileType::kSymlink && attr->permissions != node->permissions) {
-    Fail(fmt::format("{} has mode {:o}, not {:o}", path, attr->permissions, node->permissions));
-  }
-  if (node->mtime != kNever && attr->mtime != node->mtime) {
-    Fail(fmt::format("{} has mtime {}, not {}", path, attr->mtime, node->mtime));
-  }
-  Lane::Target target;
-  target.path = path;
-  target.follow = false;
-  for (const auto& [name, want] : node->xattrs) {
-    std::string value(want.size() + 1, '?');
-    const auto got = co_await lane().GetXattr(target, name, Room(value));
-    if (!Told(got.code(), Code::kOk, fmt::format("getxattr {} {}", path, name))) co_return;
-    value.resize(*got);
-    if (value != want) Fail(fmt::format("{} of {} is another value", name, path));
-  }
-  if (node->type == FileType::kSymlink) {
-    const auto to = co_await lane().ReadLink(path);
-    if (Told(to.code(), Code::kOk, "readlink " + path) && *to != node->data) Fail(path + " leads elsewhere");
-  }
-  if (node->type != FileType::kFile) co_return;
-  if (attr->size != node->data.size() && !node->blurred()) {
-    Fail(fmt::format("{} is of {} bytes, not {}", path, attr->size, node->data.size()));
-  }
-  if (attr->nlink != LinksOf(node)) Fail(fmt::format("{} has {} links, not {}", path, attr->nlink, LinksOf(node)));
-  int fd = -1;
-  const FileRef file = co_await Open(path, kOpenRead, &fd);
-  if (file == nullptr) co_return;
-  co_await CheckData(file, node, path);
-  co_await Close(fd);
-}
-
-Task<void> ModelledClient::CheckAll() {
-  if (shared_->faults && otherwise_.has_value()) co_return;  // what is in doubt is held until the failed server is back
-  co_await CheckTree();
-  if (failure_.empty() || !otherwise_.has_value()) co_return;
-  const std::string so = std::exchange(failure_, "");
-  std::swap(tree_, otherwise_->tree);
-  std::swap(held_, otherwise_->held);
-  co_await CheckTree();
-  if (!failure_.empty()) failure_ = fmt::format("neither as if it had been done, nor as if not: {}; {}", so, failure_);
-}
-
-Task<void> ModelledClient::CheckTree() {
-  const std::map<std::string, NodeRef> now = tree_;
-  for (const auto& [path, node] : now) {
-    co_await CheckOne(path, node);
-    if (!failure_.empty()) co_return;
-    if (node->type == FileType::kDirectory) co_await List(path);
-  }
-  for (const Held& held : std::vector<Held>(held_)) co_await CheckData(held.file, held.node, "an open file");
-}
-
-Task<void> ModelledClient::Leave() {
-  while (!held_.empty()) co_await DropHeld();
-  while (tree_.size() > 1 && failure_.empty()) {
-    const auto last = std::prev(tree_.end());
-    const std::string path = last->first;
-    if (last->second->type == FileType::kDirectory) {
-      co_await Rmdir(path);
-    } else {
-      co_await Unlink(path);
-    }
-  }
+  Aim({}, held.node);
+  co_await Close(held.fd, held.node);
 }
 
 }  // namespace mayfly

@@ -28,14 +28,24 @@ namespace mayfly {
 namespace {
 
 // kPower: level `node` with --fsync always. kNetwork: at level `process`, besides kills. kDisk: at any level, besides
-// kills and, with --fsync always, losses of power.
-enum class Kind { kProcess, kNode, kPower, kNetwork, kDisk };
+// kills and, with --fsync always, losses of power. kNone: at level `none`, faults of the network; in half of the worlds
+// of several members one of these dies, for good.
+enum class Kind { kProcess, kNode, kPower, kNetwork, kDisk, kNone };
+
+uint64_t FigureOf(const std::string& status, std::string_view name) {
+  const std::string key = fmt::format("\"{}\":", name);
+  return std::stoull(status.substr(status.find(key) + key.size()));
+}
 
 // A world that is made by its seed, and ends when all its clients have done what they wanted.
 class World {
  public:
-  // Without `several` the draws are those of before clients made several files in a row.
-  World(uint64_t seed, Kind kind, bool several = true) : seed_(seed), random_(seed * 6364136223846793005u + 3) {
+  // Without `several` the draws are those of before clients made several files in a row, and were killed.
+  World(uint64_t seed, Kind kind, bool several = true)
+      : seed_(seed),
+        none_(kind == Kind::kNone),
+        random_(seed * 6364136223846793005u + 3),
+        deaths_(seed * 15485863 + 7) {
     SimClusterOptions options;
     short_ = seed % 16 != 0;
     fills_journal_ = seed % 16 == 8;
@@ -46,10 +56,11 @@ class World {
     const bool process = kind == Kind::kProcess || kind == Kind::kNetwork || (kind == Kind::kDisk && OneIn(2));
     const bool power = kind == Kind::kPower || (kind == Kind::kDisk && !process && OneIn(2));
     options.storage_in_memory = process && (seed % 4 == 1 || seed % 4 == 2);
-    options.durability = process ? Durability::kProcess : Durability::kNode;
+    options.durability = none_ ? Durability::kNone : process ? Durability::kProcess : Durability::kNode;
+    options.buries = none_;
     options.fsync = power ? Fsync::kAlways : Fsync::kCommit;
     // With a chunk file, and less memory than there is data.
-    if (options.durability == Durability::kNode || OneIn(2)) {
+    if (!none_ && (options.durability == Durability::kNode || OneIn(2))) {
       options.disk_bytes = 128u << 20;
       if (OneIn(2)) options.memory_bytes = 5u << 20;
       if (OneIn(2)) options.evict = ChunkStore::Evict::kLfu;
@@ -70,7 +81,7 @@ class World {
     }
     const bool delays = OneIn(2);
     const Nanos most = OneIn(3) ? 20 * kMillisecond : kMillisecond;
-    if (delays || kind == Kind::kNetwork || trace_messages_) {
+    if (delays || kind == Kind::kNetwork || none_ || trace_messages_) {
       cluster_->network().SetPolicy([this, delays, most](const SimNetwork::Passing& passing) {
         SimNetwork::Fate fate;
         if (trace_messages_) Show(passing);
@@ -98,11 +109,21 @@ class World {
       crashes.before_restart = [this](uint32_t shard) { disk_faults_->Restarting(shard); };
     }
     crashes_ = std::make_unique<Crashes>(*cluster_, crashes);
+    shared_.losses = [this] {
+      uint64_t losses = counts().kills + network_counts().lost + network_counts().partitions;
+      for (uint32_t s = 0; s < cluster_->shard_count(); ++s) losses += cluster_->dead(ShardId(s)) ? 1 : 0;
+      return losses;
+    };
     const uint32_t clients = OneIn(3) ? 1 : 2 + OneIn(2);
-    if (kind == Kind::kNetwork) {
+    if (none_) PlanEnd(options.members);
+    mortal_ = several && !fills_journal_ && seed % 7 < 2 &&
+              (kind == Kind::kProcess || kind == Kind::kNode || kind == Kind::kNetwork || none_) && victims_.empty();
+    if (kind == Kind::kNetwork || none_) {
       NetworkFaults::Options faults;
       faults.seed = seed;
       faults.clients = clients;
+      // Who cannot be reached for three seconds is taken for gone where nobody comes back.
+      if (none_) faults.servers_most = faults.silent_most = 2 * kSecond;
       network_faults_ = std::make_unique<NetworkFaults>(*cluster_, faults);
     }
     for (uint32_t c = 0; c < clients; ++c) {
@@ -119,8 +140,19 @@ class World {
       if (client.makes_several && seed % 2 == 0 && !power && kind != Kind::kDisk) {
         client.write_behind = client.mapped = true;
       }
+      client.mortal = mortal_;
+      client.gives_up = end_at_ != 0;
+      if (mortal_) {
+        if (client.mapped && kind != Kind::kNetwork && deaths_.U64() % 2 == 0)
+          client.host = SimCluster::HostOf(MemberId(0));
+        client.after_death = [this] {
+          if (!none_ && deaths_.U64() % 4 == 0) crashes_->KillAll();
+        };
+      }
       clients_.push_back(std::make_unique<ModelledClient>(*cluster_, client, &shared_, [this] {
-        crashes_->Plan();
+        if (!none_) crashes_->Plan();
+        if (mortal_) PlanDeath();
+        if (end_at_ != 0 && --end_at_ == 0) cluster_->KillInside(victims_.front(), static_cast<int64_t>(Below(40)));
         if (network_faults_ != nullptr) network_faults_->Plan();
         if (disk_faults_ != nullptr) disk_faults_->Plan();
       }));
@@ -128,7 +160,7 @@ class World {
   }
   ~World() {
     Calm();
-    (void)crashes_->Mend();
+    if (!none_) (void)crashes_->Mend();
     clients_.clear();
     network_faults_.reset();
     disk_faults_.reset();
@@ -141,6 +173,12 @@ class World {
     const int operations = all / static_cast<int>(clients_.size());
     All([operations](ModelledClient* c) { return c->Live(operations); });
     Look("at the end");
+    if (none_) {
+      if (!shared_.lost.empty()) return;
+      All([](ModelledClient* c) { return c->Leave(); });
+      if (!testing::Test::HasFailure()) LookForRemains();
+      return;
+    }
     crashes_->KillAll();
     if (disk_faults_ != nullptr) {
       ASSERT_TRUE(crashes_->Mend());
@@ -148,6 +186,8 @@ class World {
     }
     Look("after a last restart");
     All([](ModelledClient* c) { return c->Leave(); });
+    // Not in each: it is most of what such a seed costs.
+    if (mortal_ && seed_ % 7 == 0 && !testing::Test::HasFailure()) LookForRemains();
   }
   const Crashes::Counts& counts() const { return crashes_->counts(); }
   NetworkFaults::Counts network_counts() const {
@@ -171,18 +211,73 @@ class World {
       // Thousands of times what a run takes.
       for (uint64_t turns = 0; !task.done(); ++turns) {
         MAYFLY_CHECK(turns < kTurnsMost);
-        crashes_->Turn();
+        if (none_) {
+          TurnAtNone();
+        } else {
+          crashes_->Turn();
+        }
+        if (!mortal_) continue;
+        for (auto& client : clients_) client->Turn();
       }
     }
     for (auto& client : clients_) EXPECT_EQ(client->failure(), "");
   }
+  void PlanEnd(uint32_t members) {
+    if (members == 1 || !OneIn(2)) return;
+    const MemberId root = cluster_->layout().MemberOf(cluster_->placement().RootShard());
+    MemberId member(static_cast<uint16_t>(Below(members)));
+    if (member == root && !OneIn(4)) member = MemberId(static_cast<uint16_t>((root.value + 1) % members));
+    for (uint32_t s = 0; s < cluster_->shard_count(); ++s) {
+      if (cluster_->layout().MemberOf(ShardId(s)) == member) victims_.push_back(ShardId(s));
+    }
+    end_at_ = 1 + Below(20);
+  }
+  void TurnAtNone() {
+    MAYFLY_CHECK(cluster_->Turn());
+    if (victims_.empty() || !cluster_->dead(victims_.front()) || !shared_.lost.empty()) return;
+    shared_.lost_at = cluster_->clock().Now();
+    shared_.lost.resize(cluster_->shard_count());
+    for (const ShardId victim : victims_) {  // they are of one process
+      if (!cluster_->dead(victim)) cluster_->Kill(victim);
+      shared_.lost[victim.value] = true;
+    }
+  }
+  void PlanDeath() {
+    if (deaths_.U64() % 6 != 0) return;
+    const auto& victim = clients_[deaths_.U64() % clients_.size()];
+    victim->DieAfter(static_cast<int64_t>(deaths_.U64() % (deaths_.U64() % 4 == 0 ? 200 : 30)));
+  }
+  static constexpr Nanos kAsked = 700 * kSecond;  // longer than a server that is back waits for who had files open
+  // Once all clients have removed what they had: nothing that a killed one had open or was lent is left.
+  void LookForRemains() {
+    const size_t homes = clients_.size();
+    Calm();
+    ASSERT_TRUE(none_ || crashes_->Mend());
+    clients_.clear();
+    const Nanos until = cluster_->clock().Now() + kAsked;
+    while (cluster_->clock().Now() < until && cluster_->Turn()) {
+    }
+    uint64_t inodes = 0;
+    for (uint32_t s = 0; s < cluster_->shard_count(); ++s) {
+      EXPECT_EQ(cluster_->shard(s).Check(), "");
+      const std::string status = cluster_->shard(s).StatusJson();
+      inodes += FigureOf(status, "inodes");
+      EXPECT_EQ(FigureOf(status, "staged"), 0u) << "of shard " << s;
+      EXPECT_EQ(FigureOf(status, "soles"), 0u) << "of shard " << s;
+    }
+    EXPECT_EQ(inodes, 2 + homes + shared_.names) << "the root, /shared with what is in it, and each client's directory";
+  }
   void Look(const char* when) {
     SCOPED_TRACE(when);
     Calm();
-    ASSERT_TRUE(crashes_->Mend()) << "the servers do not come back";
+    ASSERT_TRUE(none_ || crashes_->Mend()) << "the servers do not come back";
+    for (const ShardId victim : victims_) cluster_->KillInside(victim, -1);
     All([](ModelledClient* c) { return c->CheckAll(); });
     All([this](ModelledClient* c) { return c == clients_[0].get() ? c->CheckShared() : Nothing(); });
-    for (uint32_t s = 0; s < cluster_->shard_count(); ++s) EXPECT_EQ(cluster_->shard(s).Check(), "");
+    for (uint32_t s = 0; s < cluster_->shard_count(); ++s) {
+      if (cluster_->dead(ShardId(s))) continue;
+      EXPECT_EQ(cluster_->shard(s).Check(), "");
+    }
     EXPECT_EQ(counts().damage, 0u);
   }
   void Show(const SimNetwork::Passing& passing) const {
@@ -210,9 +305,14 @@ class World {
 
   static constexpr uint64_t kTurnsMost = 20'000'000;
   const uint64_t seed_;
+  const bool none_;
   const bool trace_messages_ = FromEnvironment("MAYFLY_TRACE", 0) > 1;
   SimRandom random_;
-  bool short_ = false;  // most are, for many cost as much as a long one
+  SimRandom deaths_;              // of clients
+  bool mortal_ = false;           // they are
+  std::vector<ShardId> victims_;  // of the end of a member
+  uint64_t end_at_ = 0;           // operations until then; 0: no more
+  bool short_ = false;            // most are, for many cost as much as a long one
   bool small_journal_ = false;
   bool fills_journal_ = false;  // so that its ring goes round between two kills
   std::unique_ptr<SimCluster> cluster_;
@@ -430,9 +530,7 @@ TEST(Recovery, AProcessWithManyOpenFilesDies) {
 }
 
 uint64_t FigureOf(SimCluster& cluster, std::string_view name) {
-  const std::string text = cluster.shard(0).StatusJson();
-  const std::string key = fmt::format("\"{}\":", name);
-  return std::stoull(text.substr(text.find(key) + key.size()));
+  return FigureOf(cluster.shard(0).StatusJson(), name);
 }
 
 // Of a checkpoint a turn of the loop makes a bounded part, however much there is, and requests are served between two.
@@ -440,7 +538,7 @@ uint64_t FigureOf(SimCluster& cluster, std::string_view name) {
 void ExpectBesideTheTraffic(SimClusterOptions options, Task<Status> (*change)(Lane* lane, int number)) {
   SimCluster cluster(options);
   auto client = std::make_unique<SimClient>(cluster);
-  const auto figure = [&](std::string_view name) { return FigureOf(cluster, name); };
+  const auto figure = [&](std::string_view name) { return FigureOf(cluster.shard(0).StatusJson(), name); };
   client->mount().AskToListen(ShardId(0));  // to be alone with what it opens
   cluster.RunFor(20 * kMillisecond);
   int made = 0;
@@ -556,6 +654,8 @@ void RunKind(Kind kind, uint64_t in_ci) {
     kDeadlines,
     kRottenReads,
     kNotStarted,
+    kDeaths,
+    kEnds,
     kHash,
     kCounts
   };
@@ -580,14 +680,26 @@ void RunKind(Kind kind, uint64_t in_ci) {
     counts[kDeadlines] += world.shared().timed_out;
     counts[kRottenReads] += world.shared().rotten;
     counts[kNotStarted] += world.counts().refused;
+    counts[kDeaths] += world.shared().deaths;
+    counts[kEnds] += world.shared().lost.empty() ? 0 : 1;
     counts[kHash] += world.hash() * (2 * seed + 1);
     if (each) std::printf("seed %lu: hash %016lx\n", seed, world.hash());
   });
-  EXPECT_GT(all[kKills] + 20, range.count);  // else nothing was tried
+  if (kind == Kind::kNone) {
+    EXPECT_GT(all[kEnds] * 6 + 20, range.count);
+    EXPECT_GT(all[kRefused] * 4 + 20, range.count);
+    std::printf("%lu members died for good, %lu operations that needed them were refused\n", all[kEnds], all[kRefused]);
+  } else {
+    EXPECT_GT(all[kKills] + 20, range.count);  // else nothing was tried
+  }
+  if (kind == Kind::kProcess || kind == Kind::kNode || kind == Kind::kNetwork || kind == Kind::kNone) {
+    EXPECT_GT(all[kDeaths] * 4 + 20, range.count);
+    std::printf("%lu clients were killed\n", all[kDeaths]);
+  }
   if (kind == Kind::kPower) {
     EXPECT_GT(all[kPowerLosses] * 8 + 20, range.count);
   }
-  if (kind == Kind::kNetwork) {
+  if (kind == Kind::kNetwork || kind == Kind::kNone) {
     EXPECT_GT(all[kPartitions] + 20, range.count);
     std::printf("the network: %lu partitions, %lu messages late, %lu twice, %lu lost\n", all[kPartitions], all[kLate],
                 all[kTwice], all[kLost]);
@@ -612,6 +724,8 @@ TEST(Recovery, WhatWasAcknowledgedIsThereAfterLossesOfPower) { RunKind(Kind::kPo
 TEST(Recovery, WhatWasAcknowledgedIsThereAfterFaultsOfDisks) { RunKind(Kind::kDisk, 300); }
 TEST(Recovery, WhatWasAcknowledgedIsThereAfterFaultsOfTheNetwork) { RunKind(Kind::kNetwork, 300); }
 
+TEST(Recovery, WhatWasAcknowledgedIsThereAtLevelNone) { RunKind(Kind::kNone, 200); }
+
 // Each found a fault, which is named; they find it as long as the draws before it stay the same.
 TEST(Recovery, SeedsThatOnceFailed) {
   constexpr std::pair<Kind, uint64_t> kSeeds[] = {
@@ -634,7 +748,7 @@ TEST(Recovery, OneSeedIsOneRun) {
   for (uint64_t seed = first; seed < first + 12; ++seed) {
     uint64_t hashes[2] = {};
     for (uint64_t& hash : hashes) {
-      World world(seed, static_cast<Kind>(seed % 5));
+      World world(seed, static_cast<Kind>(seed % 6));
       world.Run();
       hash = world.hash();
     }

@@ -27,7 +27,7 @@ struct SeedRange {
 // `run(seed, counts)` lives through one seed and adds to the counts, which are summed up in `sums` (as many as there
 // are words in it, kSeedCountsMost at most). What fails in it is a failure of the test that names the seed; after
 // kFailedSeedsMost of them no more are tried.
-inline constexpr size_t kSeedCountsMost = 16;
+inline constexpr size_t kSeedCountsMost = 24;
 inline constexpr size_t kFailedSeedsMost = 20;
 void RunSeeds(SeedRange range, std::span<uint64_t> sums,
               const std::function<void(uint64_t seed, std::span<uint64_t> counts)>& run);
