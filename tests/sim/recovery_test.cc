@@ -529,9 +529,7 @@ TEST(Recovery, AProcessWithManyOpenFilesDies) {
   other.reset();
 }
 
-uint64_t FigureOf(SimCluster& cluster, std::string_view name) {
-  return FigureOf(cluster.shard(0).StatusJson(), name);
-}
+uint64_t FigureOf(SimCluster& cluster, std::string_view name) { return FigureOf(cluster.shard(0).StatusJson(), name); }
 
 // Of a checkpoint a turn of the loop makes a bounded part, however much there is, and requests are served between two.
 // `change` asks one server for one change after the other.
