@@ -251,6 +251,13 @@ expect_nothing "$work/disk"
 remove_chunks() { remove chunks; }
 life "a chunk file is removed under its server" 'chunk file' 'no such entry' remove_chunks --dir "$work/disk" --durability node
 expect_nothing "$work/disk"
+mount_image() { # on $work/rank-1
+  rm -f "$work/image"
+  truncate -s 96m "$work/image"
+  mkfs.ext4 -qF "$work/image" || e2e_fail "mkfs.ext4"
+  mount_at "$work/rank-1" -o loop "$work/image"
+}
+step "what takes a device that fails"
 if with_mounts; then
   # A device whose blocks are to come out of a file system that is full by then.
   mount_at "$work/blocks" -t tmpfs -o size=32m none
@@ -260,6 +267,31 @@ if with_mounts; then
   fail_device() { dd if=/dev/zero of="$work/blocks/full" bs=1M status=none 2>/dev/null; }
   life "the device of a journal fails under io_uring" journal '(input/output error|no space left)' fail_device --dir "$work/rank-%r" --durability process
   unmount_all
+  expect_nothing "$work/rank-0"
+  # All of a file system at once: none of its calls works any more.
+  vanish() { cut_power "$work/rank-1" || e2e_fail "this kernel does not shut a file system down"; }
+  mount_image
+  life "the file system vanishes" '(journal|chunk file)' 'input/output error' vanish --dir "$work/rank-%r" --durability process \
+    --capacity 32M
+  unmount_all
+  expect_nothing "$work/rank-0"
+
+  step "the file system is unmounted under its server, which has it for itself from then on"
+  mount_image
+  start "${small[@]}" --capacity 32M --flush-to "$work/out" --dir "$work/rank-%r"
+  fill
+  umount -l "$work/rank-1"
+  mounted=()
+  timeout 120 mayfly stage-in "$work/in" /again >"$work/stage.log" 2>&1 || e2e_fail "stage-in: $(cat "$work/stage.log")"
+  files_are_there
+  timeout 120 mayfly stop >"$work/stop.log" 2>&1 || e2e_fail "mayfly stop: $(cat "$work/stop.log")"
+  e2e_within 60 e2e_ended || e2e_fail "the servers do not end"
+  wait "$e2e_launcher" || e2e_fail "the servers ended with status $?"
+  e2e_launcher=''
+  for i in in again; do diff -r --no-dereference "$work/in" "$work/out/$i" || e2e_fail "the flush of /$i"; done
+  is_free() { [[ -z $(losetup -j "$work/image") ]]; }
+  e2e_within 20 is_free || e2e_fail "somebody has the file system still: $(losetup -j "$work/image")"
+  rm -rf "$work/out"
   expect_nothing "$work/rank-0"
 fi
 echo "all as expected"

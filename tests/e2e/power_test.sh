@@ -26,18 +26,10 @@ unmount() {
 }
 trap 'unmount; end_all' EXIT
 
-# Nothing is written to the image any more, and what was not flushed is lost. Linux: EXT4_IOC_SHUTDOWN,
-# XFS_IOC_GOINGDOWN: one number, and 2 is `without the log` of both.
-cut_power() {
-  python3 - "$work/disk" <<'EOF'
-import fcntl, os, struct, sys
-fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587D, struct.pack("I", 2))
-EOF
-}
 lose_power() {
   mapfile -t servers < <(pgrep -P "$e2e_launcher" -x mayflyd)
   kill -STOP "${servers[@]}" # what they have asked the disk for goes on
-  cut_power || e2e_fail "the power cannot be cut"
+  cut_power "$work/disk" || e2e_fail "the power cannot be cut"
   kill_all
   rm -rf "${MAYFLY_RUNTIME_DIR:?}"/* "${segments[@]}" # the node's memory
   e2e_within 20 umount "$work/disk" 2>/dev/null || e2e_fail "the image is in use"
@@ -98,7 +90,7 @@ e2e_mpirun=(--enable-recovery)
 dir_option=(--dir "$work/each/%r")
 lose_power_of_one() {
   kill -STOP "${pids[1]}"
-  cut_power || e2e_fail "the power cannot be cut"
+  cut_power "$work/disk" || e2e_fail "the power cannot be cut"
   kill -KILL "${pids[1]}"
   wait "${pids[1]}" 2>/dev/null
   e2e_within 20 gone "${pids[1]}" || e2e_fail "a killed server lives"
@@ -163,17 +155,30 @@ kill_all
 rm -rf "${MAYFLY_RUNTIME_DIR:?}"/*
 dd if=/dev/urandom of="$file" bs=4096 seek=1 count=2000 conv=notrunc status=none
 start --recover "${dir_option[@]}"
-intact=0 refused=0
+intact=() refused=()
 while read -r i; do
   if mayfly cp ":/d/$i" "$work/back" >/dev/null 2>&1; then
     cmp "$work/in-$i" "$work/back" || e2e_fail "the file $i has wrong bytes"
-    ((++intact))
+    intact+=("$i")
   else
-    ((++refused))
+    refused+=("$i")
   fi
 done < <(head -n "$closed_by_then" "$work/closed")
 (($(e2e_figure corrupt_blocks) > 0)) || e2e_fail "the damage is not counted"
-((refused > 0 && intact > 0)) || e2e_fail "$intact files intact, $refused refused"
+((${#refused[@]} > 0 && ${#intact[@]} > 0)) || e2e_fail "${#intact[@]} files intact, ${#refused[@]} refused"
+# So it is by the flush, whose status says that not all is there.
+status=0
+timeout 120 mayfly flush >"$work/flush.log" 2>&1 || status=$?
+((status == 1)) || e2e_fail "status $status from a flush that meets damage: $(cat "$work/flush.log")"
+for i in "${refused[@]}"; do
+  grep -qE "(^|[ /])d/$i: .*do not match their checksum" "$work/flush.log" || e2e_fail "the flush does not name /d/$i: $(cat "$work/flush.log")"
+  [[ ! -e $work/out/d/$i ]] || e2e_fail "the flush writes /d/$i, which is damaged"
+done
+for i in "${intact[@]}"; do
+  cmp "$work/in-$i" "$work/out/d/$i" || e2e_fail "the flush of /d/$i beside what is damaged"
+  ! grep -qE "(^|[ /])d/$i: .*do not match their checksum" "$work/flush.log" || e2e_fail "the flush complains of /d/$i: $(cat "$work/flush.log")"
+done
+echo "    ${#intact[@]} files flushed, ${#refused[@]} named and not written"
 kill_all
 rm -f "$file"
 launch --recover "${dir_option[@]}"

@@ -67,6 +67,15 @@ kill_all() { # the launcher too
   rejoined=()
 }
 
+# Nothing is written to the file system any more, and what was not flushed is lost. Linux: EXT4_IOC_SHUTDOWN,
+# XFS_IOC_GOINGDOWN: one number, and 2 is `without the log` of both.
+cut_power() { # WHERE IT IS MOUNTED
+  python3 - "$1" <<'EOF'
+import fcntl, os, struct, sys
+fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587D, struct.pack("I", 2))
+EOF
+}
+
 # A member that was killed, by --rejoin; `pids`, by member, and `rejoined` follow.
 rejoin_begin() { # N OPTION...
   local member=$1
