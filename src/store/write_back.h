@@ -58,8 +58,7 @@ class WriteBack {
   static constexpr uint32_t kWritesMax = 16;
   static constexpr uint32_t kGatherBytes = 256 * 1024;  // of extents that are copied together, to be one write
   static constexpr uint32_t kCopyBytesMax = 32 * 1024;  // longer ones are written from where they lie
-  static constexpr uint64_t kPutOffBytes = 4u
-                                           << 20;  // what others write meanwhile puts a flush off for so long at most
+  static constexpr uint64_t kPutOffBytes = 4u << 20;    // so much of what others write meanwhile puts a flush off
 
   struct Write;
   // A block that an extent has only a part of.

@@ -140,17 +140,27 @@ verb 0 dump --json "$base"
 last='[i for i in d["shards"][1]["items"] if i["type"] == "changes"][-1]'
 lsn=$(json "${last}[\"lsn\"]") || exit 1
 bytes=$(json "${last}[\"bytes\"]") || exit 1
+# As a kill within its Append leaves it: not all of it is there, and the region does not count it yet.
 kept=$base/kept-1.journal-tail
-place=$((4096 + (lsn + 50) % ($(stat -c %s "$kept") - 4096)))
-dd if="$kept" of="$work/good" bs=1 skip="$place" count=1 status=none
+journal=$base/member-1/shard-1/journal
+place=$((8192 + (lsn + 50) % ring))
+dd if="$journal" of="$work/good" bs=1 skip="$place" count=1 status=none
 tr '\000-\377' '\001-\377\000' <"$work/good" >"$work/bad"
-overwrite "$kept" "$place" "$work/bad"
+overwrite "$journal" "$place" "$work/bad"
+dd if="$kept" of="$work/low" bs=1 skip=72 count=8 status=none
+python3 -c 'import sys; sys.stdout.buffer.write(int(sys.argv[1]).to_bytes(8, "little"))' "$lsn" >"$work/before"
+overwrite "$kept" 72 "$work/before"
 verb 0 verify "$base"
 says "^torn tail: shard 1 .*LSN $lsn.* up to LSN $((lsn + bytes))"
 verb 0 verify --json "$base"
 is "torn tail {'from': $lsn, 'to': $((lsn + bytes)), 'bytes': $bytes} []" \
   '" ".join(map(str, (d["verdict"], d["shards"][1]["torn"], d["shards"][1]["damage"])))'
-overwrite "$kept" "$place" "$work/good"
+# Had the region counted it, it would be damage.
+overwrite "$kept" 72 "$work/low"
+verb 1 verify "$base"
+says "^  damaged: LSN $lsn to $((lsn + bytes))$"
+overwrite "$journal" "$place" "$work/good"
+verb 0 verify "$base"
 
 step "journals that cannot be read"
 other=$work/other/mayfly-$uuid
