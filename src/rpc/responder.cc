@@ -454,6 +454,13 @@ bool Responder::IsWorkingFor(ClientId process) const {
   });
 }
 
+bool Responder::IsGone(ClientId id, const Process& process) const {
+  if (process.connections != 0) return false;
+  const Nanos now = executor_.now();
+  if (process.ended) return now >= process.gone_at || !IsWorkingFor(id);
+  return now >= process.gone_at && (now >= process.gone_at + options_.lives_most || !lives_ || !lives_(id));
+}
+
 // Refused connections are closed, processes without a connection declared dead, lanes long gone forgotten.
 void Responder::Sweep() {
   sweep_ = {};
@@ -464,10 +471,9 @@ void Responder::Sweep() {
   std::vector<std::pair<ClientId, bool>> gone;  // whether it is known to have ended
   bool ending = false;
   for (const auto& [id, process] : processes_) {
-    if (process.connections != 0) continue;
-    const bool is_gone = now >= process.gone_at || (process.ended && !IsWorkingFor(id));
+    const bool is_gone = IsGone(id, process);
     if (is_gone) gone.emplace_back(id, process.ended);
-    ending |= !is_gone && process.ended;
+    ending |= !is_gone && process.connections == 0 && process.ended;
   }
   std::sort(gone.begin(), gone.end());  // a run is a function of its inputs
   for (const auto& [id, ended] : gone) processes_.erase(id);

@@ -149,8 +149,8 @@ class Responder final : public Receiver {
     ShardId self;
     uint32_t uid = 0;  // of the server: the only one it serves, unless it is 0
     // Without any connection a process counts as dead; one that is known to have ended: once what it had asked for is
-    // done, if that is earlier.
-    Nanos gone_after = 5 * kSecond;
+    // done, if that is earlier; one that is known to live (SetLives): so much later.
+    Nanos gone_after = 5 * kSecond, lives_most = 600 * kSecond;
     Nanos forget_after = 600 * kSecond;  // a lane's answers are kept so long after its last connection
     // The network again, by a way that may take longer, for the answers that `holds` picks; null: none.
     Transport* held = nullptr;
@@ -175,6 +175,8 @@ class Responder final : public Receiver {
   void SetView(View v) { view_ = v; }
   // Called when a process has no connection any more (by death, or by a proper end). `ended`: it is known to have.
   void SetOnProcessGone(std::function<void(ClientId process, bool ended)> fn) { on_process_gone_ = std::move(fn); }
+  // Whether a process is known to live, though it has no connection: it is slow, or has nothing to ask.
+  void SetLives(std::function<bool(ClientId process)> fn) { lives_ = std::move(fn); }
   // Refuses new connections and answers nothing any more. Requests that are being worked on still end by Finish, all of
   // them before this object goes.
   void Close();
@@ -214,6 +216,8 @@ class Responder final : public Receiver {
   void OnRequest(Bytes header, const Prefix& prefix, Payload payload);
   void OnTrace(Bytes header, const Prefix& prefix);
   void TraceStarted(Request* request);
+  struct Process;
+  bool IsGone(ClientId id, const Process& process) const;
   void TraceSuspended();
   bool IsNew(Request* request, uint16_t attempt);
   bool IsNewOnce(Request* request);
@@ -254,6 +258,7 @@ class Responder final : public Receiver {
   std::vector<std::unique_ptr<Request>> requests_;
   std::vector<Request*> free_requests_;
   std::function<void(ClientId, bool)> on_process_gone_;
+  std::function<bool(ClientId)> lives_;
   size_t live_ = 0;  // connections that were welcomed
   bool closed_ = false;
   Executor::TimerId sweep_;

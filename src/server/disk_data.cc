@@ -11,8 +11,9 @@
 namespace mayfly {
 namespace {
 
-constexpr uint64_t kAheadBytes = 8u << 20;
-constexpr uint64_t kAheadGap = 256u << 20;  // of a file in order: chunks on other shards lie between
+constexpr uint64_t kAheadBytes = 16u << 20;  // before the reader; an eighth of the memory at most
+constexpr uint32_t kAheadPieces = 2;         // of a quarter of that, under way at a time
+constexpr uint64_t kAheadGap = 256u << 20;   // of a file in order: chunks on other shards lie between
 constexpr Nanos kAheadWithin = 10 * kSecond;
 
 }  // namespace
@@ -207,33 +208,46 @@ Shard::ReadBack* Shard::ReadsInOrder(const ChunkRange& range) {
 
 // A file that is read in order, one request at a time, would leave the disk idle while the reader has the bytes.
 void Shard::FetchAhead(const ChunkRange& range, uint64_t end, bool was_absent) {
-  const InodeId file = range.file;
-  ReadBack* const known = ReadsInOrder(range);
-  if (known == nullptr) {
+  ReadBack* one = ReadsInOrder(range);
+  if (one == nullptr) {
     if (!was_absent) return;
-    read_back_[next_read_back_++ % read_back_.size()] = {file, end, false};
+    one = &read_back_[next_read_back_ % read_back_.size()];
+    *one = {range.file, end, ++next_read_back_};
     return;
   }
-  known->end = end;
-  if (known->ahead || leaving_) return;
-  known->ahead = true;
-  gate_.Spawn(FetchBehind(file, end), "reading ahead from the disk");
+  one->end = end;
+  GoAhead(one);
 }
 
-// The extents behind `from` that this shard has; they stay in memory for whoever comes.
-Task<Status> Shard::FetchBehind(InodeId file, uint64_t from) {
-  ReadPieces pieces;
-  uint64_t bytes = 0;
-  while (from != ChunkStore::kDone && bytes < kAheadBytes) {
-    const size_t first = pieces.size();
-    from = store_.LiveData(file, from, 1, &pieces);
-    for (size_t i = first; i < pieces.size(); ++i) bytes += pieces[i].bytes;
+// Two pieces at a time: the disk reads one while the other is verified, and the next begins when either is in memory.
+void Shard::GoAhead(ReadBack* one) {
+  const uint64_t ahead = std::min(kAheadBytes, budget_.bytes_max() / 8);
+  while (!leaving_ && one->fetching < kAheadPieces) {
+    uint64_t from = std::max(one->ahead_to, one->end);
+    if (from >= one->end + ahead) return;
+    ReadPieces pieces;
+    uint64_t bytes = 0;
+    while (from != ChunkStore::kDone && bytes < ahead / 4) {
+      const size_t first = pieces.size();
+      from = store_.LiveData(one->file, from, 1, &pieces);
+      for (size_t i = first; i < pieces.size(); ++i) bytes += pieces[i].bytes;
+    }
+    one->ahead_to = from;
+    if (pieces.empty()) return;
+    ++one->fetching;
+    gate_.Spawn(FetchPieces(one->reader, std::move(pieces)), "reading ahead from the disk");
   }
-  (void)co_await disk_reader_->Fetch(&pieces, true,
-                                     executor_.now() + kAheadWithin);  // whoever reads it will hear of it
-  for (ReadBack& one : read_back_) {
-    if (one.file == file) one.ahead = false;
-  }
+}
+
+// They stay in memory for whoever comes, who will hear of it if they cannot be read.
+Task<Status> Shard::FetchPieces(uint64_t reader, ReadPieces pieces) {
+  (void)co_await disk_reader_->Fetch(&pieces, true, executor_.now() + kAheadWithin);
+  pieces.clear();
+  const auto one = std::find_if(read_back_.begin(), read_back_.end(),
+                                [reader](const ReadBack& known) { return known.reader == reader; });
+  if (one == read_back_.end()) co_return Code::kOk;  // forgotten
+  --one->fetching;
+  GoAhead(&*one);
   co_return Code::kOk;
 }
 

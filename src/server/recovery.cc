@@ -348,9 +348,9 @@ Status Shard::FinishRecovery(bool power_lost, TlvWriter* first, RecoveryReport* 
   const Nanos now = executor_.now();
   absl::flat_hash_set<ClientId> listening;
   for (const auto& [id, sole] : soles_) listening.insert(sole.process);
-  // Whoever had the arena and has let go of it has ended, but for one that could not map it.
+  // Whoever had places of the arena and has let go of it has ended. Who had none may only have asked where it is.
   const auto within = [this](ClientId process, Nanos longest) {
-    return attached_.contains(process) && !arena_memory_.IsAttached(process.value) ? kLetGoWithin : longest;
+    return loans_.CountOf(process) != 0 && !arena_memory_.IsAttached(process.value) ? kLetGoWithin : longest;
   };
   for (ClientId process : attached_) responder_.ExpectProcess(process, now + within(process, kComeBackWithin));
   for (ClientId process : names_.Openers()) {

@@ -383,7 +383,8 @@ class Shard {
   struct ReadBack;
   ReadBack* ReadsInOrder(const ChunkRange& range);
   void FetchAhead(const ChunkRange& range, uint64_t end, bool was_absent);
-  Task<Status> FetchBehind(InodeId file, uint64_t from);
+  void GoAhead(ReadBack* one);
+  Task<Status> FetchPieces(uint64_t reader, ReadPieces pieces);
   Task<Status> HandleSync(Request* r, const InodeRequest& q, Empty* a, ReplyPayload* out);
   Task<Status> SyncAt(ShardId shard, InodeId id, Nanos deadline);
 
@@ -677,10 +678,12 @@ class Shard {
   struct ReadBack {
     InodeId file;
     uint64_t end = 0;
-    bool ahead = false;  // what follows is being fetched
+    uint64_t reader = 0;    // a number of its own
+    uint64_t ahead_to = 0;  // what follows is in memory, or asked for, up to there
+    uint32_t fetching = 0;  // pieces of that
   };
   std::array<ReadBack, 16> read_back_;
-  uint32_t next_read_back_ = 0;
+  uint64_t next_read_back_ = 0;
   uint64_t evict_again_at_ = 0;  // count of WriteBack::kept(): before, nothing more can be evicted
   Nanos evict_again_by_ = 0;
   uint64_t eviction_waits_ = 0;  // for memory that could not be given up yet

@@ -108,6 +108,24 @@ TEST_P(Eviction, WhoWaitsForADiskThatStandsStillIsCounted) {
   ReadAll();
 }
 
+// The disk works while the reader looks at what it got, and not for who has stopped.
+TEST_P(Eviction, WhoReadsInOrderFindsItInMemory) {
+  constexpr uint64_t kRead = kFile / 4, kAhead = kMemory / 8;
+  Begin(kMemory);
+  WriteAll();
+  cluster->platter(0).faults.latency_min = cluster->platter(0).faults.latency_max = 4 * kMillisecond;
+  const uint64_t hits = Figure("hits"), read_back = Figure("read_back_bytes");
+  for (uint64_t offset = 0; offset < kRead && !HasFailure(); offset += kPiece) {
+    EXPECT_TRUE(MappedTest::Read(*client, file, offset, kPiece) == Content(offset)) << offset;
+    cluster->RunFor(2 * kMillisecond);  // half as long as the disk takes for any of it
+  }
+  EXPECT_GE(Figure("hits") - hits, kRead / kPiece - 8);
+  cluster->RunFor(kSecond);
+  EXPECT_GE(Figure("read_back_bytes") - read_back, kRead);
+  EXPECT_LE(Figure("read_back_bytes") - read_back, kRead + kAhead + kAhead / 2);
+  ReadAll();
+}
+
 // Each extent that leaves memory takes room in the journal, and small files have many.
 TEST_P(Eviction, ManySmallFilesLeaveMemoryWithoutFillingTheJournal) {
   constexpr uint32_t kFiles = 30'000;

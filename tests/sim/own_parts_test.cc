@@ -514,7 +514,8 @@ TEST_F(OwnPartsTest, WhatWasWrittenDownIsDoneWhenTheProcessIsGone) {
 // Nor does one of which only the connections are gone; what it had open counts as closed once it has let go of the
 // arena.
 TEST_F(OwnPartsTest, WhatWasWrittenDownByWhoLetsGoLateIsDoneAndClosed) {
-  auto gone = std::make_unique<SimClient>(cluster, Eager(), &cluster.views());
+  constexpr uint64_t kHost = 77;
+  auto gone = std::make_unique<SimClient>(cluster, Eager(), &cluster.views(), kHost);
   EXPECT_TRUE(gone->Wait(gone->lane().Mkdir("/e", 0755)).ok());
   for (int i = 0; i < 20; ++i) {
     EXPECT_TRUE(Make(*gone, "/e/first" + std::to_string(i), Pattern(30, i)));
@@ -526,8 +527,10 @@ TEST_F(OwnPartsTest, WhatWasWrittenDownByWhoLetsGoLateIsDoneAndClosed) {
   ASSERT_TRUE(open.done() && open.Take().ok());  // nobody has heard of it
   const uint64_t process = gone->process().value;
   for (uint32_t s = 0; s < 2; ++s) cluster.arena(s).attached.insert(process);  // as a child would be
+  for (uint16_t m = 0; m < 2; ++m) cluster.network().CutHosts(kHost, SimCluster::HostOf(MemberId(m)));
+  cluster.RunFor(kSecond);
   gone.reset();
-  cluster.RunFor(20 * kSecond);
+  cluster.RunFor(700 * kSecond);  // longer than it is taken for one that lives
   EXPECT_EQ(Stat(other, "/e/open").code(), Code::kNoEntry);
   for (uint32_t s = 0; s < 2; ++s) cluster.arena(s).attached.erase(process);
   cluster.RunFor(5 * kSecond);

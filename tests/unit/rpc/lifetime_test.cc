@@ -72,6 +72,28 @@ TEST(ProcessGone, IsNotToldOfOneThatComesBackInTime) {
   EXPECT_TRUE(w.shards[0]->gone.empty());
 }
 
+// A process of this node may be too slow to connect again in time, and has its files open all the same.
+TEST(ProcessGone, IsNotToldOfOneThatLives) {
+  World w;
+  bool lives = true;
+  w.shards[0]->responder->SetLives([&](ClientId) { return lives; });
+  TestLane& lane = w.AddLane();
+  EXPECT_EQ(w.Await(lane.Ping(0)), Code::kOk);
+  w.network.Kill(*lane.transport);
+  w.RunFor(500 * kSecond);
+  EXPECT_TRUE(w.shards[0]->gone.empty());
+  lives = false;
+  w.RunFor(2 * kSecond);
+  EXPECT_EQ(w.shards[0]->gone.size(), 1u);
+  // But not for ever: who has its memory may be a child that will never ask for anything.
+  lives = true;
+  TestLane& other = w.AddLane();
+  EXPECT_EQ(w.Await(other.Ping(0)), Code::kOk);
+  other.End();
+  w.RunFor(700 * kSecond);
+  EXPECT_EQ(w.shards[0]->gone.size(), 2u);
+}
+
 TEST(ProcessGone, OfManyIsToldInOneOrder) {
   std::vector<ClientId> orders[2];
   for (auto& order : orders) {
