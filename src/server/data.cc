@@ -705,6 +705,10 @@ Task<Status> Shard::HandleStatFs(Request*, const Empty&, StatFsReply* a, ReplyPa
   // Names get what the arena has and does not use, too. An empty file with a short name takes a third of 512 bytes.
   a->inodes = names_.inodes();
   a->inodes_free = (budget_.bytes_max() - std::min(budget_.bytes_max(), budget_.used()) + arena_free) / 512;
+  if (write_back_ != nullptr) {  // data makes way for them
+    const uint64_t most = budget_.tables_max() - budget_.bytes_max() / 128;
+    a->inodes_free = (most - std::min(most, budget_.table_used())) / 512;
+  }
   a->chunk_bytes = 1u << options_.chunk_bits;
   co_return Code::kOk;
 }

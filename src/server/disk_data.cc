@@ -15,8 +15,17 @@ constexpr uint64_t kAheadBytes = 16u << 20;  // before the reader; an eighth of 
 constexpr uint32_t kAheadPieces = 2;         // of a quarter of that, under way at a time
 constexpr uint64_t kAheadGap = 256u << 20;   // of a file in order: chunks on other shards lie between
 constexpr Nanos kAheadWithin = 10 * kSecond;
+// Of the memory: for reads of what is on the disk, when nothing can leave memory any more, and for data being read and
+// written, however many names there are. A few of the longest transfers, whose edges lie in extents as long.
+uint64_t ReadsMin(uint64_t memory) { return std::min<uint64_t>(2 * kTransferBytesMax, memory / 4); }
+uint64_t TransfersMin(uint64_t memory) { return std::max(memory / 16, std::min<uint64_t>(64u << 20, memory / 4)); }
 
 }  // namespace
+
+void Shard::KeepMemoryForData() {
+  const uint64_t memory = budget_.bytes_max();
+  budget_.KeepForData(TransfersMin(memory), reads_only() ? 0 : ReadsMin(memory));
+}
 
 Task<Status> Shard::OpenDisk(bool recover, RecoveryReport* report) {
   Result<ChunkFile> opened = Code::kIo;
@@ -47,7 +56,7 @@ Task<Status> Shard::OpenDisk(bool recover, RecoveryReport* report) {
     write_back_ = std::make_unique<WriteBack>(&executor_, doors_.disk, chunk_file_, &store_, keeps_data());
   }
   disk_reader_ =
-      std::make_unique<DiskReader>(&executor_, doors_.disk, chunk_file_, &store_, budget_.bytes_max() / 4,
+      std::make_unique<DiskReader>(&executor_, doors_.disk, chunk_file_, &store_, TransfersMin(budget_.bytes_max()) / 2,
                                    [this](uint32_t bytes, Nanos deadline) { return MakeMemory(bytes, deadline); });
   co_return Code::kOk;
 }
@@ -76,6 +85,7 @@ bool Shard::HasRoom(uint64_t bytes, uint64_t reserved) {
 }
 
 Task<Status> Shard::MakeRoom(uint64_t bytes, uint64_t reserved, Nanos deadline) {
+  if (LacksTableRoom(1)) MAYFLY_CO_TRY(co_await AwaitTableRoom(deadline));
   const uint64_t blocks = 2 * DiskSpace::BlocksFor(bytes) + disk_space_->blocks() / 16;
   const uint64_t memory = 2 * bytes + budget_.bytes_max() / 16;
   if (disk_space_->blocks_free() >= blocks && arena_.bytes_free() >= memory) co_return Code::kOk;
@@ -167,30 +177,119 @@ uint64_t Shard::Evict(uint64_t bytes) {
 
 Task<Status> Shard::MakeMemory(uint32_t bytes, Nanos deadline) {
   if (Evict(bytes) != 0) {
-    co_return SealAndSettle() ? Code::kOk : Code::kIo;
+    (void)SealAndSettle();  // the journal may fail: then there is other memory (Freeze)
+    co_return Code::kOk;
   }
   ++eviction_waits_;
-  if (!log_.failed() && !log_.HasRoom()) co_return co_await log_.WaitForRoom(deadline);
-  if (write_back_ != nullptr && write_back_->kept() < write_back_->written()) {
-    co_return co_await write_back_->Kept(write_back_->kept() + 1, deadline);
-  }
-  // Others are sending what is there.
   if (executor_.now() >= deadline) co_return Code::kTimedOut;
-  co_await executor_.Sleep(kMillisecond);
+  Status waited;
+  if (log_.failed() || write_back_ == nullptr) {
+    co_await executor_.Sleep(kMillisecond);  // others are sending what is there
+  } else if (!log_.HasRoom()) {
+    waited = co_await log_.WaitForRoom(deadline);
+  } else if (write_back_->kept() < write_back_->written()) {
+    waited = co_await write_back_->Kept(write_back_->kept() + 1, deadline);
+  } else {
+    co_await executor_.Sleep(kMillisecond);
+  }
+  if (waited.code() == Code::kIo) {  // likewise, once the log has learnt of it
+    co_await executor_.Sleep(kMillisecond);
+    waited = Code::kOk;
+  }
+  co_return waited;
+}
+
+// The journal has failed: what it says of memory stays as it is, and what is read back gets memory that was kept.
+void Shard::Freeze() {
+  store_.Freeze();
+  budget_.ReleaseReads();
+  arena_.EndDrain();
+  table_news_.WakeAll();
+  if (disk_reader_ != nullptr) disk_reader_->SetBytesMax(ReadsMin(budget_.bytes_max()) / 2);
+}
+
+// Names stop at one 128th of the memory (RoomForTables) and wait at two; segments are drained from three on, and the
+// arena leaves four (B5).
+bool Shard::BeginDrain() {
+  const uint64_t wanted = budget_.bytes_max() / 32;
+  while (budget_.TableRoom() < wanted && budget_.arena_used() > budget_.transfers_min() &&
+         arena_.ReleaseFreeSegment()) {
+  }
+  if (!LacksTableRoom(3)) return false;
+  if (!store_.StartDrain(wanted - budget_.TableRoom(), undrained_)) {
+    drains_stuck_ = true;
+    undrained_.clear();
+    return false;
+  }
+  return true;
+}
+
+// Gives tables what data leaves: a segment of the arena goes as a whole, so all that lies in it is evicted.
+bool Shard::TendTables() {
+  constexpr uint32_t kAtATime = 128;  // as Evict
+  constexpr Nanos kAgainAfter = 10 * kMillisecond, kStuckAfter = kSecond;
+  const Nanos now = executor_.now();
+  if (arena_.draining().empty()) {
+    if (!LacksTableRoom(3)) {
+      drains_stuck_ = false;
+      return false;
+    }
+    if (now < drain_again_at_) return false;
+    if (!BeginDrain()) {
+      if (drains_stuck_) drain_again_at_ = now + kAgainAfter;
+      table_news_.WakeAll();
+      return false;
+    }
+    drain_until_ = now + kStuckAfter;
+    drain_again_at_ = 0;
+  }
+  if (now < drain_again_at_) return false;
+  if (!log_.HasRoom()) {
+    drain_until_ = now + kStuckAfter;
+    return false;
+  }
+  const uint64_t evicted = store_.stats().evicted;
+  const bool around = store_.EvictDraining(kAtATime);
+  if (!SealAndSettle()) return false;
+  if (store_.stats().evicted != evicted) drain_until_ = now + kStuckAfter;
+  if (arena_.ReleaseDrained()) {
+    undrained_.clear();
+    drains_stuck_ = false;
+    table_news_.WakeAll();
+  }
+  if (arena_.draining().empty()) return true;
+  if (!around) return true;
+  // What is left is being written, read or sent.
+  write_back_->Want(write_back_->written());
+  drain_again_at_ = now + kAgainAfter;
+  if (now < drain_until_) return false;
+  undrained_.insert(arena_.draining().begin(), arena_.draining().end());
+  arena_.EndDrain();
+  return true;
+}
+
+Task<Status> Shard::AwaitTableRoom(Nanos deadline) {
+  constexpr Nanos kLookEvery = 10 * kMillisecond;
+  while (write_back_ != nullptr && LacksTableRoom(2) && !drains_stuck_ && !log_.failed() && !leaving_) {
+    if (executor_.now() >= deadline) co_return Code::kTimedOut;
+    (void)co_await table_news_.Wait(std::min(deadline, executor_.now() + kLookEvery));
+  }
   co_return Code::kOk;
 }
 
-// Keeps some memory free, so that writes seldom wait.
-void Shard::TendMemory() {
+// Keeps some memory free, so that writes seldom wait. True: there is more to do.
+bool Shard::TendMemory() {
   constexpr Nanos kAgainAfter = 10 * kMillisecond;
+  const bool more = !log_.failed() && TendTables();
   const uint64_t most = budget_.bytes_max(), free = arena_.bytes_free();
   write_back_->SetEager(keeps_data() || free < most / 2);
-  if (free >= most / 8) return;
-  if (write_back_->kept() == evict_again_at_ && executor_.now() < evict_again_by_) return;
-  if (Evict(most / 16) != 0 || !log_.HasRoom()) return;
+  if (free >= most / 8) return more;
+  if (write_back_->kept() == evict_again_at_ && executor_.now() < evict_again_by_) return more;
+  if (Evict(most / 16) != 0 || !log_.HasRoom()) return more;
   evict_again_at_ = write_back_->kept();
   evict_again_by_ = executor_.now() + kAgainAfter;
   write_back_->Want(write_back_->written());
+  return more;
 }
 
 void Shard::FreeBlocks() { store_.Kept(keeps_data() ? journal_->durable().value : log_.sealed().value); }
@@ -221,7 +320,7 @@ void Shard::FetchAhead(const ChunkRange& range, uint64_t end, bool was_absent) {
 
 // Two pieces at a time: the disk reads one while the other is verified, and the next begins when either is in memory.
 void Shard::GoAhead(ReadBack* one) {
-  const uint64_t ahead = std::min(kAheadBytes, budget_.bytes_max() / 8);
+  const uint64_t ahead = std::min({kAheadBytes, budget_.bytes_max() / 8, disk_reader_->bytes_max() / 2});
   while (!leaving_ && one->fetching < kAheadPieces) {
     uint64_t from = std::max(one->ahead_to, one->end);
     if (from >= one->end + ahead) return;

@@ -118,6 +118,11 @@ constexpr bool StandInAcknowledges(Method m) {
       return false;
   }
 }
+// What may want room for a name or a value.
+constexpr bool TakesTables(Method m) {
+  if (m == Method::kLookup || m == Method::kUnlink || m == Method::kRmdir) return false;
+  return NamesAnEntry(m) || m == Method::kSetXattr;
+}
 constexpr uint32_t kOpenToChange = kOpenWrite | kOpenCreate | kOpenTruncate | kOpenAppend;
 template <class T>
 constexpr bool OnlyReads(const T&) {
@@ -192,6 +197,8 @@ Task<Status> Shard::Run(Request* r) {
     // Peers work for a request that was let in.
     const bool waits = !r->party().peer && !AllowedWhileStopping(M);
     if (status.ok() && waits && !log_.failed() && !log_.HasRoom()) status = co_await log_.WaitForRoom(r->deadline());
+    const bool takes = waits && TakesTables(M) && !OnlyReads(q);
+    if (status.ok() && takes && LacksTableRoom(2)) status = co_await AwaitTableRoom(r->deadline());
   }
   if constexpr (NamesAnEntry(M)) {
     if (status.ok()) {

@@ -355,7 +355,7 @@ Task<Status> Shard::HandleSetXattr(Request* r, const XattrRequest& q, Empty*, Re
   Inode* inode = names_.FindInode(q.inode);
   if (inode == nullptr) co_return Code::kStale;
   if (value->size() > 4096) {  // RoomForTables is about small things
-    if (budget_.used() + value->size() > budget_.bytes_max() && !arena_.ReleaseFreeSegment()) co_return Code::kNoSpace;
+    if (budget_.TableRoom() < value->size() && !arena_.ReleaseFreeSegment()) co_return Code::kNoSpace;
   }
   MAYFLY_CO_TRY(RoomForTables());
   co_return names_.SetXattr(*inode, q.name, *value, q.flags, r->party().cred, wall());

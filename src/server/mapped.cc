@@ -27,6 +27,7 @@ Task<Status> Shard::HandleArenaName(Request* r, const Empty&, Empty*, ReplyPaylo
 
 bool Shard::MayLendAhead() const {
   if (has_disk() && disk_space_->blocks_free() < disk_space_->blocks() / kAheadShare) return false;
+  if (write_back_ != nullptr && LacksTableRoom(3)) return false;
   return arena_.bytes_free() >= budget_.bytes_max() / kAheadShare;
 }
 

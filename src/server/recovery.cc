@@ -52,7 +52,7 @@ Task<Status> Shard::Open(bool recover, RecoveryReport* report) {
   MAYFLY_CO_TRY(co_await OpenJournal(recover, report));
   log_.SetOnFailure([this] {
     names_.SetRecorder(nullptr);
-    store_.SetRecorder(nullptr);
+    Freeze();
     responder_.SetRecorder(nullptr);
     responder_.DistrustAnswers();
     caller_.Disown(AllowedWhileReadOnly);

@@ -104,7 +104,9 @@ Shard::Shard(Doors doors, const Placement& placement, const AddressBook& book, S
       loans_news_(executor_),
       view_(options_.view),
       view_news_(executor_),
+      table_news_(executor_),
       compacted_(executor_) {
+  if (has_disk()) KeepMemoryForData();
   doors_.transport.SetReceiver(&responder_);
   responder_.SetGeneration(generation_);
   responder_.SetView(view_);
@@ -158,7 +160,7 @@ bool Shard::RunOnce() {
   }
   worked |= executor_.RunOnce();
   if (journal_ != nullptr) {
-    if (write_back_ != nullptr) TendMemory();
+    if (write_back_ != nullptr) worked |= TendMemory();
     (void)SealAndSettle();
   }
   worked |= TurnDisk();
@@ -216,6 +218,7 @@ Task<Status> Shard::Drain() {
   loans_news_.WakeAll();
   settle_news_.WakeAll();
   view_news_.WakeAll();
+  table_news_.WakeAll();
   EndStages();
   Status status = co_await flusher_->Shutdown(executor_.now() + 10 * kSecond);
   caller_.Shutdown();
@@ -245,8 +248,9 @@ Task<Status> Shard::Drain() {
 // Before something is added to the tables: is there room for a little more (an entry with the longest name)?
 Status Shard::RoomForTables() {
   constexpr uint64_t kOneEntry = 1024;
+  const uint64_t kept = write_back_ != nullptr ? budget_.bytes_max() / 128 : 0;
   for (;;) {
-    if (budget_.used() + kOneEntry <= budget_.bytes_max()) return Code::kOk;
+    if (budget_.TableRoom() >= kOneEntry + kept) return Code::kOk;
     if (!arena_.ReleaseFreeSegment()) return Code::kNoSpace;
   }
 }

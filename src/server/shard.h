@@ -367,6 +367,7 @@ class Shard {
   bool has_disk() const { return options_.disk_bytes != 0; }
   // With a chunk file. Before so many bytes of data are taken in, of which `reserved` have their blocks: waits for what
   // comes free by itself. MakeMemory: for bytes that are read back.
+  void KeepMemoryForData();  // before anything is charged
   bool HasBlocks(uint64_t bytes) const;
   bool HasRoom(uint64_t bytes, uint64_t reserved);
   Task<Status> MakeRoom(uint64_t bytes, uint64_t reserved, Nanos deadline);
@@ -375,7 +376,14 @@ class Shard {
   Task<Status> MakeMemory(uint32_t bytes, Nanos deadline);
   // Memory that is given up, once what was changed is sealed and settled; 0 also while the journal has no room.
   uint64_t Evict(uint64_t bytes);
-  void TendMemory();
+  bool TendMemory();
+  void Freeze();
+  // Memory of data that tables take, as long as data may leave it for the chunk file: room for names, of which some is
+  // kept for the bookkeeping of data. AwaitTableRoom waits while there is hope, and refuses nothing.
+  bool LacksTableRoom(uint64_t share) const { return budget_.TableRoom() < budget_.bytes_max() / 128 * share; }
+  bool TendTables();  // true: there is more to do
+  bool BeginDrain();
+  Task<Status> AwaitTableRoom(Nanos deadline);
   bool TurnDisk();
   // What was changed is in the journal, and places that it cut loose are free; false: the journal has failed.
   bool SealAndSettle();
@@ -686,6 +694,11 @@ class Shard {
   uint64_t next_read_back_ = 0;
   uint64_t evict_again_at_ = 0;  // count of WriteBack::kept(): before, nothing more can be evicted
   Nanos evict_again_by_ = 0;
+  absl::flat_hash_set<uint32_t> undrained_;  // segments that something could not leave
+  bool drains_stuck_ = false;                // nothing more can be drained at present
+  Nanos drain_until_ = 0;                    // without progress
+  Nanos drain_again_at_ = 0;
+  WaitQueue table_news_;         // there is more room for tables, or no hope of it
   uint64_t eviction_waits_ = 0;  // for memory that could not be given up yet
   bool compacting_ = false;
   WaitQueue compacted_;

@@ -101,6 +101,7 @@ Task<Status> Shard::PrepareHere(TxnId id, std::vector<TxnOp> ops, Cred cred, std
     // entries wait for it.
     if (op.kind == TxnKind::kDirEmpty && joining_.contains(op.inode)) co_return Code::kBusy;
     if (op.kind != TxnKind::kDentry || !op.set.valid()) continue;
+    if (LacksTableRoom(2)) MAYFLY_CO_TRY(co_await AwaitTableRoom(deadline));
     while (!names_.Joined(op.inode)) {
       MAYFLY_CO_TRY(co_await JoinDir(op.inode, deadline));
     }

@@ -58,7 +58,9 @@ Status Arena::AddSegment(uint64_t bytes_min) {
 Status Arena::MapSegment(uint64_t bytes) {
   if (runs_.segments_made() == PageRuns::kSegmentsMax) return Code::kNoSpace;  // P4
   if (!budget_->ChargeArena(bytes)) return Code::kNoSpace;                     // A4
-  if (!budget_->ChargeTables(TableBytesOf(bytes))) {
+  if (budget_->transfers_min() != 0) {
+    budget_->ChargeTablesAlways(TableBytesOf(bytes));  // what is kept for segments is kept for these too
+  } else if (!budget_->ChargeTables(TableBytesOf(bytes))) {
     budget_->ReleaseArena(bytes);
     return Code::kNoSpace;
   }
@@ -238,18 +240,41 @@ void Arena::ReleaseQuarantine() {
   quarantine_pages_ = 0;
 }
 
-bool Arena::ReleaseFreeSegment() {
-  MutableBytes segment = runs_.RemoveFreeSegment();
+bool Arena::ReleaseFreeSegment() { return Release(runs_.RemoveFreeSegment()); }
+
+void Arena::Drain(uint32_t segment) {
+  slabs_.StartDrain(segment);
+  runs_.StartDrain(segment);
+  draining_.push_back(segment);
+}
+
+bool Arena::ReleaseDrained() {
+  bool any = false;
+  while (Release(runs_.RemoveFreeSegment(true))) any = true;
+  return any;
+}
+
+void Arena::EndDrain() {
+  for (uint32_t segment : draining_) {
+    runs_.EndDrain(segment);
+    slabs_.EndDrain(segment);
+  }
+  draining_.clear();
+}
+
+bool Arena::Release(MutableBytes segment) {
   if (segment.empty()) return false;
   for (ArenaStamp& stamp : memory_->Stamps(segment)) stamp.fetch_add(1);  // A6
   budget_->ReleaseArena(segment.size());
   budget_->ReleaseTables(TableBytesOf(segment.size()));
   memory_->Unmap(segment);
+  std::erase_if(draining_, [this](uint32_t number) { return runs_.segment(number).empty(); });
   return true;
 }
 
 uint64_t Arena::bytes_free() const {
-  return ((runs_.pages_mapped() - runs_.pages_taken()) << PageRuns::kPageBits) + (budget_->ArenaRoom() & ~(kUnit - 1));
+  return ((runs_.pages_mapped() - runs_.pages_taken() - runs_.pages_withheld()) << PageRuns::kPageBits) +
+         (budget_->ArenaRoom() & ~(kUnit - 1));
 }
 
 ArenaStats Arena::stats() const {

@@ -17,6 +17,7 @@
 //                 copied from it under equal stamps are those that lay there when the stamps were looked at first.
 //             A7  of segments that were adopted nothing is given out that was not given back first, until
 //                 ReleaseQuarantine: who had mapped them before may still write where no place is known to be.
+//             A8  of a segment that is being drained nothing is given out.
 #pragma once
 
 #include <cstdint>
@@ -98,6 +99,29 @@ class Arena {
   // Unmaps one segment in which nothing is given out and returns its memory to the budget (A5); false: there is none.
   // For tables that found the budget taken.
   bool ReleaseFreeSegment();
+  // A8: of the segments that `may` says may go those with least in them, until they have `bytes`, but no more than
+  // `bytes_max`. How many. Whoever has something there gives it up; ReleaseDrained unmaps what has become empty, and
+  // says whether anything has.
+  template <class May>
+  uint32_t StartDrain(uint64_t bytes, uint64_t bytes_max, May may) {
+    uint32_t count = 0;
+    for (uint64_t chosen = 0; chosen < bytes; ++count) {
+      uint32_t best = PageRuns::kNone;
+      for (uint32_t i = 0; i < runs_.segments_made(); ++i) {
+        if (runs_.segment(i).empty() || runs_.segment(i).size() > bytes_max - chosen) continue;
+        if (runs_.is_draining(i) || !may(i)) continue;
+        if (best == PageRuns::kNone || runs_.pages_taken_in(i) < runs_.pages_taken_in(best)) best = i;
+      }
+      if (best == PageRuns::kNone) break;
+      chosen += runs_.segment(best).size();
+      Drain(best);
+    }
+    return count;
+  }
+  bool ReleaseDrained();
+  void EndDrain();
+  std::span<const uint32_t> draining() const { return draining_; }
+  bool IsDraining(Place place) const { return runs_.is_draining(place.segment()); }
 
   // Free in the segments (whole pages), and what the budget would still add.
   uint64_t bytes_free() const;
@@ -109,6 +133,8 @@ class Arena {
   void CountUp(Place place);
   Status AddSegment(uint64_t bytes_min);
   Status MapSegment(uint64_t bytes);
+  void Drain(uint32_t segment);
+  bool Release(MutableBytes segment);
   struct Run {
     uint32_t page = 0, pages = 0;
     bool is_slab = false;
@@ -127,6 +153,7 @@ class Arena {
   std::vector<std::span<ArenaStamp>> stamps_;  // by segment
   std::vector<Run> quarantine_;                // A7; taken from runs_
   uint64_t quarantine_pages_ = 0;
+  std::vector<uint32_t> draining_;  // A8
 };
 
 }  // namespace mayfly

@@ -24,6 +24,11 @@ void ChunkStore::SetRecorder(TlvWriter* out) {
   extents_.KeepUnsettled(out != nullptr);
 }
 
+void ChunkStore::Freeze() {
+  recorder_ = nullptr;
+  extents_.Freeze();
+}
+
 void ChunkStore::RecordRange(const File& file, uint64_t begin, uint64_t end) {
   store_internal::PutRange(recorder_, *arena_, file, begin, end);
 }

@@ -23,6 +23,9 @@
 //                 record that cut it is kept, the state that would come back still reads it.
 //             S10 with a chunk file, what is reserved has blocks and no place; what is written into it has a place of
 //                 its own, and its blocks are the reservation's.
+//             S11 once frozen, no place and no block is given out again that an image names, nor what was staged then:
+//                 only places that hold copies of what is on the disk come free. Whoever recovers takes the images for
+//                 right, and checksums may be off.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +34,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/container/inlined_vector.h"
 #include "base/bytes.h"
 #include "base/checksum.h"
@@ -261,6 +265,8 @@ class ChunkStore {
   // returns; what is here already is for a StoreWalk. Null: no more, and settles. Not recorded: places that are only
   // staged (StageFor records that the stretch is no longer reserved).
   void SetRecorder(TlvWriter* out);
+  // Nothing can be recorded any more, though what was recorded outlives the process: S11. For good.
+  void Freeze();
   // All images until now outlive the process: places that they cut loose may be given out again (S9). Costs nothing
   // when there are none; to be called also when nothing was recorded, for what was pinned. Blocks of the chunk file
   // that they cut loose come free by Kept(`mark` or more): when the images outlive a loss of power too.
@@ -299,6 +305,12 @@ class ChunkStore {
   // Gives up places of what is on the disk and was not used for longest, or least often, until `bytes` of them are free
   // (with a recorder: after Settle), all was looked at, or so many extents are. How many bytes are.
   uint64_t EvictSome(uint64_t bytes, uint32_t extents_max = ~0u);
+  // Likewise, whatever lies in segments that the arena drains, at most so many extents. True: all has been looked at
+  // since this was last so, or since StartDrain.
+  bool EvictDraining(uint32_t extents_max);
+  // Lets the arena drain segments of so many bytes, of those not in `except`, if it may: what is staged, and so cannot
+  // leave, and the part that is kept for transfers stay beside (Arena::StartDrain). False: there are none.
+  bool StartDrain(uint64_t bytes, const absl::flat_hash_set<uint32_t>& except);
 
   // ---- compaction, with a chunk file ----
   // Bytes of the file that are left to it, which copies before it gains, as long as it MayCompact.
@@ -340,6 +352,7 @@ class ChunkStore {
   void Use(Extent* extent);
   void EndUse(Extent* extent);
   bool MayEvict(const Extent* extent) const;
+  void GiveUpPlace(File* file, store_internal::SliceMap::iterator slice);
   void Unpin(Extent* extent);
   Status ReserveGap(uint64_t begin, uint64_t end, Reserved* reserved);
   static void FindReservedPages(const File* file, uint64_t begin, uint64_t end, Stretches* pages);
@@ -388,6 +401,7 @@ class ChunkStore {
   Evict policy_ = Evict::kLru;
   absl::flat_hash_map<const Extent*, uint32_t> used_;  // pins of each, with a chunk file
   store_internal::FileHand evict_hand_;                // where EvictSome goes on
+  uint64_t drain_position_ = 0, drain_offset_ = 0;     // where EvictDraining does: in the file table, in the file
   uint64_t evicted_ = 0, evicted_bytes_ = 0;
   uint64_t fetched_ = 0, fetched_bytes_ = 0, hits_ = 0;
   uint64_t pins_ = 0;

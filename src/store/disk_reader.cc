@@ -21,13 +21,16 @@ Status AsOfDevice(Status status) { return status.code() == Code::kCorrupt ? Stat
 }  // namespace
 
 Task<Status> DiskReader::Fetch(ReadPieces* pieces, bool in_order, Nanos deadline) {
-  uint64_t bytes = 0;
+  uint64_t in_whole = 0, bytes = 0;
+  for (const ReadPiece& piece : *pieces) in_whole += piece.is_absent() ? piece.pin.extent_->bytes : 0;
+  const bool spares = in_whole > bytes_max_;  // X3
   absl::InlinedVector<ReadPiece*, 4> whole;
   absl::InlinedVector<std::pair<ReadPiece*, Part>, 4> parts;
   for (ReadPiece& piece : *pieces) {
     if (!piece.is_absent()) continue;
     const Part part = PartOf(piece);
-    if (!in_order && WantsPart(piece, part)) {
+    if (spares ? !piece.pin.extent_->inside && part.bytes < piece.pin.extent_->bytes
+               : !in_order && WantsPart(piece, part)) {
       parts.emplace_back(&piece, part);
       bytes += part.bytes;
     } else {

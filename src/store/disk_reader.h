@@ -3,7 +3,8 @@
 // into a copy that the reader takes away with it, until as much was read so as it has. One thread, the store's.
 // Invariants  X1  a piece that Fetch gave is in memory for as long as its pin is held.
 //             X2  bytes that do not match their checksums are never shown: kCorrupt, counted.
-//             X3  what is being read at a time fits into memory, so that no reader waits for one that waits for it.
+//             X3  what is being read at a time fits into memory, so that no reader waits for one that waits for it. One
+//                 that wants more by itself gets no more of its extents than it wants, and is alone.
 #pragma once
 
 #include <functional>
@@ -33,6 +34,9 @@ class DiskReader {
         make_room_(std::move(make_room)),
         admitted_(*executor) {}
 
+  uint64_t bytes_max() const { return bytes_max_; }
+  void SetBytesMax(uint64_t bytes_max) { bytes_max_ = bytes_max; }
+
   // All absent pieces of a read, side by side. `in_order`: the rest of their extents will be wanted soon. kCorrupt,
   // kIo, kNoSpace, kTimedOut: nothing is to be done with any.
   Task<Status> Fetch(ReadPieces* pieces, bool in_order, Nanos deadline);
@@ -56,7 +60,7 @@ class DiskReader {
   Disk& disk_;
   const DiskFileId file_;
   ChunkStore& store_;
-  const uint64_t bytes_max_;
+  uint64_t bytes_max_;
   const MakeRoom make_room_;
   uint64_t reading_bytes_ = 0;
   WaitQueue admitted_;

@@ -2,6 +2,8 @@
 // and that were not used for longest, or least often. A clock: a hand walks through the file table and its slices,
 // cools what it meets, and takes what is cold. LRU: a use makes an extent warm; LFU: each use makes it warmer, three
 // times at most. No list is kept, so a read costs no more than a bit, and memory none.
+#include <algorithm>
+
 #include "base/check.h"
 #include "store/chunk_store.h"
 
@@ -34,7 +36,50 @@ void ChunkStore::EndUse(Extent* extent) {
 
 bool ChunkStore::MayEvict(const Extent* extent) const {
   return extent != nullptr && extent->on_disk && !extent->absent && !extent->reserved && extent->owns_place() &&
-         !extent->staged && !used_.contains(extent);
+         !extent->staged && !used_.contains(extent) && (!extents_.frozen() || extent->cached);  // S11
+}
+
+void ChunkStore::GiveUpPlace(File* file, store_internal::SliceMap::iterator slice) {
+  ++evicted_;
+  evicted_bytes_ += slice->second.extent->place_bytes;
+  extents_.Evict(slice->second.extent);
+  Record(file, slice->first, slice->first + slice->second.bytes);
+}
+
+bool ChunkStore::StartDrain(uint64_t bytes, const absl::flat_hash_set<uint32_t>& except) {
+  drain_position_ = drain_offset_ = 0;
+  const uint64_t stays = budget_->transfers_min() + extents_.staged_bytes();
+  const uint64_t most = budget_->arena_used() - std::min(budget_->arena_used(), stays);
+  absl::flat_hash_set<uint32_t> staged;
+  extents_.ForEachStaged([&](Place place) { staged.insert(place.segment()); });
+  if (arena_->StartDrain(bytes, most, [&](uint32_t s) { return !except.contains(s) && !staged.contains(s); }) != 0) {
+    return true;
+  }
+  return arena_->StartDrain(bytes, most, [&](uint32_t s) { return !except.contains(s); }) != 0;
+}
+
+bool ChunkStore::EvictDraining(uint32_t extents_max) {
+  constexpr uint64_t kLooksMax = 16 * 1024;  // at files and slices
+  const auto& table = files_.table();
+  const uint64_t evicted_max = evicted_ + extents_max;
+  for (uint64_t looks = 0; looks < kLooksMax; ++looks) {
+    File* const file = table.FirstFrom(drain_position_);
+    if (file == nullptr) break;
+    const uint64_t position = table.PositionOf(file->key());
+    if (position != drain_position_) drain_offset_ = 0;
+    drain_position_ = position;
+    auto it = Files::At(file, drain_offset_);
+    for (; it != file->slices.end(); ++it, ++looks) {
+      drain_offset_ = it->first;
+      if (looks >= kLooksMax || evicted_ == evicted_max) return false;
+      if (MayEvict(it->second.extent) && arena_->IsDraining(it->second.extent->place())) GiveUpPlace(file, it);
+    }
+    drain_offset_ = 0;
+    if (++drain_position_ == 0) break;
+  }
+  if (table.FirstFrom(drain_position_) != nullptr && drain_position_ != 0) return false;
+  drain_position_ = drain_offset_ = 0;
+  return true;
 }
 
 uint64_t ChunkStore::EvictSome(uint64_t bytes, uint32_t extents_max) {
@@ -60,10 +105,7 @@ uint64_t ChunkStore::EvictSome(uint64_t bytes, uint32_t extents_max) {
         continue;
       }
       gained += extent->place_bytes;
-      ++evicted_;
-      evicted_bytes_ += extent->place_bytes;
-      extents_.Evict(extent);
-      Record(file, it->first, it->first + it->second.bytes);
+      GiveUpPlace(file, it);
     }
     if (it == file->slices.end()) {
       evict_hand_.NextFile();

@@ -75,6 +75,7 @@ Result<Extent*> Extents::Stage(uint32_t bytes) {
   if (!extent.ok()) return extent;
   (*extent)->staged = true;
   staged_.Insert(*extent);
+  staged_bytes_ += (*extent)->place_bytes;
   return extent;
 }
 
@@ -97,6 +98,7 @@ Result<Extent*> Extents::StageInside(Extent* reservation, uint64_t file_offset, 
   extent->staged = true;
   memory_->budget()->ChargeTablesAlways(Credit(extent));
   staged_.Insert(extent);
+  staged_bytes_ += extent->place_bytes;
   return extent;
 }
 
@@ -107,6 +109,7 @@ Extent* Extents::FindStaged(Place place) const {
 
 void Extents::EndStaged(Extent* extent) {
   staged_.Remove(extent);
+  staged_bytes_ -= extent->place_bytes;
   memory_->budget()->ReleaseTables(Credit(extent));
   extent->staged = false;
 }
@@ -194,8 +197,9 @@ void Extents::Release(Extent* extent, bool may_be_recorded) {
     if (!extent->absent) unsettled_bytes_ += extent->place_bytes;
     if (disk_ != nullptr && parent == nullptr) unsettled_blocks_ += BlocksOfDisk(extent);
   } else {
-    if (extent->owns_place() && !extent->absent) arena_->Free(extent->place());
-    if (disk_ != nullptr && parent == nullptr) disk_->Free(extent->disk_block(), BlocksOfDisk(extent));
+    const bool named = frozen_ && !extent->cached;  // S11
+    if (extent->owns_place() && !extent->absent && !named) arena_->Free(extent->place());
+    if (disk_ != nullptr && parent == nullptr && !frozen_) disk_->Free(extent->disk_block(), BlocksOfDisk(extent));
     memory_->Delete(extent);
   }
   if (parent != nullptr) Unref(parent);  // a reservation has no parent
@@ -204,6 +208,18 @@ void Extents::Release(Extent* extent, bool may_be_recorded) {
 void Extents::KeepUnsettled(bool on) {
   keeps_unsettled_ = on;
   if (!on) Settle(~uint64_t{0});
+}
+
+void Extents::Freeze() {
+  while (unsettled_ != nullptr) {
+    Extent* extent = std::exchange(unsettled_, unsettled_->next);
+    if (extent->cached && !extent->absent) arena_->Free(extent->place());
+    memory_->Delete(extent);
+  }
+  evicted_ = {};
+  unsettled_bytes_ = unsettled_blocks_ = 0;
+  keeps_unsettled_ = false;
+  frozen_ = true;
 }
 
 void Extents::Settle(uint64_t mark) {
@@ -223,6 +239,7 @@ void Extents::Settle(uint64_t mark) {
 
 void Extents::Evict(Extent* extent) {
   MAYFLY_CHECK(extent->on_disk && !extent->absent && extent->owns_place() && !extent->reserved);
+  MAYFLY_CHECK(!frozen_ || extent->cached);  // S11
   if (keeps_unsettled_) {
     evicted_.push_back(extent->place());
     unsettled_bytes_ += extent->place_bytes;
@@ -289,6 +306,7 @@ Status Extents::RecoverStaged(Place place) {
   extent->staged = true;
   memory_->budget()->ChargeTablesAlways(Credit(extent));
   staged_.Insert(extent);
+  staged_bytes_ += extent->place_bytes;
   return {};
 }
 

@@ -143,6 +143,9 @@ class Extents {
 
   // S9. Off settles.
   void KeepUnsettled(bool on);
+  // S11.
+  void Freeze();
+  bool frozen() const { return frozen_; }
   // Places are free from now on. Blocks of the chunk file are so after Kept(mark or more): until then a loss of power
   // may bring back a state that reads them.
   void Settle(uint64_t mark);
@@ -186,6 +189,11 @@ class Extents {
 
   uint64_t count() const { return count_; }
   uint64_t staged() const { return staged_.size(); }
+  uint64_t staged_bytes() const { return staged_bytes_; }
+  template <class Visit>
+  void ForEachStaged(Visit visit) const {
+    staged_.ForEach([&](const Extent* extent) { visit(extent->place()); });
+  }
   uint64_t corrupt_blocks() const { return corrupt_blocks_; }
   // Of written extents: bytes that no slice shows any more.
   uint64_t dead_bytes() const { return written_bytes_ - live_bytes_; }
@@ -200,11 +208,11 @@ class Extents {
   Arena* const arena_;
   TableMemory* const memory_;
   IdTable<Extent> staged_;  // by place_offset: places that are staged do not overlap
-  uint64_t count_ = 0;
+  uint64_t count_ = 0, staged_bytes_ = 0;
   uint64_t written_bytes_ = 0, live_bytes_ = 0;
   uint64_t corrupt_blocks_ = 0;
   uint64_t next_serial_ = 1;
-  bool keeps_unsettled_ = false;
+  bool keeps_unsettled_ = false, frozen_ = false;
   Extent* unsettled_ = nullptr;  // S9
   uint64_t unsettled_bytes_ = 0, unsettled_blocks_ = 0;
   DiskSpace* disk_ = nullptr;

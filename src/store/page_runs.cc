@@ -68,11 +68,41 @@ void PageRuns::Adopt(uint32_t page, uint32_t pages) {
   pages_taken_ += pages;
 }
 
-MutableBytes PageRuns::RemoveFreeSegment() {
+void PageRuns::StartDrain(uint32_t number) {
+  Segment& segment = segments_[number];
+  MAYFLY_CHECK(!segment.memory.empty() && !segment.draining);
+  const uint32_t first = number << kSegmentPageBits;
+  for (uint32_t at = 0; at < segment.cold; at += segment.table[at].pages) {  // P1
+    if (segment.table[at].state == State::kFree) Unlink(first + at);
+  }
+  segment.draining = true;
+  pages_withheld_ += segment.pages() - segment.taken;
+}
+
+void PageRuns::EndDrain(uint32_t number) {
+  Segment& segment = segments_[number];
+  MAYFLY_CHECK(segment.draining);
+  segment.draining = false;
+  pages_withheld_ -= segment.pages() - segment.taken;
+  for (uint32_t at = 0; at < segment.cold;) {
+    uint32_t end = at;
+    while (end < segment.cold && segment.table[end].state == State::kFree) end += segment.table[end].pages;
+    if (end != at) {
+      Push((number << kSegmentPageBits) + at, end - at);  // P2
+      at = end;
+    } else {
+      at += segment.table[at].pages;
+    }
+  }
+}
+
+MutableBytes PageRuns::RemoveFreeSegment(bool draining_only) {
   for (uint32_t i = segments_made(); i-- > 0;) {
     Segment& segment = segments_[i];
     if (segment.memory.empty() || segment.taken != 0 || segment.prefaulting != 0) continue;
-    if (segment.cold != 0) Unlink(i << kSegmentPageBits);  // P2: one run up to the mark
+    if (draining_only && !segment.draining) continue;
+    if (segment.draining) pages_withheld_ -= segment.pages();
+    if (segment.cold != 0 && !segment.draining) Unlink(i << kSegmentPageBits);  // P2: one run up to the mark
     --segments_live_;
     pages_mapped_ -= segment.pages();
     pages_cold_ -= segment.pages() - segment.cold;
@@ -136,6 +166,7 @@ uint32_t PageRuns::TakeCold(uint32_t pages) {
   for (uint32_t i = first_cold_; i < segments_made(); ++i) {
     Segment& segment = segments_[i];
     uint32_t cold_pages = segment.pages() - segment.cold;
+    if (segment.draining) continue;
     if (cold_pages == 0) {
       if (i == first_cold_) ++first_cold_;
       continue;
@@ -187,6 +218,10 @@ void PageRuns::Free(uint32_t page, uint32_t pages) {
   pages_taken_ -= pages;
   // Marked at both ends also where a neighbour swallows it: a second Free must not find a taken run.
   At(page).state = State::kFree;
+  if (segment.draining) {  // P5
+    pages_withheld_ += pages;
+    return;
+  }
   uint32_t within = page & (kSegmentPagesMax - 1);
   if (within + pages < segment.cold && At(page + pages).state == State::kFree) {
     uint32_t next_pages = At(page + pages).pages;
@@ -232,7 +267,7 @@ MutableBytes PageRuns::NextCold(size_t bytes_max) {
     Segment& segment = segments_[i];
     uint32_t from = std::max(segment.prefaulted, segment.cold);
     uint32_t pages = static_cast<uint32_t>(std::min<size_t>(bytes_max >> kPageBits, segment.pages() - from));
-    if (pages == 0) continue;
+    if (pages == 0 || segment.draining) continue;
     segment.prefaulted = from + pages;
     ++segment.prefaulting;
     return segment.memory.subspan(size_t{from} << kPageBits, size_t{pages} << kPageBits);

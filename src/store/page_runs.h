@@ -8,6 +8,8 @@
 //             P2  two free runs never touch; every free run is in the bin of its length.
 //             P3  a free run lies below its segment's cold mark; pages at or behind the mark were never given out.
 //             P4  a page number is segment << 14 | page within it, so page << 12 is a Place's offset.
+//             P5  of a segment that is being drained nothing is given out, and its free runs are in no bin and may
+//             touch.
 #pragma once
 
 #include <array>
@@ -41,7 +43,13 @@ class PageRuns {
   uint64_t table_bytes() const { return pages_mapped_ * sizeof(Page) + segments_live_ * sizeof(Segment); }
   // A segment in which nothing is given out and that is not being prefaulted: forgets it and returns its memory. Empty
   // when there is none.
-  MutableBytes RemoveFreeSegment();
+  MutableBytes RemoveFreeSegment(bool draining_only = false);
+  // P5. EndDrain: as before.
+  void StartDrain(uint32_t segment);
+  void EndDrain(uint32_t segment);
+  bool is_draining(uint32_t segment) const { return segments_[segment].draining; }
+  uint32_t pages_taken_in(uint32_t segment) const { return segments_[segment].taken; }
+  uint64_t pages_withheld() const { return pages_withheld_; }  // free, in segments that are being drained
 
   // The first page of a run of `pages`, or kNone. Warm pages first, then cold ones.
   uint32_t Allocate(uint32_t pages);
@@ -87,6 +95,7 @@ class PageRuns {
     uint32_t prefaulted = 0;  // the next page for NextCold, if not below `cold`
     uint32_t taken = 0;
     uint32_t prefaulting = 0;  // ranges out
+    bool draining = false;     // P5
     uint32_t pages() const { return static_cast<uint32_t>(memory.size() >> kPageBits); }
   };
   static constexpr uint32_t kExactPages = 64;
@@ -113,6 +122,7 @@ class PageRuns {
   uint64_t pages_mapped_ = 0;
   uint64_t pages_taken_ = 0;
   uint64_t pages_cold_ = 0;
+  uint64_t pages_withheld_ = 0;
 };
 
 }  // namespace mayfly

@@ -117,9 +117,9 @@ void Slabs::Free(Place place) {
   bytes_used_ -= kCells[class_index];
   bool was_full = s.free++ == 0;
   if (s.quarantined) return;  // C4
-  if (!was_full) Unlink(slab);
+  if (!was_full && !s.draining) Unlink(slab);
   if (s.free == CellsOf(class_index)) return RemoveSlab(slab);  // C2
-  Link(slab);                                                   // C1: first now
+  if (!s.draining) Link(slab);                                  // C1: first now
 }
 
 uint8_t Slabs::PagesBefore(Place place) const {
@@ -155,9 +155,27 @@ void Slabs::ReleaseQuarantine() {
     s.quarantined = false;
     if (s.free == CellsOf(s.class_index)) {
       RemoveSlab(slab);  // C2
-    } else if (s.free != 0) {
+    } else if (s.free != 0 && !s.draining) {
       Link(slab);  // C1
     }
+  }
+}
+
+void Slabs::StartDrain(uint32_t segment) {
+  for (uint32_t slab = 0; slab < slabs_.size(); ++slab) {
+    Slab& s = slabs_[slab];
+    if (s.page >> PageRuns::kSegmentPageBits != segment) continue;
+    if (s.free != 0 && !s.quarantined) Unlink(slab);  // one without pages has no free cell
+    s.draining = true;
+  }
+}
+
+void Slabs::EndDrain(uint32_t segment) {
+  for (uint32_t slab = 0; slab < slabs_.size(); ++slab) {
+    Slab& s = slabs_[slab];
+    if (s.page >> PageRuns::kSegmentPageBits != segment) continue;
+    s.draining = false;
+    if (s.free != 0 && !s.quarantined) Link(slab);  // C1
   }
 }
 

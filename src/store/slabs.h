@@ -7,6 +7,7 @@
 //             C3  `owner` of each page of a slab is the slab's number.
 //             C4  a slab that was adopted gives no cell and goes nowhere until ReleaseQuarantine; C1 and C2 hold from
 //                 then on.
+//             C5  a slab in a segment that is being drained is in no list.
 #pragma once
 
 #include <array>
@@ -42,6 +43,9 @@ class Slabs {
   uint32_t Adopt(uint32_t page, uint32_t bytes);
   void AdoptCell(uint32_t slab, Place place);
   void ReleaseQuarantine();
+  // No slab in this segment gives a cell until EndDrain.
+  void StartDrain(uint32_t segment);
+  void EndDrain(uint32_t segment);
 
   uint64_t bytes_used() const { return bytes_used_; }  // in cells given out
   uint64_t slabs() const { return slabs_.size() - free_slabs_.size(); }
@@ -54,6 +58,7 @@ class Slabs {
     uint32_t page = 0;
     uint8_t class_index = 0;
     bool quarantined = false;  // C4
+    bool draining = false;     // C5
     uint16_t free = 0;
     uint32_t next = kNone, previous = kNone;          // C1
     std::array<uint64_t, kCellsMax / 64> free_cells;  // bit set: free

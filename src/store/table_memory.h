@@ -45,7 +45,7 @@ class TableMemory {
     object->~T();
     Free(object, sizeof(T));
   }
-  bool HasRoom(uint64_t bytes) const { return budget_->used() + bytes <= budget_->bytes_max(); }
+  bool HasRoom(uint64_t bytes) const { return bytes <= budget_->TableRoom(); }
   uint64_t used() const { return used_; }
   MemoryBudget* budget() const { return budget_; }
 

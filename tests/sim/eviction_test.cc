@@ -26,6 +26,7 @@ struct Eviction : testing::TestWithParam<Durability> {
     options.durability = GetParam();
     options.disk_bytes = 2 * kFile;
     options.chunk_bits = 22;
+    options.checksums = checksums;
     cluster = std::make_unique<SimCluster>(options);
     cluster->platter(0).faults.latency_min = cluster->platter(0).faults.latency_max = 100 * kMicrosecond;
     Connect();
@@ -68,8 +69,25 @@ struct Eviction : testing::TestWithParam<Durability> {
     MappedTest::Write(*client, client->Find(*fd), 0, SmallContent(number));
     ASSERT_EQ(client->Wait(client->lane().Close(*fd)), Status());
   }
+  // Makes what is not there until there is no room. How many there are.
+  uint32_t FillWithNames() {
+    for (uint32_t i = 0; i < 200'000; ++i) {
+      const Nanos since = cluster->clock().Now();
+      const Status made = client->Wait(client->lane().Create(Name(i), true, 0640));
+      if (made.code() == Code::kNoSpace) {
+        EXPECT_LT(cluster->clock().Now() - since, 5 * kSecond);
+        return i;
+      }
+      if (made.code() == Code::kExists) continue;
+      EXPECT_TRUE(made.ok()) << i << " " << TextOf(made.code());
+      if (!made.ok()) return i;
+    }
+    ADD_FAILURE() << "there is always room";
+    return 0;
+  }
   static std::string Name(uint32_t number) { return "/small-" + std::to_string(number); }
 
+  bool checksums = true;
   std::unique_ptr<SimCluster> cluster;
   std::unique_ptr<SimClient> client;
   FileRef file;
@@ -124,6 +142,69 @@ TEST_P(Eviction, WhoReadsInOrderFindsItInMemory) {
   EXPECT_GE(Figure("read_back_bytes") - read_back, kRead);
   EXPECT_LE(Figure("read_back_bytes") - read_back, kRead + kAhead + kAhead / 2);
   ReadAll();
+}
+
+// What it can no longer record it must not give away either: the journal says where in memory what lies.
+TEST_P(Eviction, WhatIsOnTheDiskCanBeReadAfterTheJournalFailedAndIsThereAfterARestart) {
+  checksums = false;  // nothing but the places says what is right
+  Begin(16u << 20);
+  WriteAll();
+  for (uint32_t i = 0; i < 8; ++i) WriteSmall(i);
+  SimPlatter& platter = cluster->platter(0);
+  platter.faults.write_errors = 1000;
+  Status status;
+  for (int i = 0; i < 10'000 && status.code() != Code::kReadOnly; ++i) {
+    status = client->Wait(client->lane().Mkdir("/d" + std::to_string(i), 0755)).code();
+  }
+  ASSERT_EQ(status.code(), Code::kReadOnly);
+  ReadAll();
+  ReadAll();
+  file.reset();
+  client.reset();
+  cluster->Kill(ShardId(0));
+  platter.faults.write_errors = 0;
+  ASSERT_EQ(cluster->BringBack({ShardId(0)}).front(), Status());
+  Connect();
+  file = client->Open("/file", kOpenRead);
+  ASSERT_NE(file, nullptr);
+  ReadAll();
+  EXPECT_EQ(cluster->shard(0).Check(), "");
+}
+
+// Names have most of the memory, whatever lay in it before and comes after: data makes way for them.
+TEST_P(Eviction, NamesAndDataThatBothWantAllMemoryGetOn) {
+  for (const bool data_first : {true, false}) {
+    SCOPED_TRACE(data_first);
+    Begin(16u << 20);
+    if (data_first) WriteAll();
+    const uint32_t made = FillWithNames();
+    const auto memory = nlohmann::json::parse(cluster->shard(0).StatusJson())["memory"];
+    EXPECT_GT(memory["tables"].get<uint64_t>(), 7u << 20);
+    EXPECT_LE(memory["used"].get<uint64_t>(), 16u << 20);
+    WriteAll();
+    ReadAll();
+    // What is given back can be had again, and no more than that.
+    for (uint32_t i = 0; i < made / 8; ++i) ASSERT_EQ(client->Wait(client->lane().Unlink(Name(i))), Status()) << i;
+    const uint32_t again = FillWithNames();
+    EXPECT_GT(again, made / 16);
+    file.reset();
+    client.reset();
+    cluster->Kill(ShardId(0));
+    ASSERT_EQ(cluster->BringBack({ShardId(0)}).front(), Status());
+    Connect();
+    file = client->Open("/file", kOpenRead | kOpenWrite);
+    ASSERT_NE(file, nullptr);
+    ReadAll();
+    WriteAll();
+    for (uint32_t i = 0; i < made; ++i) {
+      const bool there = client->Wait(client->lane().Stat(Name(i), false)).ok();
+      ASSERT_EQ(there, i < again || i >= made / 8) << i;
+    }
+    EXPECT_EQ(cluster->shard(0).Check(), "");
+    file.reset();
+    client.reset();
+    cluster.reset();
+  }
 }
 
 // Each extent that leaves memory takes room in the journal, and small files have many.

@@ -42,6 +42,62 @@ TEST_F(ArenaTest, SegmentsAreASixteenthOfTheBudget) {
   EXPECT_EQ(arena.stats().segments, 0u);
 }
 
+// A8
+TEST_F(ArenaTest, NothingIsGivenOutOfASegmentThatIsBeingDrained) {
+  std::vector<Place> places = Fill(100'000);
+  std::vector<Place> cells;
+  for (int i = 0; i < 600; ++i) {  // of every segment something comes free, and slabs lie there
+    if (i % 3 != 0) continue;
+    arena.Free(places.back());
+    places.pop_back();
+    for (int cell = 0; cell < 10; ++cell) cells.push_back(*arena.Allocate(3000));
+  }
+  const uint64_t mapped = arena.stats().bytes_mapped, free = arena.bytes_free();
+  const uint32_t chosen = cells.front().segment();
+  ASSERT_EQ(arena.StartDrain(1, 64 * kMiB, [&](uint32_t s) { return s == chosen; }), 1u);
+  EXPECT_EQ(arena.StartDrain(1, 64 * kMiB, [&](uint32_t s) { return s == chosen; }), 0u);
+  EXPECT_EQ(arena.StartDrain(1, kMiB, [&](uint32_t) { return true; }), 0u) << "more than may go";
+  ASSERT_LE(arena.bytes_free(), free);
+  // What comes free there stays there.
+  std::erase_if(cells, [&](Place place) {
+    if (place.segment() == chosen && place.within() % 128 == 0) return false;
+    arena.Free(place);
+    return true;
+  });
+  for (uint32_t bytes : {3000u, 5000u, 70'000u}) {
+    for (Place place : Fill(bytes)) {
+      EXPECT_NE(place.segment(), chosen);
+      (bytes == 3000 ? cells : places).push_back(place);
+    }
+  }
+  EXPECT_FALSE(arena.ReleaseDrained());
+  // Given up: all of it may be had again, and is, in one piece where it is free.
+  arena.EndDrain();
+  bool there = false;
+  for (uint32_t bytes : {70'000u, 3000u}) {
+    for (Place place : Fill(bytes)) {
+      there |= place.segment() == chosen;
+      places.push_back(place);
+    }
+  }
+  EXPECT_TRUE(there);
+  // And once it is empty it goes.
+  ASSERT_EQ(arena.StartDrain(1, 64 * kMiB, [&](uint32_t s) { return s == chosen; }), 1u);
+  places.insert(places.end(), cells.begin(), cells.end());
+  std::erase_if(places, [&](Place place) {
+    if (place.segment() != chosen) return false;
+    arena.Free(place);
+    return true;
+  });
+  EXPECT_TRUE(arena.ReleaseDrained());
+  EXPECT_TRUE(arena.draining().empty());
+  EXPECT_LT(arena.stats().bytes_mapped, mapped);
+  for (Place place : places) arena.Free(place);
+  while (arena.ReleaseFreeSegment()) {
+  }
+  EXPECT_EQ(memory.used(), 0u);
+}
+
 // A6
 TEST_F(ArenaTest, TheStampOfAPlaceGrowsBeforeItIsGivenOutAgain) {
   const Place large = *arena.Allocate(300'000), cell = *arena.Allocate(100), other = *arena.Allocate(300'000);
@@ -375,6 +431,7 @@ TEST_P(ArenaRandomTest, PlacesKeepTheirBytes) {
         continue;
       }
       ASSERT_EQ(place->offset % 64, 0u);
+      ASSERT_FALSE(arena.IsDraining(*place));  // A8
       uint8_t fill = static_cast<uint8_t>(random());
       memset(arena.Data(*place).data(), fill, place->bytes);
       held.push_back({*place, fill});
@@ -397,6 +454,13 @@ TEST_P(ArenaRandomTest, PlacesKeepTheirBytes) {
     ASSERT_EQ(budget.arena_used(), s.bytes_mapped);
     ASSERT_EQ(budget.table_used(), s.bytes_tables);
     if (random() % 4 == 0) arena.ReleaseFreeSegment();
+    if (random() % 3 == 0) {
+      arena.EndDrain();
+    } else if (random() % 2 == 0) {
+      (void)arena.StartDrain(2 * kMiB, 16 * kMiB, [&](uint32_t) { return random() % 2 == 0; });
+    } else {
+      (void)arena.ReleaseDrained();
+    }
   }
   while (!held.empty()) ASSERT_NO_FATAL_FAILURE(check_and_free(held.size() - 1));
   EXPECT_EQ(arena.stats().bytes_used, 0u);

@@ -27,5 +27,29 @@ TEST(MemoryBudget, WhatMustNotFailPassesTheLimitAndTheNextChargeFails) {
   EXPECT_EQ(budget.used(), 0u);
 }
 
+// B3 to B5
+TEST(MemoryBudget, WithAChunkFileTablesLeaveRoomForTransfersAndTheArenaForReadsAndTables) {
+  MemoryBudget budget(3200);
+  budget.KeepForData(400, 200);
+  EXPECT_EQ(budget.tables_max(), 2600u);
+  EXPECT_EQ(budget.ArenaRoom(), 2900u);
+  EXPECT_TRUE(budget.ChargeTables(1000));
+  EXPECT_EQ(budget.ArenaRoom(), 1900u);
+  EXPECT_FALSE(budget.ChargeTables(1601));
+  EXPECT_TRUE(budget.ChargeTables(1600));
+  EXPECT_EQ(budget.TableRoom(), 0u);
+  budget.ChargeTablesAlways(300);
+  EXPECT_EQ(budget.ArenaRoom(), 400u) << "whatever tables took";
+  EXPECT_TRUE(budget.ChargeArena(400));
+  EXPECT_EQ(budget.ArenaRoom(), 0u);
+  budget.ReleaseTables(400);
+  EXPECT_EQ(budget.TableRoom(), 100u);
+  EXPECT_EQ(budget.ArenaRoom(), 0u);
+  budget.ReleaseTables(2500);
+  EXPECT_EQ(budget.ArenaRoom(), 2500u);
+  budget.ReleaseReads();
+  EXPECT_EQ(budget.ArenaRoom(), 2700u);
+}
+
 }  // namespace
 }  // namespace mayfly

@@ -140,6 +140,46 @@ TEST_F(WriteBackTest, WhatIsEvictedComesBack) {
   }
 }
 
+// Tables get a segment of memory once nothing lies in it any more; what somebody looks at keeps it, and so does what is
+// to be written into.
+TEST_F(WriteBackTest, ASegmentIsDrainedOfAllThatMayLeaveIt) {
+  SimPlatter mine({.seed = 10});
+  StoreOnDisk store(mine, clock, false);
+  ChunkStore& chunks = store.test.store;
+  Arena& arena = store.test.arena;
+  Recording recording(&store.test);
+  const auto fill = [](uint64_t file) { return static_cast<char>('A' + file % 50); };
+  constexpr uint64_t kFiles = 300;
+  for (uint64_t file = 1; file <= kFiles; ++file) {
+    const uint32_t bytes = file % 3 == 0 ? 700 : 40'000;
+    ASSERT_TRUE(store.test.Write(Range(file, 0, bytes), fill(file)).ok());
+  }
+  recording.Seal();
+  ASSERT_TRUE(store.Keep().ok());
+  ReadPieces pinned;
+  ASSERT_TRUE(chunks.Read(Range(7, 0, 1'000), &pinned).ok());
+  const uint64_t segments = arena.stats().segments;
+  ASSERT_GE(segments, 2u);
+  ASSERT_TRUE(chunks.StartDrain(64 * kMiB, {}));  // all of them
+  while (!chunks.EvictDraining(16)) recording.Seal();
+  recording.Seal();
+  EXPECT_TRUE(arena.ReleaseDrained());
+  EXPECT_EQ(arena.stats().segments, 1u) << "what is read stays where it is";
+  EXPECT_EQ(store.test.TextOf(pinned[0]), std::string(1'000, fill(7)));
+  pinned.clear();
+  EXPECT_TRUE(chunks.EvictDraining(16));
+  recording.Seal();
+  EXPECT_TRUE(arena.ReleaseDrained());
+  EXPECT_EQ(arena.stats().segments, 0u);
+  for (uint64_t file = 1; file <= kFiles; ++file) {
+    EXPECT_EQ(store.Read(Range(file, 0, 50'000)), std::string(file % 3 == 0 ? 700 : 40'000, fill(file)));
+  }
+  for (uint64_t file = 1; file <= kFiles; ++file) chunks.Drop(InodeId(file));
+  recording.Seal();
+  chunks.Kept(0);
+  chunks.SetRecorder(nullptr);
+}
+
 // LRU: what was used since the hand came by last stays. LFU: what was used oftener stays longer.
 TEST_F(WriteBackTest, WhatIsUsedStaysInMemory) {
   for (const auto policy : {ChunkStore::Evict::kLru, ChunkStore::Evict::kLfu}) {
