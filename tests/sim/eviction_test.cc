@@ -36,6 +36,7 @@ struct Eviction : testing::TestWithParam<Durability> {
   void Connect() {
     ClientOptions mine = MappedTest::Direct();
     mine.map_arena = false;
+    mine.checksum = checksums;
     mine.op_timeout = mine.unreachable_after = 600 * kSecond;
     client = std::make_unique<SimClient>(*cluster, mine);
   }
@@ -159,6 +160,7 @@ TEST_P(Eviction, WhatIsOnTheDiskCanBeReadAfterTheJournalFailedAndIsThereAfterARe
   ASSERT_EQ(status.code(), Code::kReadOnly);
   ReadAll();
   ReadAll();
+  ASSERT_FALSE(HasFailure()) << "while it is read-only";
   file.reset();
   client.reset();
   cluster->Kill(ShardId(0));
