@@ -89,9 +89,7 @@ Task<Status> Copier::WriteHere(InodeId id, std::shared_ptr<PfsFile> file, FlushW
       if (!next.ok()) {
         PfsStatus lost;
         lost.code = next.code();
-        lost.why = next.code() == Code::kCorrupt
-                       ? fmt::format("its bytes, from {} on, do not match their checksum", from)
-                       : fmt::format("its bytes, from {} on, cannot be read: {}", from, TextOf(next.code()));
+        lost.why = WhyLost(next.code(), from);
         w.Fail(std::move(lost));
       } else {
         from = *next;

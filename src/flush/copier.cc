@@ -133,8 +133,7 @@ Task<Copier::End> Copier::CopyOnce(Copying* c) {
     auto slice = std::make_unique<Slice>();
     auto next = co_await Gather(c->id, 0, slice.get());
     if (!next.ok()) {
-      co_return Fail(c, Code::kIo,
-                     fmt::format("{}: its bytes in memory do not match their checksum; it was not written", c->path));
+      co_return Fail(c, Code::kIo, fmt::format("{}: {}; it was not written", c->path, WhyLost(next.code(), 0)));
     }
     if (*next == ChunkStore::kDone) co_return co_await CopySmall(c, std::move(slice));
   }

@@ -66,6 +66,11 @@ void Refusals::Add(PfsStatus status) {
   if (sentences.size() < kSentencesMax) sentences.push_back(std::move(status.why));
 }
 
+std::string WhyLost(Code code, uint64_t from) {
+  if (code == Code::kCorrupt) return fmt::format("its bytes, from {} on, do not match their checksum", from);
+  return fmt::format("its bytes, from {} on, cannot be read: {}", from, TextOf(code));
+}
+
 PfsStatus WriteStretches(PfsFile& file, const std::vector<Stretch>& stretches, ReadBackParts* parts) {
   for (const Stretch& stretch : stretches) {
     uint64_t at = 0;
@@ -79,8 +84,7 @@ PfsStatus WriteStretches(PfsFile& file, const std::vector<Stretch>& stretches, R
     };
     for (const SumPart& known : stretch.sums) {
       if (Checksum(stretch.data.subspan(at, known.bytes)) != known.sum) {
-        return Failure(Code::kCorrupt, fmt::format("its bytes in memory, from {} on, do not match their checksum",
-                                                   stretch.offset + at));
+        return Failure(Code::kCorrupt, WhyLost(Code::kCorrupt, stretch.offset + at));
       }
       add(known.bytes, known.sum);
     }

@@ -26,6 +26,9 @@ struct ReadBackPart {
 };
 using ReadBackParts = std::vector<ReadBackPart>;
 
+// Why bytes of a file, from `from` on, cannot be had: kCorrupt, in memory or as the chunk file gave them, or the code
+// of a read that failed.
+std::string WhyLost(Code code, uint64_t from);
 // Checks each stretch in memory (kCorrupt), writes it, and says what must be read back.
 PfsStatus WriteStretches(PfsFile& file, const std::vector<Stretch>& stretches, ReadBackParts* parts);
 // kIo if the storage gives other bytes than were written.

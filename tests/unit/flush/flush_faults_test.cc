@@ -104,7 +104,7 @@ TEST_P(FlushFaults, DamagedMemoryIsReportedAndNotWritten) {
     EXPECT_EQ(fresh.Flush(), Code::kIo);
     EXPECT_FALSE(fresh.Exists("bad")) << at;
     EXPECT_TRUE(fresh.Exists("good"));
-    EXPECT_TRUE(Has(fresh.report["errors"], "bad: its bytes in memory")) << fresh.report.dump();
+    EXPECT_TRUE(Has(fresh.report["errors"], "bad: its bytes, from ")) << fresh.report.dump();
     EXPECT_TRUE(fresh.Temporaries().empty());
   }
   // A block that the file shows only in part, too.
@@ -114,6 +114,21 @@ TEST_P(FlushFaults, DamagedMemoryIsReportedAndNotWritten) {
   world.Damage(bad, 10);
   EXPECT_EQ(world.Flush(), Code::kIo);
   ExpectOnlyGood();
+}
+
+TEST_P(FlushFaults, WhyAChunkFileDoesNotGiveBytesIsSaid) {
+  for (const size_t size : {size_t{9000}, 3 * kChunk}) {
+    for (const Code code : {Code::kCorrupt, Code::kIo}) {
+      FlushWorld fresh(OptionsOf(GetParam()));
+      fresh.File(fresh.root, "bad", Noise(1, size));
+      fresh.fetched = code;
+      EXPECT_EQ(fresh.Flush(), Code::kIo);
+      const char* const why = code == Code::kIo ? "cannot be read: input/output error" : "do not match their checksum";
+      const std::string sentence = std::string("bad: its bytes, from 0 on, ") + why;
+      EXPECT_TRUE(Has(fresh.report["errors"], sentence)) << fresh.report.dump();
+      EXPECT_TRUE(std::filesystem::is_empty(fresh.target));
+    }
+  }
 }
 
 TEST_P(FlushFaults, AFullPfsIsSaidAndCleanedUp) {

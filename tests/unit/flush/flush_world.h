@@ -274,6 +274,7 @@ class FlushWorld final : public AddressBook {
   std::unique_ptr<Placement> placement;
   SimClock clock;
   Faults faults;
+  Code fetched = Code::kOk;  // how it ends when bytes are fetched from a chunk file
   InodeId root;
   std::string scratch, target;
   nlohmann::json report;
@@ -312,9 +313,11 @@ class FlushWorld final : public AddressBook {
       transport->SetReceiver(responder.get());
       FlushContext context{
           executor, w.clock, offload, pfs, *caller, *w.placement, w, s, names, store, w.options_.checksums, nullptr};
+      context.fetch = [&w](ReadPieces*) { return Fetched(w.fetched); };
       context.exact_attr = [this](InodeId id, Nanos, Attr* attr) { return ExactAttr(this, id, attr); };
       flusher = std::make_unique<Flusher>(std::move(context));
     }
+    static Task<Status> Fetched(Code how) { co_return how; }
     static Namespace::Options NamesOptions(ShardId s) {
       Namespace::Options options;
       options.self = s;
