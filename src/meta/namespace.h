@@ -13,6 +13,8 @@
 //             M4  nlink, entry and subdirectory counts equal what a scan of the tables gives (Check(), used by tests).
 #pragma once
 
+#include <absl/container/flat_hash_set.h>
+
 #include <functional>
 #include <memory>
 #include <span>
@@ -183,6 +185,9 @@ class Namespace {
   // `dir_mtime`: what a directory that goes keeps, if it is not 0.
   Status Decide(TxnId txn, bool commit, Nanos now, std::vector<InodeId>* died, Nanos dir_mtime = 0);
   size_t prepared() const;
+  // Where kBusy was said about the name, or without one about the inode: whether one of these prepared transactions is
+  // why. What holds the name, lets none come into the part, holds the directory, or pins the inode.
+  bool IsHeldBy(const absl::flat_hash_set<TxnId>& those, InodeId inode, std::string_view name) const;
 
   // ---- after-images (meta/images.h), for journal and checkpoint ----
   // From now on each change writes to *out (not owned; null: nowhere, as at the start) what is different afterwards,

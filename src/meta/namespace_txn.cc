@@ -1,4 +1,6 @@
 // What each operation of a transaction asks before it votes yes, and does once the outcome is known. See transaction.h.
+#include <algorithm>
+
 #include "meta/namespace_impl.h"
 #include "meta/permissions.h"
 
@@ -219,5 +221,22 @@ Status Namespace::Decide(TxnId txn, bool commit, Nanos now, std::vector<InodeId>
 }
 
 size_t Namespace::prepared() const { return impl_->transactions.size(); }
+
+bool Namespace::IsHeldBy(const absl::flat_hash_set<TxnId>& those, InodeId inode, std::string_view name) const {
+  const TransactionTable& all = impl_->transactions;
+  InodeId pinned = inode;
+  if (!name.empty()) {
+    if (all.NameHeld(inode, name)) return those.contains(all.HolderOf(inode, name));
+    const DirPart* part = impl_->parts.Find(inode);
+    if (part != nullptr && part->removing.value != 0) return those.contains(part->removing);
+    const Dentry* dentry = impl_->FindDentry(inode, name);
+    pinned = dentry != nullptr ? dentry->inode : InodeId();
+  }
+  return std::any_of(those.begin(), those.end(), [&](TxnId id) {
+    const Transaction* txn = all.Find(id);
+    const auto pins = [pinned](const TxnOp& op) { return Pins(op) && op.inode == pinned; };
+    return txn != nullptr && std::any_of(txn->ops.begin(), txn->ops.end(), pins);
+  });
+}
 
 }  // namespace mayfly

@@ -40,6 +40,11 @@ const Transaction& TransactionTable::Add(TxnId id, std::span<const TxnOp> ops) {
   return txn;
 }
 
+TxnId TransactionTable::HolderOf(InodeId parent, std::string_view name) const {
+  const auto it = names_.find(NameKey{parent, name});
+  return it == names_.end() ? TxnId() : it->second;
+}
+
 std::unique_ptr<Transaction> TransactionTable::Take(TxnId id) {
   const auto it = transactions_.find(id);
   if (it == transactions_.end()) return nullptr;

@@ -45,6 +45,7 @@ class TransactionTable {
     return !names_.empty() && names_.contains(NameKey{parent, name});
   }
   bool DirHeld(InodeId dir) const { return !dirs_.empty() && dirs_.contains(dir); }
+  TxnId HolderOf(InodeId parent, std::string_view name) const;
   size_t size() const { return transactions_.size(); }
   uint64_t memory_bytes() const { return bytes_; }
   // By number.

@@ -87,12 +87,23 @@ Task<Status> ChangeLog::WaitForRoom(Nanos deadline) {
 
 // ---- what leaves ----------------------------------------------------------------------------------------------------
 
+Transport::Sent SealingTransport::Send(EndpointId to, Bytes header, Bytes payload, Completion* done) {
+  if (log_.Seal()) return inner_.Send(to, header, payload, done);
+  return Refuse(to, done);
+}
+
 Transport::Sent SealingTransport::SendDurable(EndpointId to, Bytes header, Bytes payload, Completion* done) {
-  if (!log_.Seal()) return Sent::kDone;  // G3
+  if (!log_.Seal()) return Refuse(to, done);
   const Lsn until = log_.sealed();
   const bool durable = log_.IsDurable(until);
-  if (durable && waiting_.empty()) return inner_.Send(to, header, payload, done);
+  if (log_.failed() || (durable && waiting_.empty())) return inner_.Send(to, header, payload, done);
   waiting_.push_back({to, header, payload, done, until});
+  return Sent::kPending;
+}
+
+// G3. Not at once, which the sender does not expect.
+Transport::Sent SealingTransport::Refuse(EndpointId to, Completion* done) {
+  waiting_.push_back({to, Bytes(), Bytes(), done, Lsn()});
   return Sent::kPending;
 }
 
@@ -101,7 +112,10 @@ bool SealingTransport::Turn() {
   while (!waiting_.empty() && log_.Passed(waiting_.front().until)) {
     const Waiting next = waiting_.front();
     waiting_.pop_front();
-    if (log_.failed() || inner_.Send(next.to, next.header, next.payload, next.done) == Sent::kDone) {  // G3
+    if (log_.failed()) {
+      // G3. Who waits for an answer asks again at once, and hears how it stands now.
+      next.done->fn(next.done, Code::kUnavailable);
+    } else if (inner_.Send(next.to, next.header, next.payload, next.done) == Sent::kDone) {
       next.done->fn(next.done, Status());
     }
   }

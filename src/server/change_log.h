@@ -6,8 +6,9 @@
 //             G2  all that is changed between two suspensions without a message in between is one record: it survives
 //             as
 //                 a whole or not at all.
-//             G3  a message that would tell of a change whose record could not be written is not sent. From then on the
-//                 shard records nothing and changes nothing for clients: what is there can be read, and flushed.
+//             G3  a message that would tell of a change whose record could not be written is not sent; it ends as if
+//                 the connection had broken, so that who waits asks again. From then on the shard records nothing and
+//                 changes nothing for clients: what is there can be read, and flushed.
 //             G4  at level `node`, what goes through Held() leaves only when all that was changed before is durable;
 //             and
 //                 records become durable only after the data that they speak of.
@@ -105,10 +106,7 @@ class SealingTransport final : public Transport {
   Result<EndpointId> Connect(Bytes address) override { return inner_.Connect(address); }
   bool HasEnded(EndpointId endpoint) const override { return inner_.HasEnded(endpoint); }
   void Close(EndpointId endpoint) override;
-  Sent Send(EndpointId to, Bytes header, Bytes payload, Completion* done) override {
-    if (!log_.Seal()) return Sent::kDone;  // G3
-    return inner_.Send(to, header, payload, done);
-  }
+  Sent Send(EndpointId to, Bytes header, Bytes payload, Completion* done) override;
   bool Progress() override { return inner_.Progress(); }
   void Register(MutableBytes region) override { inner_.Register(region); }
   std::string Describe() const override { return inner_.Describe(); }
@@ -142,6 +140,7 @@ class SealingTransport final : public Transport {
     Lsn until;
   };
   Sent SendDurable(EndpointId to, Bytes header, Bytes payload, Completion* done);
+  Sent Refuse(EndpointId to, Completion* done);
 
   Transport& inner_;
   ChangeLog& log_;

@@ -218,6 +218,7 @@ Task<Status> Shard::Run(Request* r) {
     status = co_await (this->*Fn)(r, q, &a, &out);
     if constexpr (NamesAnEntry(M)) {
       if (SpeaksOfNames(status.code()) && Stale(*r)) status = Code::kGeneration;
+      status = IoIfStuck(status, q.parent, q.name);
     }
   }
   if constexpr (MethodTypes<M>::kOnce) {

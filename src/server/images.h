@@ -75,6 +75,7 @@ struct OutcomeImage {
   TxnId txn;  // of the first step
   Nanos time = 0, mtime = 0;
   std::vector<Step> steps;
+  bool refused = false;  // not written: by one who takes no changes before it has been started again
   size_t encoded_bytes() const { return 8 + 16 + 4 + steps.size() * Step::kBytes; }
   template <class Io>
   void Fields(Io& io) {

@@ -27,7 +27,7 @@ Task<Status> Shard::HandleOutcome(Request*, const OutcomeRequest& q, OutcomeRepl
 OutcomeReply Shard::OutcomeOf(TxnId txn) const {
   OutcomeReply reply;
   if (log_.failed()) {  // what comes back after the next start may be either
-    reply.state = TxnState::kOpen;
+    reply.state = TxnState::kStuck;
     return reply;
   }
   for (const auto& [id, outcome] : outcomes_) {
@@ -36,7 +36,8 @@ OutcomeReply Shard::OutcomeOf(TxnId txn) const {
     if (step == steps.end()) continue;
     // A link count first, as TellAll does: until it is there the names stay held.
     const bool waits = !step->first && std::any_of(steps.begin(), steps.end(), [](const auto& s) { return s.first; });
-    reply.state = waits ? TxnState::kOpen : TxnState::kCommitted;
+    const TxnState waiting = outcome->refused ? TxnState::kStuck : TxnState::kOpen;
+    reply.state = waits ? waiting : TxnState::kCommitted;
     reply.time = outcome->time;
     reply.mtime = outcome->mtime;
     return reply;
@@ -74,9 +75,15 @@ Task<Status> Shard::SettleOne(TxnId txn) {
     if (reads_only() && asked.code() == Code::kIo) co_return co_await GiveUp(txn);  // a stand-in's answer
     MAYFLY_CO_TRY(asked);
   }
-  if (reply.state == TxnState::kOpen) co_return Code::kBusy;
+  if (reply.state == TxnState::kStuck && prepared_since_.contains(txn)) stuck_.insert(txn);
+  if (reply.state == TxnState::kOpen || reply.state == TxnState::kStuck) co_return Code::kBusy;
   const Nanos deadline = executor_.now() + options_.peer_deadline;
   co_return co_await DecideHere(txn, reply.state == TxnState::kCommitted, reply.time, reply.mtime, deadline);
+}
+
+Status Shard::IoIfStuck(Status status, InodeId dir, std::string_view name) const {
+  const bool stuck = status.code() == Code::kBusy && !stuck_.empty() && names_.IsHeldBy(stuck_, dir, name);
+  return stuck ? Status(Code::kIo) : status;
 }
 
 // ---- intents ------------------------------------------------------------------------------------------------------

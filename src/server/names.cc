@@ -367,14 +367,12 @@ Task<Status> Shard::HandlePeek(Request*, const PeekRequest& q, PeekReply* a, Rep
     a->sticky = names_.OwnOnly(q.parent, q.cred);
   }
   auto entry = names_.Find(q.parent, q.name);
-  if (!entry.ok()) {
-    a->busy = entry.code() == Code::kBusy;
-    co_return Code::kOk;
-  }
+  a->busy = entry.ok() ? entry->busy : entry.code() == Code::kBusy;
+  if (a->busy && IoIfStuck(Code::kBusy, q.parent, q.name).code() == Code::kIo) co_return Code::kIo;
+  if (!entry.ok()) co_return Code::kOk;
   a->inode = entry->inode;
   a->type = entry->type;
   a->exposed = entry->exposed;
-  a->busy = entry->busy;
   co_return Code::kOk;
 }
 

@@ -165,10 +165,8 @@ bool Shard::RunOnce() {
   }
   worked |= TurnDisk();
   if (journal_ != nullptr) {
-    if (write_back_ != nullptr) {
-      FreeBlocks();
-      worked |= network_.Turn();
-    }
+    if (write_back_ != nullptr) FreeBlocks();
+    worked |= network_.Turn();
     if (journal_->WantsCheckpoint()) CheckpointIfDue();
   }
   return worked;

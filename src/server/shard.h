@@ -324,6 +324,7 @@ class Shard {
   void ForgetOutcome(TxnId txn);
   void NotePrepared(TxnId txn);
   Task<Status> SettleOne(TxnId txn);
+  Status IoIfStuck(Status status, InodeId dir, std::string_view name) const;
   static bool AllowedWhileReadOnly(Method m);
   uint64_t BeginIntent(IntentImage intent);  // 0: nothing is recorded
   void EndIntent(uint64_t number);
@@ -620,8 +621,11 @@ class Shard {
   absl::flat_hash_set<TxnId> open_txns_;  // steps of transactions that are being worked on here
   // Commits that not every participant has acknowledged, by their first step.
   absl::flat_hash_map<TxnId, std::unique_ptr<OutcomeImage>> outcomes_;
-  bool outcomes_damaged_ = false;                       // there may have been more
-  absl::flat_hash_map<TxnId, Nanos> prepared_since_;    // held here
+  bool outcomes_damaged_ = false;                     // there may have been more
+  absl::flat_hash_map<TxnId, Nanos> prepared_since_;  // held here
+  // Of these, what no server can settle before one whose journal has failed is started again: what they hold is EIO
+  // until then, instead of busy, for which clients wait.
+  absl::flat_hash_set<TxnId> stuck_;
   std::map<uint64_t, IntentImage> intents_, resuming_;  // by number; resuming: of before a restart, or that failed
   uint64_t intent_number_ = 0;
   bool settling_ = false;

@@ -114,7 +114,9 @@ Task<Status> Shard::PrepareHere(TxnId id, std::vector<TxnOp> ops, Cred cred, std
     i = size_t(-1);  // meanwhile another's may have begun
   }
   std::vector<ShardId> shards;
-  MAYFLY_CO_TRY(names_.Prepare(id, ops, cred, &shards));
+  Status prepared = names_.Prepare(id, ops, cred, &shards);
+  for (const TxnOp& op : ops) prepared = IoIfStuck(prepared, op.inode, op.name);
+  MAYFLY_CO_TRY(prepared);
   NotePrepared(id);
   if (set != nullptr) *set = std::move(shards);
   co_return Code::kOk;
@@ -196,6 +198,7 @@ Task<Status> Shard::TellAll(OutcomeImage* outcome, bool commit) {
       const Status status = co_await task;
       if (status.ok()) std::erase_if(outcome->steps, [&](const auto& s) { return s.id == step.id; });
       if (!status.ok()) result = status;
+      if (status.code() == Code::kReadOnly) outcome->refused = true;
     }
     if (!result.ok() && commit && log_.active()) break;  // the rest stays held until the first are back and have it
   }
@@ -219,6 +222,7 @@ Task<Status> Shard::DecideHere(TxnId id, bool commit, Nanos time, Nanos dir_mtim
   std::vector<InodeId> died;
   MAYFLY_CO_TRY(names_.Decide(id, commit, time, &died, dir_mtime));
   prepared_since_.erase(id);
+  stuck_.erase(id);
   co_return co_await Bury(std::move(died), deadline);
 }
 

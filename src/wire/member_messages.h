@@ -17,8 +17,9 @@ enum class TxnState : uint8_t {
   kAborted = 0,  // or never heard of: presumed abort
   kOpen = 1,     // not decided yet, or what is known of it was damaged: ask again
   kCommitted = 2,
+  kStuck = 3,  // the same as open until a server whose journal has failed has been started again
 };
-constexpr bool IsKnown(TxnState s) { return s <= TxnState::kCommitted; }
+constexpr bool IsKnown(TxnState s) { return s <= TxnState::kStuck; }
 struct OutcomeReply {
   TxnState state = TxnState::kAborted;
   Nanos time = 0, mtime = 0;  // of a commit: as in Decide

@@ -202,8 +202,13 @@ life() {
   step "$name"
   start --memory 64M --journal-bytes 4M --flush-to "$work/out" "$@"
   fill
-  "$fail"
+  # Each server has names in the root directory then: to begin with that takes the directory's home, which may be the one that fails.
   : >"$work/acknowledged"
+  for ((i = 0; i < 12; ++i)); do
+    timeout 60 mayfly mkdir "/before$i" || e2e_fail "mkdir /before$i"
+    echo "before$i" >>"$work/acknowledged"
+  done
+  "$fail"
   for ((i = 0; i < 400 && refused < 5; ++i)); do # each with more records than a block of the journal takes
     if message=$(timeout 60 mayfly stage-in "$work/in/sub" "/more$i" 2>&1) && message=$(timeout 60 mayfly mkdir "/d$i" 2>&1); then
       ((made += 1))
@@ -226,8 +231,10 @@ life() {
   done
   files_are_there
   # What the other server alone holds can still be changed.
+  local since=$SECONDS
   for ((i = 0; i < 40; ++i)); do timeout 60 mayfly mkdir "/later$i" 2>/dev/null && echo "later$i"; done >"$work/later"
   [[ -s $work/later ]] || e2e_fail "the other server changes nothing either"
+  ((SECONDS - since < 30)) || e2e_fail "40 changes took $((SECONDS - since)) s beside a server that refuses them"
   cat "$work/later" >>"$work/acknowledged"
   # What was acknowledged is in the flush, which verifies.
   timeout 120 mayfly stop >"$work/stop.log" 2>&1 || e2e_fail "mayfly stop: $(cat "$work/stop.log")"
@@ -253,7 +260,7 @@ life "a chunk file is removed under its server" 'chunk file' 'no such entry' rem
 expect_nothing "$work/disk"
 mount_image() { # on $work/rank-1
   rm -f "$work/image"
-  truncate -s 96m "$work/image"
+  truncate -s 160m "$work/image"
   mkfs.ext4 -qF "$work/image" || e2e_fail "mkfs.ext4"
   mount_at "$work/rank-1" -o loop "$work/image"
 }
@@ -273,6 +280,10 @@ if with_mounts; then
   mount_image
   life "the file system vanishes" '(journal|chunk file)' 'input/output error' vanish --dir "$work/rank-%r" --durability process \
     --capacity 32M
+  unmount_all
+  expect_nothing "$work/rank-0"
+  mount_image
+  life "the file system vanishes at level node" '(journal|chunk file)' 'input/output error' vanish --dir "$work/rank-%r" --durability node
   unmount_all
   expect_nothing "$work/rank-0"
 

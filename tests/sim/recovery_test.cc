@@ -350,12 +350,14 @@ TEST(Recovery, AJournalThatFailsMakesTheShardReadOnly) {
   cluster.platter(0).faults.write_errors = 1000;
   Status status;
   int made = 0;
+  const Nanos begun = cluster.clock().Now();
   while (status.ok() && made < 10'000) {
     status = client->Wait(lane.Create("/f" + std::to_string(made), true, 0644));
     if (status.ok()) ++made;
   }
   // kIo: it was done, and is not kept; the answer that said so was held back, and its repetition is not believed.
   EXPECT_TRUE(status.code() == Code::kReadOnly || status.code() == Code::kIo) << TextOf(status.code());
+  EXPECT_LT(cluster.clock().Now() - begun, kSecond);
   EXPECT_EQ(client->Wait(lane.Mkdir("/after", 0755)).code(), Code::kReadOnly);
   EXPECT_TRUE(client->Wait(lane.Stat("/before", false)).ok());
   EXPECT_TRUE(client->Wait(lane.Open("/before", kOpenRead, 0)).ok());
@@ -436,7 +438,9 @@ TEST(Recovery, AnAnswerThatWaitsForAJournalThatFailsComes) {
   auto client = std::make_unique<SimClient>(cluster);
   ASSERT_TRUE(client->Wait(client->lane().Mkdir("/before", 0755)).ok());
   cluster.platter(0).faults.flush_errors = 1000;
+  const Nanos begun = cluster.clock().Now();
   EXPECT_EQ(client->Wait(client->lane().Mkdir("/d", 0755)).code(), Code::kIo);  // and not kTimedOut
+  EXPECT_LT(cluster.clock().Now() - begun, kSecond);  // nobody waits until it is time to ask again
   EXPECT_EQ(client->Wait(client->lane().Mkdir("/after", 0755)).code(), Code::kReadOnly);
   EXPECT_TRUE(client->Wait(client->lane().Stat("/before", false)).ok());
   client.reset();
