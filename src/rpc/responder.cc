@@ -571,7 +571,15 @@ void Request::Complete(Status status) {
   sending_ = false;
   if (status.ok()) return;
   Responder::Connection* c = responder_->FindConnection(connection_);
-  if (c != nullptr) responder_->CloseConnection(c);  // a send that failed is the end of its endpoint
+  if (c == nullptr) return;
+  if (status.code() == Code::kIo && responder_->distrusted_) {  // it was held back for good: see DistrustAnswers
+    History::Answer lost;
+    const History::Answer* answer = history_ != nullptr ? &history_->At(sequence_) : nullptr;
+    const bool known = answer != nullptr && answer->sequence == sequence_ && answer->working == nullptr;
+    responder_->SendAgain(*this, known ? *answer : lost);
+    return;
+  }
+  responder_->CloseConnection(c);  // a send that failed is the end of its endpoint
 }
 
 // What the lane's history has for this request, unless its place went to a later call.

@@ -189,7 +189,8 @@ class Responder final : public Receiver {
   // From now on each answer of success to a request that executes once is written there as it is sent, as an
   // AnswerImage; null: no longer. What an answer tells of was written before it.
   void SetRecorder(TlvWriter* recorder) { recorder_ = recorder; }
-  // The answers so far may tell of what was not kept, and whoever asks again for one gets kIo instead.
+  // The answers so far may tell of what was not kept: whoever asks again for one gets kIo instead, and so does who
+  // waits for one whose sending ends with kIo.
   void DistrustAnswers() { distrusted_ = true; }
   // An answer that was written so before this object was made. kCorrupt.
   Status ApplyAnswer(Bytes image);

@@ -113,8 +113,7 @@ bool SealingTransport::Turn() {
     const Waiting next = waiting_.front();
     waiting_.pop_front();
     if (log_.failed()) {
-      // G3. Who waits for an answer asks again at once, and hears how it stands now.
-      next.done->fn(next.done, Code::kUnavailable);
+      next.done->fn(next.done, Code::kIo);  // G3
     } else if (inner_.Send(next.to, next.header, next.payload, next.done) == Sent::kDone) {
       next.done->fn(next.done, Status());
     }

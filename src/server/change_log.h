@@ -6,9 +6,9 @@
 //             G2  all that is changed between two suspensions without a message in between is one record: it survives
 //             as
 //                 a whole or not at all.
-//             G3  a message that would tell of a change whose record could not be written is not sent; it ends as if
-//                 the connection had broken, so that who waits asks again. From then on the shard records nothing and
-//                 changes nothing for clients: what is there can be read, and flushed.
+//             G3  a message that would tell of a change whose record could not be written is not sent; it ends with
+//                 kIo, for the responder to say so to whom it would have told. From then on the shard records nothing
+//                 and changes nothing for clients: what is there can be read, and flushed.
 //             G4  at level `node`, what goes through Held() leaves only when all that was changed before is durable;
 //             and
 //                 records become durable only after the data that they speak of.

@@ -212,10 +212,7 @@ Task<Status> Shard::TakeBackLater(ClientId process) {
   while (!leaving_ && arena_memory_.IsAttached(process.value)) {
     (void)co_await loans_news_.Wait(executor_.now() + kLookEvery);
   }
-  if (HasUnfinished(process)) {
-    co_await FinishOutbox(process);
-    ForgetProcess(process);  // again: what it had open in there is open since now
-  }
+  if (HasUnfinished(process)) co_await FinishOutbox(process);
   TakeAllLoans(process);
   co_return Code::kOk;
 }

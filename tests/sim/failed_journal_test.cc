@@ -121,7 +121,7 @@ Task<void> ChangeNames(SimCluster* cluster, SimClient* client, const Homes* home
 // Answers that were held until the journal had what they tell of, and names that a change holds whose end only the next
 // start will know.
 TEST(FailedJournal, WhatIsUnderWayEndsSoon) {
-  const uint64_t first = FromEnvironment("MAYFLY_SEED", 1), seeds = FromEnvironment("MAYFLY_SEEDS", 20);
+  const uint64_t first = FromEnvironment("MAYFLY_SEED", 1), seeds = FromEnvironment("MAYFLY_SEEDS", 100);
   for (uint64_t seed = first; seed < first + seeds; ++seed) {
     SCOPED_TRACE(seed);
     SimClusterOptions options = ThreeServers(seed % 4 == 3 ? Durability::kProcess : Durability::kNode);

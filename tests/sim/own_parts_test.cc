@@ -511,35 +511,6 @@ TEST_F(OwnPartsTest, WhatWasWrittenDownIsDoneWhenTheProcessIsGone) {
   EXPECT_TRUE(Make(other, "/e/first17", "anew"));
 }
 
-// Nor does one of which only the connections are gone; what it had open counts as closed once it has let go of the
-// arena.
-TEST_F(OwnPartsTest, WhatWasWrittenDownByWhoLetsGoLateIsDoneAndClosed) {
-  constexpr uint64_t kHost = 77;
-  auto gone = std::make_unique<SimClient>(cluster, Eager(), &cluster.views(), kHost);
-  EXPECT_TRUE(gone->Wait(gone->lane().Mkdir("/e", 0755)).ok());
-  for (int i = 0; i < 20; ++i) {
-    EXPECT_TRUE(Make(*gone, "/e/first" + std::to_string(i), Pattern(30, i)));
-    cluster.RunFor(kMillisecond);
-  }
-  EXPECT_TRUE(gone->Wait(gone->lane().Settle()).ok());
-  auto open = gone->lane().Open("/e/open", kMake, 0644);
-  for (int i = 0; i < 10 && !open.done(); ++i) (void)gone->Step();
-  ASSERT_TRUE(open.done() && open.Take().ok());  // nobody has heard of it
-  const uint64_t process = gone->process().value;
-  for (uint32_t s = 0; s < 2; ++s) cluster.arena(s).attached.insert(process);  // as a child would be
-  for (uint16_t m = 0; m < 2; ++m) cluster.network().CutHosts(kHost, SimCluster::HostOf(MemberId(m)));
-  cluster.RunFor(kSecond);
-  gone.reset();
-  cluster.RunFor(700 * kSecond);  // longer than it is taken for one that lives
-  EXPECT_EQ(Stat(other, "/e/open").code(), Code::kNoEntry);
-  for (uint32_t s = 0; s < 2; ++s) cluster.arena(s).attached.erase(process);
-  cluster.RunFor(5 * kSecond);
-  EXPECT_EQ(Stat(other, "/e/open")->size, 0u);
-  for (uint32_t s = 0; s < 2; ++s) {
-    EXPECT_NE(cluster.shard(s).StatusJson().find("\"soles\":0"), std::string::npos) << cluster.shard(s).StatusJson();
-  }
-}
-
 struct OwnPartsOverRestarts : OwnPartsTest {
   OwnPartsOverRestarts() : OwnPartsTest(Durability::kProcess) {}
 };
