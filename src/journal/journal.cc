@@ -79,7 +79,7 @@ void Journal::Put(RecordType type, Bytes payload, TxnId transaction) {
   const uint64_t used = RecordHeader::kBytes + payload.size(), span = header.span();
   const MutableBytes place = window_.Place(head_, span);
   if (place.size() == span) {
-    std::memcpy(place.data() + RecordHeader::kBytes, payload.data(), payload.size());
+    if (!payload.empty()) std::memcpy(place.data() + RecordHeader::kBytes, payload.data(), payload.size());
     std::memset(place.data() + used, 0, span - used);
     std::atomic_signal_fence(std::memory_order_release);
     std::memcpy(place.data(), bytes.data(), RecordHeader::kBytes);
