@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "server/birth.h"
 #include "wire/outbox_records.h"
 
 namespace mayfly {
@@ -98,22 +99,13 @@ Status Doer::GiveBirth(const BirthRecord& record, const Cred& cred, bool* again)
   // A number that was lent to nobody belongs to no file to come.
   if (record.inode.home() != tables_.self() || record.inode.sequence() >= names.next_sequence()) return Code::kInvalid;
   if (names.FindInode(record.inode) != nullptr) {
-    const auto entry = names.Find(record.parent, record.name);
-    *again = entry.ok() && entry->inode == record.inode;
+    *again = IsBorn(names, record);
     return *again ? Code::kOk : Code::kExists;
   }
   if (names.Joined(record.inode)) return Code::kExists;  // a directory, whose inode is lost
-  Namespace::Creation what;
-  what.parent = record.parent;
-  what.name = record.name;
-  what.type = FileType::kFile;
-  what.permissions = record.permissions;
-  what.chunk_bits = record.chunk_bits;
-  what.inode = record.inode;
-  if (what.chunk_bits != 0 && (what.chunk_bits < kChunkBitsMin || what.chunk_bits > kChunkBitsMax)) {
-    return Code::kInvalid;
-  }
-  return names.Create(what, cred, WallAt(record.at)).status();
+  const auto what = CreationOf(record);
+  if (!what.ok()) return what.status();
+  return names.Create(*what, cred, WallAt(record.at)).status();
 }
 
 Status Doer::StoreContent(const ContentRecord& record, ClientId process, const Cred& cred) {

@@ -15,6 +15,7 @@ constexpr uint64_t kAheadBytes = 16u << 20;  // before the reader; an eighth of 
 constexpr uint32_t kAheadPieces = 2;         // of a quarter of that, under way at a time
 constexpr uint64_t kAheadGap = 256u << 20;   // of a file in order: chunks on other shards lie between
 constexpr Nanos kAheadWithin = 10 * kSecond;
+constexpr uint32_t kEvictedAtATime = 128;  // extents: what the journal takes of one request
 // Of the memory: for reads of what is on the disk, when nothing can leave memory any more, and for data being read and
 // written, however many names there are. A few of the longest transfers, whose edges lie in extents as long.
 uint64_t ReadsMin(uint64_t memory) { return std::min<uint64_t>(2 * kTransferBytesMax, memory / 4); }
@@ -165,10 +166,9 @@ Task<Status> Shard::Reserve(ChunkRange range, Nanos deadline) {
 // Each extent that leaves memory is said in a record, and small files have many: no more than the journal takes of one
 // request go at a time, and none while it could not take that.
 uint64_t Shard::Evict(uint64_t bytes) {
-  constexpr uint32_t kAtATime = 128;
   uint64_t gained = 0, more = 1;
   while (gained < bytes && more != 0 && (log_.failed() || log_.HasRoom())) {
-    more = store_.EvictSome(bytes - gained, kAtATime);
+    more = store_.EvictSome(bytes - gained, kEvictedAtATime);
     gained += more;
     if (!log_.Seal()) break;
   }
@@ -226,7 +226,6 @@ bool Shard::BeginDrain() {
 
 // Gives tables what data leaves: a segment of the arena goes as a whole, so all that lies in it is evicted.
 bool Shard::TendTables() {
-  constexpr uint32_t kAtATime = 128;  // as Evict
   constexpr Nanos kAgainAfter = 10 * kMillisecond, kStuckAfter = kSecond;
   const Nanos now = executor_.now();
   if (arena_.draining().empty()) {
@@ -249,7 +248,7 @@ bool Shard::TendTables() {
     return false;
   }
   const uint64_t evicted = store_.stats().evicted;
-  const bool around = store_.EvictDraining(kAtATime);
+  const bool around = store_.EvictDraining(kEvictedAtATime);
   if (!SealAndSettle()) return false;
   if (store_.stats().evicted != evicted) drain_until_ = now + kStuckAfter;
   if (arena_.ReleaseDrained()) {

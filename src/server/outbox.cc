@@ -7,6 +7,7 @@
 #include <variant>
 
 #include "base/log.h"
+#include "server/birth.h"
 #include "server/images.h"
 #include "server/shard.h"
 #include "wire/outbox_records.h"
@@ -193,21 +194,12 @@ Status Shard::GiveBirth(const Party& party, const BirthRecord& record) {
   if (!IsHome(record.inode)) return Code::kInvalid;
   MAYFLY_TRY(grants_.Check(party, record.inode, Grant{kBirthRights, record.tag}, kGrantBirth));
   if (names_.FindInode(record.inode) != nullptr) {  // B1
-    const auto entry = names_.Find(record.parent, record.name);
-    return entry.ok() && entry->inode == record.inode ? Code::kOk : Code::kExists;
+    return IsBorn(names_, record) ? Code::kOk : Code::kExists;
   }
-  Namespace::Creation what;
-  what.parent = record.parent;
-  what.name = record.name;
-  what.type = FileType::kFile;
-  what.permissions = record.permissions;
-  what.chunk_bits = record.chunk_bits;
-  what.inode = record.inode;
-  if (what.chunk_bits != 0 && (what.chunk_bits < kChunkBitsMin || what.chunk_bits > kChunkBitsMax)) {
-    return Code::kInvalid;
-  }
+  const auto what = CreationOf(record);
+  if (!what.ok()) return what.status();
   // Not RoomForTables: who was lent a number was told yes already, and there are few.
-  const auto inode = names_.Create(what, party.cred, WallAt(record.at));
+  const auto inode = names_.Create(*what, party.cred, WallAt(record.at));
   if (!inode.ok() || record.closed) return inode.status();
   names_.RegisterOpen(**inode, party.process, (record.flags & kOpenWrite) != 0);
   soles_[record.inode] = Sole{party.process, false};
