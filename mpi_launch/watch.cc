@@ -122,8 +122,8 @@ void Watch::OnSignals(uint64_t signals) {
     Quit(kExitNotStarted, speaks_ ? fmt::format("ended by {} while starting; start it again", name) : std::string());
   }
   // All is flushed, or never will be, and the deadline ends it. A launcher sends SIGTERM when the first rank has ended
-  // with an error, while others are still telling it.
-  if (phase_ == Phase::kEnding) return;
+  // with an error, while others are still telling it, or have just done so.
+  if (phase_ == Phase::kEnding || phase_ == Phase::kOver) return;
   const bool first = first_signal_ == 0;
   if (Signals::Urgent(signals) && !first && now - first_signal_ >= kSameSignal) {
     Quit(kExitNotFlushed,

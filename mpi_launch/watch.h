@@ -3,7 +3,7 @@
 //   starting   a signal, or the deadline: ends
 //   serving    (from the last step of the start on) a first signal asks for the session's end; a second SIGTERM or
 //              SIGINT, a second later or more: ends
-//   ending     at the deadline, a few seconds away: ends; signals change nothing
+//   ending     at the deadline, a few seconds away: ends; signals change nothing, up to the process's last moment
 // A signal that comes before a kill takes the footprint away at once: the servers hold what they need open, and clients
 // are about to be refused anyway. So a launcher's kill a second later leaves nothing behind.
 #pragma once

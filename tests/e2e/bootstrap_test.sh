@@ -177,7 +177,24 @@ a_failing_flush() { # WHO
   expect_sentence "the flush to $work/pfs/out is not complete.*; .*Not a directory"
   expect_nothing_left
 }
+# A launcher sends SIGTERM to all when the first has ended with an error: to one that is on its way out, it says nothing.
+signals_to_the_last() {
+  start_with_target
+  rmdir pfs/out && touch pfs/out
+  local first last
+  first=$(servers | head -n 1) last=$(servers | tail -n 1)
+  kill -STOP "$last" # so that the signals below would be second ones
+  kill -TERM "$first"
+  sleep 1.2
+  kill -CONT "$last"
+  within 30 grep -q 'is not complete' "$output" || fail "no word of the flush"
+  while kill -TERM "$first" 2>/dev/null; do :; done
+  wait_end 90
+  expect_sentence "the flush to $work/pfs/out is not complete.*; .*Not a directory"
+  expect_nothing_left
+}
 for who in 1 2 3 all; do (aside; a_failing_flush "$who") & done
+(aside; signals_to_the_last) &
 together
 
 if command -v mayfly >/dev/null; then
