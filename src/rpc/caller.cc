@@ -26,6 +26,8 @@ struct Caller::Peer {
   Nanos backoff = 0;
   Nanos trying_since = kNever;  // kNever: the last attempt worked, or there was none
   Nanos failed_at = 0;          // the last that did not
+  Nanos tried_at = 0;           // the last attempt's beginning
+  uint32_t tries = 0;           // attempts since the last that worked
   uint64_t heard = 0;           // messages on this and earlier connections
   Nanos silent_since = kNever;  // the first request on this connection since something was heard on it, L5
   uint64_t next_count = 1;
@@ -58,6 +60,7 @@ namespace {
 constexpr Nanos kStayKnownFor = 2 * kSecond;
 constexpr Nanos kRetryFirst = 50 * kMillisecond, kRetryMost = 400 * kMillisecond;
 constexpr Nanos kGreetingWithin = 2 * kSecond;
+constexpr uint32_t kTriesLeast = 2;
 
 Nanos Later(Nanos at, Nanos by) { return at < kNever - by ? at + by : kNever; }
 
@@ -331,6 +334,8 @@ void Caller::Connect(Peer* peer, Nanos now) {
   const bool long_ago =
       peer->state == Peer::State::kIdle && !peer->unreachable && now - peer->failed_at >= timing_.unreachable_after;
   if (peer->trying_since == kNever || long_ago) peer->trying_since = now;  // nobody has tried since: it means nothing
+  ++peer->tries;
+  peer->tried_at = now;
   auto endpoint = transport_.Connect(book_.AddressOf(peer->shard));
   if (!endpoint.ok()) {
     Drop(peer, endpoint.code());
@@ -394,7 +399,15 @@ void Caller::Settle(Peer* peer) {
   peer->unsettled = unsettled;
   if (!unsettled) return;
   Want(peer->look_at);
-  if (!peer->unreachable) Want(Later(peer->trying_since, timing_.unreachable_after));
+  if (!peer->unreachable) Want(HopedForUntil(*peer));
+}
+
+// Until when a shard that is being connected to is not given up. At least two attempts are made, and the last has some
+// time: whoever had stopped trying, or was itself not run for seconds, knows nothing of now.
+Nanos Caller::HopedForUntil(const Peer& peer) const {
+  if (peer.tries < kTriesLeast) return kNever;
+  const Nanos until = Later(peer.trying_since, timing_.unreachable_after);
+  return peer.state == Peer::State::kGreeting ? std::max(until, Later(peer.tried_at, kProbeWait)) : until;
 }
 
 // The connection is gone: what was sent on it goes back to the head of the queue, and is tried again until the shard
@@ -416,7 +429,7 @@ void Caller::Drop(Peer* peer, Code why) {
     peer->waiting.PushFront(slot);
   }
   const bool refused = why == Code::kDenied || why == Code::kShutdown;
-  if (refused || peer->unreachable || now - peer->trying_since >= timing_.unreachable_after) {
+  if (refused || peer->unreachable || now >= HopedForUntil(*peer)) {
     GiveUp(peer, refused ? why : Code::kUnavailable);
   }
   Settle(peer);
@@ -493,6 +506,7 @@ void Caller::OnWelcome(Bytes header, const Prefix& prefix) {
   peer->key = key;
   peer->trying_since = peer->silent_since = kNever;
   peer->backoff = 0;
+  peer->tries = 0;
   if (peer->unreachable) MAYFLY_INFO("{} answers again", book_.NameOf(peer->shard));
   peer->unreachable = false;
   peer->state = Peer::State::kReady;
@@ -691,7 +705,7 @@ void Caller::Look(Peer* peer, Nanos now) {
       Settle(peer);
     }
   }
-  if (peer->unsettled && !peer->unreachable && now >= Later(peer->trying_since, timing_.unreachable_after)) {
+  if (peer->unsettled && !peer->unreachable && now >= HopedForUntil(*peer)) {
     GiveUp(peer, Code::kUnavailable);
     Settle(peer);
   }

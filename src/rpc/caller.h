@@ -148,6 +148,7 @@ class Caller final : public Receiver {
   void Connect(Peer* peer, Nanos now);
   bool Greet(Peer* peer);
   void Settle(Peer* peer);
+  Nanos HopedForUntil(const Peer& peer) const;
   void Drop(Peer* peer, Code why);
   void GiveUp(Peer* peer, Code why);
 

@@ -2,9 +2,12 @@
 
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cstddef>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -15,8 +18,8 @@ namespace mayfly {
 
 namespace {
 
-// uct_mm_fifo_ctl_t: the head, and two cache lines on the tail and the receiver's process id.
-constexpr size_t kTailAt = 128, kPidAt = 136;
+// uct_mm_fifo_ctl_t: the head and where its receiver is woken, and two cache lines on the tail and its process id.
+constexpr size_t kWakeBytesAt = 8, kWakeAt = 12, kTailAt = 128, kPidAt = 136;
 constexpr uint64_t kArmed = uint64_t{1} << 63;  // of the head: the receiver sleeps
 constexpr size_t kHeaderBytes[] = {192, 256};   // with cache lines of 64 bytes, of 128
 // uct_mm_fifo_element_t
@@ -103,6 +106,15 @@ SecondMapping::~SecondMapping() {
   if (memory_ != nullptr) munmap(memory_, bytes_);
 }
 
+SharedFifo::SharedFifo(void* memory, size_t header_bytes)
+    : memory_(static_cast<uint8_t*>(memory)), header_bytes_(header_bytes) {
+  (void)WillWake();  // UCX starts with a receiver that sleeps
+}
+
+SharedFifo::SharedFifo(SecondMapping mapping, size_t header_bytes) : SharedFifo(mapping.get(), header_bytes) {
+  mapping_ = std::move(mapping);
+}
+
 bool SharedFifo::IsNew(const void* memory, size_t bytes, size_t* header_bytes) {
   const auto* at = static_cast<const uint8_t*>(memory);
   const std::optional<size_t> header = HeaderBytesOf(at, bytes);
@@ -156,18 +168,43 @@ bool SharedFifo::Check(uint64_t deaths) {
     return false;
   }
   if (++checks_ < (deaths > deaths_before_ ? kChecksAfterDeath : kChecks)) return false;
+  Fill(slot);
+  waiting_for_ = kNone;  // deaths_before_ stays: deaths of several senders may have left several
+  return true;
+}
+
+void SharedFifo::Fill(uint64_t slot) {
   uint8_t* const at = element(slot);
   const uint16_t no_bytes = 0;
   at[kMessageIdAt] = kNobodysId;
   std::memcpy(at + kLengthAt, &no_bytes, sizeof no_bytes);
   Byte(at + kFlagsAt).store(kInline | OwnerOf(slot), std::memory_order_release);
-  waiting_for_ = kNone;  // deaths_before_ stays: deaths of several senders may have left several
-  return true;
 }
 
-void SharedFifo::TakeSlot() {
+bool SharedFifo::WillWake() {
+  const bool armed = (Word(memory_).load(std::memory_order_acquire) & kArmed) != 0;
+  has_slept_ |= armed;
+  return armed || !has_slept_;
+}
+
+void SharedFifo::Wake() const {
+  uint32_t bytes = 0;
+  std::memcpy(&bytes, memory_ + kWakeBytesAt, sizeof bytes);
+  sockaddr_un to{};
+  if (bytes <= offsetof(sockaddr_un, sun_path) || bytes > sizeof to) return;
+  std::memcpy(&to, memory_ + kWakeAt, bytes);
+  if (to.sun_family != AF_UNIX) return;
+  const int from = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (from < 0) return;
+  // Refused, it has some that it did not take yet.
+  (void)sendto(from, "", 1, MSG_NOSIGNAL, reinterpret_cast<const sockaddr*>(&to), bytes);
+  close(from);
+}
+
+void SharedFifo::TakeSlot(bool writes) {
   uint64_t head = Word(memory_).load();
   while (!Word(memory_).compare_exchange_weak(head, (head + 1) & ~kArmed)) continue;
+  if (writes) Fill(head & ~kArmed);
 }
 
 SharedFifoFinder::SharedFifoFinder() {

@@ -14,7 +14,7 @@ namespace {
 
 constexpr Nanos kGoodbyeWait = 100 * kMillisecond;  // a peer that takes nothing for so long hears nothing
 constexpr Nanos kReapWait = 500 * kMillisecond;     // UCX completes what it can complete at once or within a flush
-constexpr Nanos kCheckInterval = 20 * kMillisecond, kDrainInterval = 100 * kMillisecond;
+constexpr Nanos kCheckInterval = 20 * kMillisecond, kMendInterval = 100 * kMillisecond;
 constexpr Nanos kEndWait = 50 * kMillisecond;  // a process that ends closes its files first, and UCX sees that
 constexpr size_t kDepartedMax = 1024;
 
@@ -144,7 +144,13 @@ void UcxTransport::CheckProcesses() {
 void UcxTransport::CheckFifos(Nanos now) {  // U9
   if (now < next_fifo_check_) return;
   next_fifo_check_ = now + kCheckInterval;
-  if (stuck_) DrainDeparted(now);
+  if (stuck_ && now >= next_mend_) {
+    next_mend_ = now + kMendInterval;
+    DrainDeparted();
+    for (SharedFifo& fifo : worker_->fifos()) {
+      if (!fifo.WillWake()) fifo.Wake();
+    }
+  }
   for (SharedFifo& fifo : worker_->fifos()) {
     if (fifo.Check(deaths_)) {
       // Nothing is lost, and an application's user can do nothing about it: no warning.
@@ -155,9 +161,7 @@ void UcxTransport::CheckFifos(Nanos now) {  // U9
   }
 }
 
-void UcxTransport::DrainDeparted(Nanos now) {  // U8
-  if (now < next_drain_) return;
-  next_drain_ = now + kDrainInterval;
+void UcxTransport::DrainDeparted() {  // U8
   constexpr uint32_t kNoEndpoint = ~uint32_t{0};
   std::set<uint32_t> gone;
   std::erase_if(departed_, [&](const ProcessName& process) {

@@ -345,7 +345,9 @@ bool UcxTransport::Arm() {
   if (ready_ != nullptr) return false;
   deaf_ = false;
   sleep_max_ = closing_.empty() && reaping_.empty() ? kNever : kLingeringSleepMax;
-  if (ucp_worker_arm(worker_->get()) == UCS_OK) {
+  const bool armed = ucp_worker_arm(worker_->get()) == UCS_OK;
+  const std::span<SharedFifo> fifos = worker_->fifos();
+  if (armed && std::all_of(fifos.begin(), fifos.end(), [](SharedFifo& fifo) { return fifo.WillWake(); })) {  // U9
     busy_since_ = nap_ = 0;
     stuck_ = false;
     return true;
@@ -356,11 +358,14 @@ bool UcxTransport::Arm() {
     if (now - busy_since_ < kBusyMax) return false;  // there is something to progress, usually
     stuck_ = true;
     if (!std::exchange(nap_warned_, true)) {
-      MAYFLY_INFO("a peer takes nothing from its full queue in shared memory: sleeping in naps of {} ms at most",
-                  kNapMost / kMillisecond);
+      MAYFLY_INFO(
+          "a queue in shared memory is stuck (the process at its other end was killed, say): sleeping in naps of {} ms "
+          "at most",
+          kNapMost / kMillisecond);
     }
   }
-  deaf_ = check_now_ = true;  // U8, U9
+  check_now_ = true;  // U8, U9
+  deaf_ = !armed;
   nap_ = std::clamp(2 * nap_, kNapFirst, kNapMost);
   sleep_max_ = nap_;
   return true;

@@ -25,7 +25,8 @@
 //       BUSY without doing anything is stuck until it arms again: it is slept on in naps that grow while nothing
 //       happens.
 //   U9  a process that is killed while it writes into our queue of shared memory leaves us deaf for its whole host:
-//       the slot that it had taken is skipped after a second (shared_fifo.h).
+//       the slot that it had taken is skipped after a second. So does one that is killed before it wakes us, if there
+//       is no endpoint over that memory: it is done for it (shared_fifo.h).
 //  U10  over tcp a new endpoint takes over the connection that its peer has made, and if that is the one whose message
 //       is being handled, with more read behind it, UCX gives back a buffer that has moved away, and crashes. So what
 //       connects inside a callback gets its endpoint of UCX when that has returned; what it sends meanwhile waits.
@@ -168,7 +169,7 @@ class UcxTransport final : public Transport, public EventSource, private Payload
   void SayGoodbye(Endpoint& endpoint);
   void CheckProcesses();
   void CheckFifos(Nanos now);
-  void DrainDeparted(Nanos now);
+  void DrainDeparted();
   bool RunDown();
   bool RunClosing();
   void RunReaping();
@@ -210,7 +211,7 @@ class UcxTransport final : public Transport, public EventSource, private Payload
   Nanos next_check_ = 0;
   Nanos next_fifo_check_ = 0;
   std::vector<ProcessName> departed_;  // of this host, to which an endpoint was closed
-  Nanos next_drain_ = 0;
+  Nanos next_mend_ = 0;
   uint64_t deaths_ = 0;  // of processes that were watched, once an endpoint
   bool check_now_ = false;
   int event_fds_[2];

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -103,6 +105,29 @@ TEST_P(SharedFifoTest, OneDeathMayHaveLeftSeveral) {
     EXPECT_EQ(ChecksUntilSkipped(1, 10'000), SharedFifo::kChecksAfterDeath) << slot;
     EXPECT_TRUE(IsWritten(slot));
   }
+}
+
+TEST_P(SharedFifoTest, AReceiverThatSleepsIsWokenForWhoWasKilledBefore) {
+  EXPECT_TRUE(fifo.WillWake()) << "it has never slept: nobody owes it anything";
+  const int receiver = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+  sockaddr_un where{AF_UNIX, {}};
+  socklen_t bytes = sizeof where;
+  ASSERT_EQ(bind(receiver, reinterpret_cast<const sockaddr*>(&where), sizeof where.sun_family), 0);
+  ASSERT_EQ(getsockname(receiver, reinterpret_cast<sockaddr*>(&where), &bytes), 0);
+  std::memcpy(at(8), &bytes, sizeof bytes);
+  std::memcpy(at(12), &where, bytes);
+  *at(7) = 0x80;  // it sleeps
+  EXPECT_TRUE(fifo.WillWake());
+  fifo.TakeSlot(true);
+  EXPECT_FALSE(fifo.WillWake());
+  EXPECT_FALSE(fifo.Check(0)) << "it is written";
+  char byte;
+  EXPECT_EQ(recv(receiver, &byte, 1, 0), -1);
+  fifo.Wake();
+  EXPECT_EQ(recv(receiver, &byte, 1, 0), 1);
+  for (int i = 0; i < 10'000; ++i) fifo.Wake();  // nobody listens: no wait
+  close(receiver);
+  fifo.Wake();
 }
 
 // As UCX sees it in a sender: the queues of processes that are dead, mapped here.

@@ -40,6 +40,18 @@ class UcxPeerTest : public testing::TestWithParam<const char*> {
     return peer;
   }
   bool PumpUntil(const std::function<bool()>& holds) { return Pump({mine.get()}, holds); }
+  // Sleeps in between, as servers do.
+  bool SleepUntil(const std::function<bool()>& holds, Nanos within) {
+    PosixClock clock;
+    PosixIdle idle;
+    idle.Add(mine.get());
+    const Nanos give_up = clock.Now() + within;
+    while (!holds() && clock.Now() < give_up) {
+      if (!mine->Progress()) idle.Sleep(give_up);
+    }
+    idle.Remove(mine.get());
+    return holds();
+  }
   void ExpectEcho() {
     for (size_t size : {size_t{0}, size_t{100}, kEagerMax, size_t{1} << 20}) {
       Sending sending("echo", Pattern(size, size));
@@ -268,17 +280,38 @@ TEST_P(UcxPeerTest, OthersAreHeardAfterOneWasKilledInTheMidstOfWritingToUs) {
   }
   killed->Kill();
   other->Command('s');
-  PosixClock clock;
-  PosixIdle idle;
-  idle.Add(mine.get());
-  const Nanos give_up = clock.Now() + 30 * kSecond;
-  while (keeper.messages.empty() && clock.Now() < give_up) {
-    if (!mine->Progress()) idle.Sleep(give_up);
-  }
+  EXPECT_TRUE(SleepUntil([&] { return !keeper.messages.empty(); }, 30 * kSecond));
   ASSERT_EQ(keeper.messages.size(), 1u);
-  idle.Remove(mine.get());
   keeper.messages.clear();
   ExpectEcho();
+}
+
+// Without an endpoint UCX does not look at the queue, and lets us sleep whatever is in it.
+TEST_P(UcxPeerTest, OthersAreHeardAfterTheOnlyOneWasKilledInTheMidstOfWritingToUs) {
+  for (const bool writes : {false, true}) {
+    SCOPED_TRACE(writes);
+    std::unique_ptr<PeerProcess> killed = Start("echo");
+    (void)SleepUntil([] { return false; }, 100 * kMillisecond);
+    killed->Kill();
+    for (SharedFifo& fifo : mine->fifos()) fifo.TakeSlot(writes);
+    ASSERT_TRUE(SleepUntil([&] { return keeper.IsDown(to_peer); }, 20 * kSecond));
+    mine->Close(to_peer);
+    keeper.down.clear();
+    PeerProcess other("echo", GetParam());
+    other.Introduce(mine->address());
+    other.Command('s');
+    EXPECT_TRUE(SleepUntil([&] { return !keeper.messages.empty(); }, 8 * kSecond));
+    keeper.messages.clear();
+  }
+}
+
+// Nor before the first endpoint.
+TEST_P(UcxPeerTest, OthersAreHeardAfterAStrangerWasKilledBeforeItWokeUs) {
+  for (SharedFifo& fifo : mine->fifos()) fifo.TakeSlot(true);
+  PeerProcess other("echo", GetParam());
+  other.Introduce(mine->address());
+  other.Command('s');
+  EXPECT_TRUE(SleepUntil([&] { return !keeper.messages.empty(); }, 8 * kSecond));
 }
 
 TEST_P(UcxPeerTest, APendingCompletionIsNotSleptOn) {

@@ -320,6 +320,29 @@ TEST(Dead, LongAgoWithoutACallIsTriedAfresh) {
   EXPECT_EQ(w.Await(ping, kSecond), Code::kOk);
 }
 
+// A connection that was used is made again for a while without a call. Then nobody tries, and what was found out is
+// old.
+TEST(Dead, IsNoShardThatNobodyTriedToReachJustNow) {
+  Connected w;
+  w.network.Cut(*w.lane.transport, *w.shard.transport);
+  w.RunFor(2500 * kMillisecond);
+  w.network.Mend(*w.lane.transport, *w.shard.transport);
+  w.RunFor(600 * kMillisecond);
+  EXPECT_EQ(w.Await(w.lane.Ping(0), kSecond), Code::kOk);
+}
+
+// Its job was suspended, say, or its host busy: time that passed while it could not listen tells nothing of the shard.
+TEST(Dead, IsNoShardWhoseCallerWasNotRunForSeconds) {
+  World w;
+  TestLane& lane = w.AddLane();
+  Task<Status> ping = lane.Ping(0);
+  lane.executor.RunOnce();  // it says hello
+  w.clock.Advance(10 * kSecond);
+  lane.executor.RunOnce();
+  EXPECT_FALSE(ping.done());
+  EXPECT_EQ(w.Await(ping, kSecond), Code::kOk);
+}
+
 TEST(Dead, IsFoundOutByCallsWithShortDeadlinesToo) {
   for (bool silent : {false, true}) {
     Connected w;
