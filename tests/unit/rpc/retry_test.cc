@@ -328,6 +328,7 @@ TEST(Dead, IsNoShardThatNobodyTriedToReachJustNow) {
   w.RunFor(2500 * kMillisecond);
   w.network.Mend(*w.lane.transport, *w.shard.transport);
   w.RunFor(600 * kMillisecond);
+  w.network.SetPolicy([](const SimNetwork::Passing&) { return SimNetwork::Fate{.delay = kMillisecond}; });
   EXPECT_EQ(w.Await(w.lane.Ping(0), kSecond), Code::kOk);
 }
 
