@@ -163,6 +163,9 @@ void Footprint::Remove() {
     if (file.ok() && file->uuid == uuid_) unlink(shared_.c_str());
     const Outcome<NodeMap> map = NodeMap::Open(shared_ + ".map", uid_);
     if (map.ok() && map->session() == uuid_) unlink((shared_ + ".map").c_str());
+    for (const std::string& written : {shared_, shared_ + ".map"}) {
+      for (const std::string& left : TemporariesOf(written, UuidText(uuid_))) unlink(left.c_str());
+    }
   }
   if (runtime_) {
     for (ShardId shard : shards_) {

@@ -114,9 +114,11 @@ void KeepJournal(ShardOptions* shard, Durability durability, Fsync fsync, const 
 Outcome<std::unique_ptr<LocalShards>> LocalShards::Create(const ServerOptions& options, uint32_t stand_ins) {
   std::unique_ptr<LocalShards> member(new LocalShards);
   member->ucx_ = options.ucx;
+  UcxOptions ucx = options.ucx;
+  ucx.for_life = true;
   for (uint32_t i = 0; i < options.shards + stand_ins; ++i) {
     std::string why;
-    auto transport = UcxTransport::Create(options.ucx, &why);
+    auto transport = UcxTransport::Create(ucx, &why);
     if (transport == nullptr) return Fail(Code::kUnavailable, "no network: {}", why);
     if (transport->address().size() > Hello::kAddressBytesMax) {
       return Fail(Code::kUnavailable,

@@ -159,7 +159,7 @@ Outcome<std::vector<uint8_t>> EncodeNodeMap(const NodeMapSource& source) {
 Outcome<Done> WriteNodeMap(const std::string& path, uint32_t uid, const NodeMapSource& source) {
   Outcome<std::vector<uint8_t>> file = EncodeNodeMap(source);
   if (!file.ok()) return file.failure();
-  return WritePrivateFile({path, kWhat, uid}, *file);
+  return WritePrivateFile({path, kWhat, uid, UuidText(source.session)}, *file);
 }
 
 Outcome<Done> ReplaceAddresses(const std::string& path, uint32_t uid, View view,

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <filesystem>
 #include <system_error>
 #include <utility>
 
@@ -64,6 +65,10 @@ int SyncDirectory(const std::string& path) {
   return fsync(fd.get()) == 0 || errno == EINVAL ? 0 : errno;
 }
 
+std::string TemporaryPrefix(const std::string& path, const std::string& session) {
+  return path + ".new." + (session.empty() ? "" : session + ".");
+}
+
 }  // namespace
 
 FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {
@@ -118,7 +123,7 @@ Outcome<std::shared_ptr<const MappedFile>> MapPrivateFile(const PrivateFile& fil
 
 Outcome<Done> WritePrivateFile(const PrivateFile& file, Bytes content) {
   const std::string directory = DirectoryOf(file.path);
-  std::string temporary = file.path + ".new.XXXXXX";
+  std::string temporary = TemporaryPrefix(file.path, file.session) + "XXXXXX";
   FileDescriptor fd(mkostemp(temporary.data(), O_CLOEXEC));  // 0600 by definition, whatever the umask
   if (!fd.valid()) return FailErrno(errno, "create", file.what, file.path);
   int error = WriteAll(fd.get(), content);
@@ -131,6 +136,17 @@ Outcome<Done> WritePrivateFile(const PrivateFile& file, Bytes content) {
   error = SyncDirectory(directory);
   if (error != 0) return FailErrno(error, "sync the directory of", file.what, file.path);
   return Done{};
+}
+
+std::vector<std::string> TemporariesOf(const std::string& path, const std::string& session) {
+  const std::filesystem::path prefix = TemporaryPrefix(path, session);
+  std::vector<std::string> found;
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(DirectoryOf(path), error), end; !error && it != end;
+       it.increment(error)) {
+    if (it->path().filename().string().starts_with(prefix.filename().string())) found.push_back(it->path());
+  }
+  return found;
 }
 
 }  // namespace mayfly

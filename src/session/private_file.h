@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/bytes.h"
 #include "session/outcome.h"
@@ -51,11 +52,14 @@ struct PrivateFile {
   std::string path;
   std::string_view what;
   uint32_t uid = 0;
+  std::string session;  // of the temporary's name; may be empty
 };
 Outcome<std::string> ReadPrivateFile(const PrivateFile& file, uint64_t bytes_max);
 Outcome<std::shared_ptr<const MappedFile>> MapPrivateFile(const PrivateFile& file);
 // Written under a temporary name in the same directory, synced, renamed. Two writers do not mix; the last one wins.
 Outcome<Done> WritePrivateFile(const PrivateFile& file, Bytes content);
+// What writers of `path` left beside it that were killed: those of one session, while nobody of it writes any more.
+std::vector<std::string> TemporariesOf(const std::string& path, const std::string& session);
 
 // "cannot open session file /x: no such file or directory".
 Failure FailErrno(int error, std::string_view verb, std::string_view what, std::string_view path);

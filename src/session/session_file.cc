@@ -116,7 +116,7 @@ Outcome<SessionFile> ParseSessionFile(std::string_view text, std::string_view pa
 Outcome<Done> WriteSessionFile(const std::string& path, const SessionFile& file) {
   Outcome<std::string> text = EncodeSessionFile(file);
   if (!text.ok()) return text.failure();
-  return WritePrivateFile({path, kWhat, file.uid}, AsBytes(*text));
+  return WritePrivateFile({path, kWhat, file.uid, UuidText(file.uuid)}, AsBytes(*text));
 }
 
 Outcome<SessionFile> ReadSessionFile(const std::string& path, uint32_t uid, ProtocolRange protocol) {

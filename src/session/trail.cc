@@ -137,6 +137,11 @@ TrailFound LookAlong(const Trail& trail, const TrailLook& look) {
     if (is_file) (here ? found.here : found.elsewhere).push_back(trail.session_path);
     const Outcome<NodeMap> map = NodeMap::Open(map_path, look.uid);
     if (map.ok() && map->session() == look.uuid) (here ? found.here : found.elsewhere).push_back(map_path);
+    for (const std::string& written : {trail.session_path, map_path}) {
+      for (std::string& left : TemporariesOf(written, UuidText(look.uuid))) {
+        (here ? found.here : found.elsewhere).push_back(std::move(left));
+      }
+    }
   }
   for (const std::string& segment : trail.segments) {
     if (IsSegment(segment, look.uid)) found.here.push_back(segment);

@@ -182,7 +182,7 @@ signals_to_the_last() {
   start_with_target
   rmdir pfs/out && touch pfs/out
   local first last
-  first=$(servers | head -n 1) last=$(servers | tail -n 1)
+  first=$(servers | sed -n 1p) last=$(servers | sed -n "\$p")
   kill -STOP "$last" # so that the signals below would be second ones
   kill -TERM "$first"
   sleep 1.2

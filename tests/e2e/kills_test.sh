@@ -12,9 +12,7 @@ e2e_mpirun=(--enable-recovery)
 kill_members() { # MEMBER...
   local member victims=()
   for member; do victims+=("${pids[member]}"); done
-  kill -KILL "${victims[@]}"
-  wait "${victims[@]}" 2>/dev/null
-  e2e_within 20 gone "${victims[@]}" || e2e_fail "killed servers live"
+  kill_children "${victims[@]}"
   kills=$((kills + $#))
 }
 dir_option=()

@@ -9,9 +9,7 @@ e2e_mpirun=(--enable-recovery)
 
 # kill_member N: pids are as `mayfly status` had them at the start, then as rejoin notes them.
 kill_member() { # N
-  kill -KILL "${pids[$1]}"
-  e2e_within 20 gone "${pids[$1]}" || e2e_fail "a killed server lives"
-  wait "${pids[$1]}" 2>/dev/null
+  kill_children "${pids[$1]}"
 }
 rejoin() { # N OPTION...
   rejoin_begin "$@"
@@ -83,6 +81,9 @@ life() { # DIRECTORY OPTION...
   forget
   all_go_on 100
   end_workers
+  # As one leaves it that is killed while it writes the map.
+  : >"$MAYFLY_SESSION.map.new.$(sed -n 's/.*"session": *"\([0-9a-f-]*\)".*/\1/p' "$MAYFLY_SESSION").abcdef"
+  ls "$MAYFLY_SESSION".map.new.????????-*.abcdef >/dev/null || e2e_fail "the session's file does not name it"
   stop "$dir"
   [[ -n $(ls "$work/out/a") ]] || e2e_fail "nothing was flushed"
   rm -rf "$work/out"

@@ -1,13 +1,17 @@
 #include "adapt/ucx/ucx_transport.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include <algorithm>
 #include <cstddef>
+#include <memory>
+#include <mutex>
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "adapt/posix/clock.h"
 #include "base/check.h"
@@ -17,7 +21,7 @@ namespace mayfly {
 
 namespace {
 
-constexpr Nanos kDrainWait = 2 * kSecond;
+constexpr Nanos kDrainWait = 2 * kSecond, kRestWait = 500 * kMillisecond;
 constexpr uint32_t kPollsACheck = 1024;  // of the clock, and of the processes if it is time
 constexpr int kLastRounds = 100;
 constexpr uint32_t kPollsAReaping = 64;
@@ -50,6 +54,15 @@ size_t ClassOf(size_t bytes) {
   return buffer_class;
 }
 
+// U11
+void LeaveBehind(std::unique_ptr<UcxWorker> worker) {
+  MAYFLY_DEBUG("UCX waits for somebody who reads nothing: a worker is left behind");
+  static std::mutex mutex;
+  static auto* const left = new std::vector<std::unique_ptr<UcxWorker>>;
+  const std::lock_guard lock(mutex);
+  left->push_back(std::move(worker));
+}
+
 }  // namespace
 
 // --- life ------------------------------------------------------------------------------------------------------------
@@ -62,6 +75,7 @@ std::unique_ptr<UcxTransport> UcxTransport::Create(const UcxOptions& options, st
 
 UcxTransport::UcxTransport(const UcxOptions& options, std::unique_ptr<UcxWorker> worker)
     : eager_bytes_max_(options.eager_bytes_max),
+      for_life_(options.for_life),
       worker_(std::move(worker)),
       event_fds_{worker_->event_fd(), watch_.fd()} {
   RegisterHandler(kMessageId, OnMessage);
@@ -94,7 +108,11 @@ void UcxTransport::Drain() {
   while ((!closing_.empty() || with_ucx_ != 0 || ready_ != nullptr) && Now() < give_up) Progress();
   if (with_ucx_ != 0) MAYFLY_WARN("UCX still works on {} requests after {} s", with_ucx_, kDrainWait / kSecond);
   for (ucp_mem_h region : registered_) ucp_mem_unmap(worker_->context(), region);
-  worker_.reset();  // calls back for what was left, as far as it can; then nothing of it moves any more
+  if (!for_life_ && ComesToRest()) {
+    worker_.reset();  // calls back for what was left, as far as it can; then nothing of it moves any more
+  } else {
+    LeaveBehind(std::move(worker_));
+  }
   for (Op& op : ops_) {
     if (op.with_ucx && !op.orphan) Ready(&op, Code::kUnavailable);
   }
@@ -102,6 +120,16 @@ void UcxTransport::Drain() {
     if (incoming.op.with_ucx && !incoming.op.orphan) Ready(&incoming.op, Code::kUnavailable);
   }
   for (int i = 0; i < kLastRounds && ready_ != nullptr; ++i) RunDeferred();  // bounded: a completion may send again
+}
+
+bool UcxTransport::ComesToRest() {
+  const Nanos give_up = Now() + kRestWait;
+  while (ucp_worker_arm(worker_->get()) != UCS_OK) {
+    if (Now() >= give_up) return false;
+    stuck_ = check_now_ = true;  // U8: the queues of who has ended are emptied
+    if (!Progress()) sched_yield();
+  }
+  return true;
 }
 
 void UcxTransport::Abandon() {

@@ -30,6 +30,10 @@
 //  U10  over tcp a new endpoint takes over the connection that its peer has made, and if that is the one whose message
 //       is being handled, with more read behind it, UCX gives back a buffer that has moved away, and crashes. So what
 //       connects inside a callback gets its endpoint of UCX when that has returned; what it sends meanwhile waits.
+//  U11  UCX answers who connects to us over an endpoint of its own. If that answer still waits for a queue that nobody
+//       reads when the worker is destroyed, UCX ends the process (an assertion); and so it may while it is progressed
+//       after the end, when peers connect anew that do not know of the end yet. A worker that does not come to rest is
+//       left behind, and that of a process which ends itself (UcxOptions::for_life) always.
 // One thread owns it. In a forked child only Abandon and the destructor may be called.
 // Payloads must be gone before the transport; its destructor waits a bounded time for what is in flight and runs those
 // completions.
@@ -188,8 +192,11 @@ class UcxTransport final : public Transport, public EventSource, private Payload
   // What UCX callbacks queued; true if there was anything.
   bool RunDeferred();
   void Drain();
+  // Within a bounded time: the worker has nothing left to send.
+  bool ComesToRest();
 
   const size_t eager_bytes_max_;
+  const bool for_life_;
   std::unique_ptr<UcxWorker> worker_;
   Receiver* receiver_ = nullptr;
   bool progressing_ = false;

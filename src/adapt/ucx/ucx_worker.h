@@ -31,6 +31,8 @@ struct UcxOptions {
   // One copy for a rendezvous on the same host, where the system lets one process read the other's memory. Off for
   // peers of another user: the refusal takes the endpoint down.
   bool cma = true;
+  // The process ends after the transport: what UCX has is left to the end of the process.
+  bool for_life = false;
   // UCX prints its messages to standard output. True sends them to our log instead, for the whole process and for ever.
   bool take_log = true;
 };

@@ -51,6 +51,22 @@ TEST_F(TrailTest, ASessionFileGoesOnlyIfItIsOfThisSessionAndOfThisHostAlone) {
   EXPECT_TRUE(RemoveTrail(trail, {kUuid, Uid(), "here", root_}).empty());  // twice does no harm
 }
 
+TEST_F(TrailTest, WhatKilledWritersOfThisSessionLeftBesideItGoesToo) {
+  const Trail trail{At("s.json"), {}, "", ""};
+  const std::string file = At("s.json.new." + UuidText(kUuid) + ".abcdef"), other = UuidText(UuidOf(0xb));
+  const std::string map = At("s.json.map.new." + UuidText(kUuid) + ".ghijkl");
+  const std::vector<std::string> others = {At("s.json.map.new." + other + ".mnopqr"), At("s.json.news"),
+                                           At("s.json.new." + UuidText(kUuid)),
+                                           At("t.json.new." + UuidText(kUuid) + ".a")};
+  for (const std::string& path : {file, map}) Write(path, "half");
+  for (const std::string& path : others) Write(path, "others'");
+  EXPECT_EQ(LookAlong(trail, {kUuid, Uid(), "here", root_}).here, (std::vector<std::string>{file, map}));
+  EXPECT_TRUE(RemoveTrail(trail, {kUuid, Uid(), "here", root_}).empty());
+  EXPECT_FALSE(fs::exists(file));
+  EXPECT_FALSE(fs::exists(map));
+  for (const std::string& path : others) EXPECT_TRUE(fs::exists(path)) << path;
+}
+
 TEST_F(TrailTest, OnlyWhatLooksLikeASegmentOfTheUserGoes) {
   Write(At("vader_segment.host.0.1.0"), "x");
   Write(At("thesis.tex"), "x");
