@@ -5,6 +5,7 @@
 #   MAYFLY_LEVEL   only the levels below whose name holds this
 #   MAYFLY_SEED    of the first round's choices (default 1), and one more for each round after it: a round that fails says
 #                  by which seed it can be had alone. When the kernel lets the victims run is its own choice
+# Hundreds of rounds use up the process numbers, and bash may stand still when they come round: raise kernel.pid_max.
 # Who sources it has kill_members MEMBER..., which kills them and counts `kills`, and `dir_option`.
 rounds=${MAYFLY_KILLS:-4}
 first_seed=${MAYFLY_SEED:-1} draws=0

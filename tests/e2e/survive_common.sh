@@ -56,8 +56,7 @@ gone() { # PID...
   local pid
   for pid; do [[ ! -e /proc/$pid || $(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null) == [ZX]* ]] || return 1; done
 }
-# Kills children of this shell. It shall not wait for them by their numbers: in a run of hundreds of rounds a number is
-# given to another process before, and bash stands still.
+# Kills children of this shell, which forgets them: their ends are no news.
 kill_children() { # PID...
   disown "$@" 2>/dev/null
   kill -KILL "$@"
