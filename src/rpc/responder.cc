@@ -85,6 +85,12 @@ void Responder::Recycle(Request* request) {
   request->taken_ = false;
   if (request == running_) running_ = nullptr;
   request->payload_.Reset();
+  // Its process was called gone while this was worked on, which may have opened something for it since.
+  if (request->history_ != nullptr && request->history_->connections == 0 && !request->party_->peer && !closed_ &&
+      !processes_.contains(request->party_->process)) {
+    processes_[request->party_->process].gone_at = executor_.now();
+    ArmSweep(kSweepEvery);
+  }
   request->party_.Reset();
   if (request->history_ != nullptr) --std::exchange(request->history_, nullptr)->running;
   free_requests_.push_back(request);

@@ -212,7 +212,11 @@ Task<Status> Shard::TakeBackLater(ClientId process) {
   while (!leaving_ && arena_memory_.IsAttached(process.value)) {
     (void)co_await loans_news_.Wait(executor_.now() + kLookEvery);
   }
-  if (HasUnfinished(process)) co_await FinishOutbox(process);
+  // It was forgotten when its connections ended; what it had written down opens files for it once more.
+  if (HasUnfinished(process)) {
+    co_await FinishOutbox(process);
+    ForgetProcess(process);
+  }
   TakeAllLoans(process);
   co_return Code::kOk;
 }
