@@ -26,7 +26,6 @@ struct Caller::Peer {
   Nanos backoff = 0;
   Nanos trying_since = kNever;  // kNever: the last attempt worked, or there was none
   Nanos failed_at = 0;          // the last that did not
-  Nanos tried_at = 0;           // the last attempt's beginning
   uint32_t tries = 0;           // attempts since the last that worked
   uint64_t heard = 0;           // messages on this and earlier connections
   Nanos silent_since = kNever;  // the first request on this connection since something was heard on it, L5
@@ -335,7 +334,6 @@ void Caller::Connect(Peer* peer, Nanos now) {
       peer->state == Peer::State::kIdle && !peer->unreachable && now - peer->failed_at >= timing_.unreachable_after;
   if (peer->trying_since == kNever || long_ago) peer->trying_since = now;  // nobody has tried since: it means nothing
   ++peer->tries;
-  peer->tried_at = now;
   auto endpoint = transport_.Connect(book_.AddressOf(peer->shard));
   if (!endpoint.ok()) {
     Drop(peer, endpoint.code());
@@ -407,7 +405,8 @@ void Caller::Settle(Peer* peer) {
 Nanos Caller::HopedForUntil(const Peer& peer) const {
   if (peer.tries < kTriesLeast) return kNever;
   const Nanos until = Later(peer.trying_since, timing_.unreachable_after);
-  return peer.state == Peer::State::kGreeting ? std::max(until, Later(peer.tried_at, kProbeWait)) : until;
+  if (peer.state != Peer::State::kGreeting) return until;
+  return std::max(until, peer.look_at - kGreetingWithin + kProbeWait);  // so long since it was greeted
 }
 
 // The connection is gone: what was sent on it goes back to the head of the queue, and is tried again until the shard

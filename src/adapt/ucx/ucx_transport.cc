@@ -56,7 +56,6 @@ size_t ClassOf(size_t bytes) {
 
 // U11
 void LeaveBehind(std::unique_ptr<UcxWorker> worker) {
-  MAYFLY_DEBUG("UCX waits for somebody who reads nothing: a worker is left behind");
   static std::mutex mutex;
   static auto* const left = new std::vector<std::unique_ptr<UcxWorker>>;
   const std::lock_guard lock(mutex);
